@@ -1,0 +1,12 @@
+//! Compiles `wa/v1/*.proto` with protox, a protoc in Rust, so that no protoc is needed on PATH.
+
+#[cfg(feature = "wire")]
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=wa");
+    let files = protox::compile(["wa/v1/link.proto", "wa/v1/fleet.proto", "wa/v1/spool.proto"], ["."])?;
+    tonic_prost_build::configure().compile_fds(files)?;
+    Ok(())
+}
+
+#[cfg(not(feature = "wire"))]
+fn main() {}

@@ -1,0 +1,14 @@
+//! The door: generated gRPC messages, and the conversions between them and the domain.
+//!
+//! Inwards is `TryFrom` with an [`Invalid`] that names the field; outwards is `From` and cannot fail. No generated type
+//! goes further than the module that speaks gRPC.
+
+mod convert;
+
+/// Messages and services generated from `wa/v1/*.proto`.
+#[allow(unreachable_pub, clippy::all, clippy::pedantic, let_underscore_drop)]
+pub mod v1 {
+    tonic::include_proto!("wa.v1");
+}
+
+pub use convert::{Invalid, from_us, optional_us, to_us};
