@@ -1,1 +1,12 @@
+//! Shared helpers of the story tests: real programs, real sockets, real PTYs.
 //!
+//! A [`Stage`] is a temporary directory in which the programs of one test live, each as a process of its own with its
+//! output in a file there. A test starts them, does to them what the world does (kill -9, stop, restart) and looks at
+//! what `wa` says. Everything is waited for by condition with a deadline; when a deadline passes, the panic shows the
+//! tail of every program's log.
+
+mod process;
+mod stage;
+
+pub use process::{Program, binary};
+pub use stage::{Answer, Stage, wait_for};

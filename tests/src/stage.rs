@@ -1,0 +1,241 @@
+//! The stage of one story: a directory, the programs in it, and `wa` to look at them.
+
+use std::ffi::OsStr;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use serde_json::Value;
+
+use crate::{Program, binary};
+
+/// Waits until the condition gives something.
+///
+/// # Panics
+/// When the time is over, with `what` in the message.
+pub fn wait_for<T>(what: &str, time: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + time;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < end, "waited {time:?} in vain for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// What one `wa` command said.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Answer {
+    /// Standard output as one JSON value.
+    ///
+    /// # Panics
+    /// When it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("not JSON ({error}): {self:?}"))
+    }
+
+    /// Standard output as JSON, one value a line.
+    ///
+    /// # Panics
+    /// When a line is none.
+    pub fn json_lines(&self) -> Vec<Value> {
+        let parse =
+            |line: &str| serde_json::from_str(line).unwrap_or_else(|e| panic!("not JSON ({e}): {line}"));
+        self.stdout.lines().map(parse).collect()
+    }
+}
+
+/// A directory with everything that one test starts in it.
+#[derive(Debug)]
+pub struct Stage {
+    dir: tempfile::TempDir,
+    port: u16,
+}
+
+/// The host name that the test's node enrols under.
+const HOST: &str = "stage";
+
+impl Stage {
+    pub fn new() -> anyhow::Result<Self> {
+        let dir = tempfile::Builder::new().prefix("wa-test-").tempdir()?;
+        // Bound and let go again: a restarted controller has to come back on the same port.
+        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        for folder in ["home", "run", "mux"] {
+            std::fs::create_dir(dir.path().join(folder))?;
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+            std::fs::set_permissions(dir.path().join(folder), mode)?;
+        }
+        Ok(Self { dir, port })
+    }
+
+    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn host(&self) -> &'static str {
+        HOST
+    }
+
+    pub fn controller_url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+
+    fn start(&self, program: &str, args: &[&OsStr]) -> anyhow::Result<Program> {
+        let home = self.path("home");
+        let run = self.path("run");
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let env: [(&str, &OsStr); 5] = [
+            ("HOME", home.as_os_str()),
+            ("XDG_RUNTIME_DIR", run.as_os_str()),
+            ("PATH", &path),
+            ("LANG", OsStr::new("C.UTF-8")),
+            ("WA_LOG", OsStr::new("info")),
+        ];
+        Program::start(&binary(program), args, &env, &self.path(format!("{program}.log")))
+            .with_context(|| format!("cannot start {program}"))
+    }
+
+    pub fn mux_socket(&self) -> PathBuf {
+        self.path("mux/sock")
+    }
+
+    /// An embedded multiplexer as a process of its own; its first pane runs the command.
+    pub fn start_mux(&self, size: &str, command: &[&str]) -> anyhow::Result<Program> {
+        let socket = self.mux_socket();
+        let mut args = vec![
+            OsStr::new("--socket"),
+            socket.as_os_str(),
+            OsStr::new("--size"),
+            OsStr::new(size),
+            OsStr::new("--"),
+        ];
+        args.extend(command.iter().map(OsStr::new));
+        let program = self.start("wa-embedded-mux", &args)?;
+        wait_for("the mux socket", Duration::from_secs(20), || {
+            std::os::unix::net::UnixStream::connect(&socket).ok().map(drop)
+        });
+        Ok(program)
+    }
+
+    pub fn start_controller(&self, extra: &[&str]) -> anyhow::Result<Program> {
+        let data = self.path("controller");
+        let listen = format!("127.0.0.1:{}", self.port);
+        let mut args =
+            vec![OsStr::new("--data-dir"), data.as_os_str(), OsStr::new("--listen"), OsStr::new(&listen)];
+        args.extend(["--admin-listen", "127.0.0.1:0"].iter().map(OsStr::new));
+        args.extend(extra.iter().map(OsStr::new));
+        let program = self.start("wa-controller", &args)?;
+        wait_for("the controller to answer", Duration::from_secs(30), || {
+            let answer = self.wa(&["fleet", "status", "-o", "json"]);
+            (answer.code == 0).then_some(())
+        });
+        Ok(program)
+    }
+
+    /// Makes a token and redeems it.
+    pub fn enroll_node(&self) -> anyhow::Result<()> {
+        let token = self.wa(&["fleet", "token", HOST]);
+        anyhow::ensure!(token.code == 0, "no token: {token:?}");
+        let file = self.path("token");
+        std::fs::write(&file, token.stdout.trim())?;
+        let state = self.path("node");
+        let output = Command::new(binary("wa-node"))
+            .args([OsStr::new("enroll"), OsStr::new("--controller"), OsStr::new(&self.controller_url())])
+            .args([
+                OsStr::new("--token-file"),
+                file.as_os_str(),
+                OsStr::new("--state-dir"),
+                state.as_os_str(),
+            ])
+            .output()?;
+        anyhow::ensure!(output.status.success(), "enroll: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    }
+
+    pub fn start_node(&self, extra: &[&str]) -> anyhow::Result<Program> {
+        let state = self.path("node");
+        let socket = self.mux_socket();
+        let mut args = vec![
+            OsStr::new("run"),
+            OsStr::new("--state-dir"),
+            state.as_os_str(),
+            OsStr::new("--mux-socket"),
+            socket.as_os_str(),
+        ];
+        args.extend(extra.iter().map(OsStr::new));
+        self.start("wa-node", &args)
+    }
+
+    fn wa_command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(binary("wa"));
+        command
+            .args(args)
+            .env_clear()
+            .env("HOME", self.path("home"))
+            .env("XDG_RUNTIME_DIR", self.path("run"))
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("WA_CONTEXT_FILE", self.path("controller/operator.context.toml"))
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `wa` as the operator, to its end.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn wa(&self, args: &[&str]) -> Answer {
+        let output = self.wa_command(args).output().unwrap_or_else(|error| panic!("wa {args:?}: {error}"));
+        Answer {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Starts `wa` as the operator, its output going to the named file of the stage.
+    pub fn start_wa(&self, args: &[&str], log: &str) -> anyhow::Result<Program> {
+        let home = self.path("home");
+        let run = self.path("run");
+        let context = self.path("controller/operator.context.toml");
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let env: [(&str, &OsStr); 4] = [
+            ("HOME", home.as_os_str()),
+            ("XDG_RUNTIME_DIR", run.as_os_str()),
+            ("PATH", &path),
+            ("WA_CONTEXT_FILE", context.as_os_str()),
+        ];
+        Program::start(&binary("wa"), args, &env, &self.path(log))
+    }
+
+    /// The logs of every program, for a failing test's message.
+    pub fn logs(&self) -> String {
+        let mut out = String::new();
+        for name in ["wa-controller", "wa-node", "wa-embedded-mux"] {
+            let text = std::fs::read_to_string(self.path(format!("{name}.log"))).unwrap_or_default();
+            let tail: Vec<&str> = text.lines().rev().take(40).collect();
+            out.extend(["--- ", name, "\n"]);
+            for line in tail.iter().rev() {
+                out.push_str(line);
+                out.push('\n');
+            }
+        }
+        out
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.logs());
+        }
+    }
+}
