@@ -1,0 +1,198 @@
+//! A keystroke's way down: an agent's compaction answered by the built-in workflow, `wa send`, and what stops them.
+
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::Value;
+use wa_tests::{Program, Stage, binary, wait_for};
+
+const REREAD: &str = "Reread AGENTS.md so it's fresh in your mind.";
+
+/// A stage with a scripted Claude Code in its only pane, node and controller running.
+struct Scene {
+    stage: Stage,
+    node: Option<Program>,
+    _controller: Program,
+    _mux: Program,
+    pane: String,
+}
+
+impl Scene {
+    fn with_claude(args: &[&str]) -> Self {
+        let stage = Stage::new().unwrap();
+        let bin = stage.path("bin");
+        fs::create_dir(&bin).unwrap();
+        let claude = bin.join("claude");
+        symlink(binary("wa-demo-agent"), &claude).unwrap();
+        let record = stage.path("submitted");
+        let mut command = vec![claude.to_str().unwrap(), "--record", record.to_str().unwrap()];
+        command.extend(args);
+        Self::start(stage, &command)
+    }
+
+    fn with_shell() -> Self {
+        Self::start(Stage::new().unwrap(), &["/bin/sh", "-i"])
+    }
+
+    fn start(stage: Stage, command: &[&str]) -> Self {
+        let mux = stage.start_mux("100x30", command).unwrap();
+        let controller = stage.start_controller(&[]).unwrap();
+        stage.enroll_node().unwrap();
+        let node = stage.start_node(&[]).unwrap();
+        let pane = format!("{}/0", stage.host());
+        Self { stage, node: Some(node), _controller: controller, _mux: mux, pane }
+    }
+
+    fn submitted(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.record()).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn record(&self) -> PathBuf {
+        self.stage.path("submitted")
+    }
+
+    fn state(&self) -> Option<String> {
+        let answer = self.stage.wa(&["status", "-o", "json"]);
+        let items = (answer.code == 0).then(|| answer.json())?;
+        items["items"].as_array()?.iter().find(|item| item["pane"] == self.pane.as_str())?["state"]
+            .as_str()
+            .map(str::to_owned)
+    }
+
+    fn wait_state(&self, wanted: &str) {
+        wait_for(&format!("the pane to be {wanted}"), Duration::from_secs(30), || {
+            (self.state().as_deref() == Some(wanted)).then_some(())
+        });
+    }
+
+    fn events(&self, kind: &str) -> Vec<Value> {
+        let answer = self.stage.wa(&["events", "-o", "jsonl"]);
+        if answer.code != 0 {
+            return Vec::new();
+        }
+        answer.json_lines().into_iter().filter(|event| event["event"] == kind).collect()
+    }
+
+    fn runs(&self) -> Vec<Value> {
+        let answer = self.stage.wa(&["run", "list", "-o", "json"]);
+        if answer.code == 0 { answer.json()["items"].as_array().unwrap().clone() } else { Vec::new() }
+    }
+
+    fn wait_run(&self, count: usize, state: &str) {
+        wait_for(&format!("{count} run(s) {state}"), Duration::from_secs(60), || {
+            let runs = self.runs();
+            (runs.len() == count && runs.iter().all(|run| run["state"] == state)).then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_compaction_is_answered_once() {
+    let scene = Scene::with_claude(&["--compact-after", "3s"]);
+    scene.wait_run(1, "succeeded");
+    assert_eq!(scene.submitted(), [REREAD]);
+    let events = scene.events("context.compacted");
+    assert_eq!(events.len(), 1, "{events:?}");
+    let witnesses: Vec<_> =
+        events[0]["witnesses"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert!(witnesses.contains(&"screen") && witnesses.contains(&"process"), "{witnesses:?}");
+    scene.wait_state("idle");
+    assert_eq!(scene.submitted(), [REREAD], "and not again");
+}
+
+#[test]
+fn two_compactions_with_identical_screens_are_answered_twice() {
+    let scene = Scene::with_claude(&["--compact-after", "3s", "--compact-after", "12s"]);
+    scene.wait_run(2, "succeeded");
+    assert_eq!(scene.submitted(), [REREAD, REREAD]);
+    assert_eq!(scene.events("context.compacted").len(), 2);
+}
+
+#[test]
+fn a_node_killed_between_paste_and_enter_leaves_an_unknown_and_types_no_more() {
+    let mut scene = Scene::with_claude(&["--compact-after", "3s", "--swallow-enter", "1000"]);
+    wait_for("the text in the composer", Duration::from_secs(30), || {
+        let screen = scene.stage.wa(&["screen", &scene.pane]);
+        screen.stdout.contains(REREAD).then_some(())
+    });
+    scene.node.take().unwrap().kill();
+    scene.node = Some(scene.stage.start_node(&[]).unwrap());
+    scene.wait_run(1, "unknown");
+    assert_eq!(scene.submitted(), Vec::<String>::new());
+    let screen = scene.stage.wa(&["screen", &scene.pane]).stdout;
+    assert_eq!(screen.matches(REREAD).count(), 1, "pasted once: {screen}");
+}
+
+#[test]
+fn a_draft_stops_the_typing() {
+    let scene = Scene::with_claude(&["--draft", "half a thought"]);
+    scene.wait_state("idle");
+    let refused = scene.stage.wa(&["send", &scene.pane, "hello", "-o", "json"]);
+    assert_eq!((refused.code, refused.json()["outcome"].as_str()), (4, Some("refused")), "{refused:?}");
+    assert!(refused.json()["reason"].as_str().unwrap().contains("draft"), "{refused:?}");
+    assert_eq!(scene.submitted(), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_sent_to_an_agent_arrives_whole_and_once() {
+    let scene = Scene::with_claude(&[]);
+    scene.wait_state("idle");
+    let text = "first line\nsecond line";
+    let sent = scene.stage.wa(&["send", &scene.pane, text, "-o", "json"]);
+    assert_eq!((sent.code, sent.json()["outcome"].as_str()), (0, Some("submitted")), "{sent:?}");
+    assert_eq!(scene.submitted(), [text.replace('\n', "\\n")]);
+}
+
+#[test]
+fn a_shell_gets_what_is_sent_and_nothing_while_paused() {
+    let scene = Scene::with_shell();
+    scene.wait_state("shell");
+    let mark = scene.stage.path("mark");
+    let command = format!("echo typed > {}", mark.display());
+
+    let paused = scene.stage.wa(&["pause", &scene.pane]);
+    assert_eq!(paused.code, 0, "{paused:?}");
+    let refused = scene.stage.wa(&["send", &scene.pane, &command, "-o", "json"]);
+    assert_eq!(refused.code, 4, "{refused:?}");
+    assert!(refused.json()["reason"].as_str().unwrap().contains("pause"), "{refused:?}");
+    assert!(!mark.exists());
+
+    assert_eq!(scene.stage.wa(&["unpause", &scene.pane]).code, 0);
+    let sent = scene.stage.wa(&["send", &scene.pane, &command, "-o", "json"]);
+    assert_eq!((sent.code, sent.json()["outcome"].as_str()), (0, Some("submitted")), "{sent:?}");
+    wait_for("the command to run", Duration::from_secs(10), || mark.exists().then_some(()));
+
+    let keys = scene.stage.wa(&["keys", &scene.pane, "l", "s", "-o", "json"]);
+    assert_eq!((keys.code, keys.json()["outcome"].as_str()), (0, Some("submitted")), "{keys:?}");
+    let newline = scene.stage.wa(&["send", &scene.pane, "a\nb"]);
+    assert_eq!(newline.code, 4, "text with a newline goes only into a composer: {newline:?}");
+}
+
+#[test]
+fn waiting_ends_when_the_state_holds_and_times_out_with_its_own_code() {
+    let scene = Scene::with_claude(&["--compact-after", "4s"]);
+    let idle = scene.stage.wa(&["wait", &scene.pane, "--for", "idle", "--timeout", "30s", "-o", "json"]);
+    assert_eq!((idle.code, idle.json()["state"].as_str()), (0, Some("idle")), "{idle:?}");
+    let event = scene.stage.wa(&[
+        "wait",
+        &scene.pane,
+        "--for",
+        "context.compacted",
+        "--since",
+        "1h",
+        "--timeout",
+        "30s",
+        "-o",
+        "json",
+    ]);
+    assert_eq!((event.code, event.json()["event"].as_str()), (0, Some("context.compacted")), "{event:?}");
+    let never = scene.stage.wa(&["wait", &scene.pane, "--for", "crashed", "--timeout", "1s"]);
+    assert_eq!(never.code, 5, "{never:?}");
+    let unknown = scene.stage.wa(&["wait", &scene.pane, "--for", "happy"]);
+    assert_eq!(unknown.code, 2, "{unknown:?}");
+}
