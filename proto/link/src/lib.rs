@@ -1,1 +1,22 @@
+//! How words travel: everything that the programs of `wa` share around their own work.
 //!
+//! - [`tls`], [`dial`], [`accept`]: TLS 1.3 with our own CA, from both ends; [`principal`]: who a certificate speaks for.
+//! - [`context`], [`token`]: what an operator keeps in a file, and what a new node is given.
+//! - [`config`], [`files`]: reading what people wrote, and keeping what nobody else may read.
+//! - [`backoff`], [`clock`], [`shutdown`]: time between attempts, the time itself, and the end.
+//! - [`telemetry`], [`trace`]: logs on stderr, spans over OTLP, and the thread that runs through records and actions.
+
+pub mod accept;
+pub mod backoff;
+pub mod clock;
+pub mod config;
+pub mod context;
+pub mod dial;
+pub mod files;
+pub mod principal;
+pub mod shutdown;
+pub mod telemetry;
+pub mod tls;
+pub mod token;
+pub mod trace;
+mod validity;

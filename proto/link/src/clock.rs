@@ -1,0 +1,14 @@
+//! The one place that asks what time it is. Everything else gets the time as an argument.
+
+use wa_proto::Timestamp;
+
+/// The wall clock.
+#[expect(clippy::disallowed_methods, reason = "this is the edge at which time enters")]
+pub fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+/// A clock that only goes forward. It follows tokio's clock, so a test that pauses time pauses this too.
+pub fn monotonic() -> tokio::time::Instant {
+    tokio::time::Instant::now()
+}
