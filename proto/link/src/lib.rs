@@ -4,6 +4,7 @@
 //! - [`context`], [`token`]: what an operator keeps in a file, and what a new node is given.
 //! - [`config`], [`files`]: reading what people wrote, and keeping what nobody else may read.
 //! - [`backoff`], [`clock`], [`shutdown`]: time between attempts, the time itself, and the end.
+//! - [`supervisor`]: what systemd is told.
 //! - [`telemetry`], [`trace`]: logs on stderr, spans over OTLP, and the thread that runs through records and actions.
 
 pub mod accept;
@@ -15,6 +16,7 @@ pub mod dial;
 pub mod files;
 pub mod principal;
 pub mod shutdown;
+pub mod supervisor;
 pub mod telemetry;
 pub mod tls;
 pub mod token;
