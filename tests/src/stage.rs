@@ -66,7 +66,12 @@ const HOST: &str = "stage";
 
 impl Stage {
     pub fn new() -> anyhow::Result<Self> {
-        let dir = tempfile::Builder::new().prefix("wa-test-").tempdir()?;
+        Self::new_in(&std::env::temp_dir())
+    }
+
+    /// In a directory of its own below this one.
+    pub fn new_in(parent: &Path) -> anyhow::Result<Self> {
+        let dir = tempfile::Builder::new().prefix("wa-test-").tempdir_in(parent.canonicalize()?)?;
         // Bound and let go again: a restarted controller has to come back on the same port.
         let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
         for folder in ["home", "run", "mux"] {
