@@ -1,1 +1,149 @@
-fn main() {}
+//! `wa`: what people and agents type.
+//!
+//! The hand of the house. It talks gRPC to a controller and opens no database; `wa up` runs node and controller in its
+//! own process. Under the name of an agent (`claude`, `codex`, `gemini`; a link that `wa up --demo` makes) the program
+//! plays that agent.
+
+mod args;
+mod client;
+mod command;
+mod context;
+mod failure;
+mod output;
+mod shape;
+mod target;
+mod up;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use wa_link::telemetry;
+
+use crate::args::{Cli, Command};
+use crate::command::say;
+use crate::context::Surroundings;
+use crate::failure::{Exit, Failure};
+use crate::output::{Look, Out};
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    if let Some(agent) = played_agent(&arguments) {
+        return up::demo::play(&agent, &arguments);
+    }
+    let mut cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help goes to standard output, mistakes to standard error; either may be closed.
+            error.print().ok();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1));
+        }
+    };
+    ExitCode::from(end(run(&mut cli)).code())
+}
+
+/// The agent that this program is to play, by the name under which it was started.
+fn played_agent(arguments: &[OsString]) -> Option<String> {
+    let name = Path::new(arguments.first()?).file_name()?.to_str()?;
+    ["claude", "codex", "gemini"].contains(&name).then(|| name.to_owned())
+}
+
+/// Says what went wrong, if anything.
+fn end(result: Result<Exit, Failure>) -> Exit {
+    let failure = match result {
+        Ok(exit) => return exit,
+        Err(failure) => failure,
+    };
+    if !failure.message.is_empty() {
+        let printable = |text: &str| output::text::printable(text, output::text::Keep::Layout);
+        say(&format!("wa: {}", printable(&failure.message)));
+        if let Some(remedy) = &failure.remedy {
+            say(&printable(remedy));
+        }
+    }
+    failure.exit
+}
+
+fn run(cli: &mut Cli) -> Result<Exit, Failure> {
+    if let Some(Command::Send(args)) = &mut cli.command {
+        command::read_text(args)?;
+    }
+    let cli = &*cli;
+    let mut out = Out::stdout(Look::of_stdout(cli.globals.output, wa_link::clock::now()));
+    let variable = |name: &str| std::env::var_os(name);
+    let around = Surroundings { variable: &variable, runs: &up::pointer::is_running };
+    if cli.globals.check_config {
+        let choice = context::choose(&cli.globals, &around)?;
+        wa_link::context::Context::load(&choice.file).map_err(|error| Failure::usage(error.to_string()))?;
+        out.line(&format!("{} ({})", choice.file.display(), choice.found))?;
+        out.flush()?;
+        return Ok(Exit::Done);
+    }
+    match &cli.command {
+        None => command::quick_start(&mut out).map(|()| Exit::Done),
+        Some(Command::Help { command }) if command.is_empty() => {
+            command::quick_start(&mut out).map(|()| Exit::Done)
+        }
+        Some(Command::Help { command }) => command::topic(&mut out, command).map(|()| Exit::Done),
+        Some(Command::Schema) => command::schema(&mut out).map(|()| Exit::Done),
+        Some(command) => on_runtime(command, cli, &around, &mut out),
+    }
+}
+
+fn on_runtime(
+    command: &Command,
+    cli: &Cli,
+    around: &Surroundings<'_>,
+    out: &mut Out,
+) -> Result<Exit, Failure> {
+    let runtime = match command {
+        Command::Up(_) => tokio::runtime::Builder::new_multi_thread().enable_all().build(),
+        _ => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+    };
+    let runtime = runtime.map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
+    let result = runtime.block_on(Box::pin(async {
+        let telemetry = telemetry::init(&telemetry::Options {
+            service_name: "wa",
+            service_version: env!("CARGO_PKG_VERSION"),
+            default_level: "warn",
+            attributes: Vec::new(),
+        })
+        .map_err(|error| Failure::usage(error.to_string()))?;
+        let result = match command {
+            Command::Up(args) => up::up(args, around, out).await,
+            command => interruptible(command::ask(command, &cli.globals, around, out)).await,
+        };
+        telemetry.finish(std::time::Duration::from_secs(1)).await;
+        result
+    }));
+    // Standard input may be waited for in a thread that nothing ends.
+    runtime.shutdown_background();
+    result
+}
+
+/// A command, or Ctrl-C.
+async fn interruptible(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    tokio::select! {
+        result = command => result,
+        signal = tokio::signal::ctrl_c() => match signal {
+            Ok(()) => Err(Failure { message: String::new(), ..Failure::interrupted() }),
+            Err(error) => Err(Failure::failed(format!("cannot listen for Ctrl-C: {error}"))),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_name_of_an_agent_makes_it_play_one() {
+        let agent = |name: &str| played_agent(&[OsString::from(name)]);
+        assert_eq!(agent("/tmp/x/claude").as_deref(), Some("claude"));
+        assert_eq!(agent("codex").as_deref(), Some("codex"));
+        assert_eq!(agent("/usr/bin/wa"), None);
+        assert_eq!(agent("claude-code"), None);
+        assert_eq!(played_agent(&[]), None);
+    }
+}

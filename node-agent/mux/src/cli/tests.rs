@@ -10,14 +10,20 @@ fn recorded(name: &str) -> Vec<u8> {
     std::fs::read(folder.join(name)).unwrap()
 }
 
+/// A program cannot be started while anybody has it open for writing, and a process that another test is just about to
+/// start has every file of ours open for a moment.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
 struct Stand {
     folder: tempfile::TempDir,
     observer: CliObserver,
+    _alone: tokio::sync::MutexGuard<'static, ()>,
 }
 
 impl Stand {
     /// A program of this shell text, which finds the recorded files in `$recorded` and its own folder in `$here`.
-    fn new(script: &str, interval: Duration, timeout: Duration) -> Self {
+    async fn new(script: &str, interval: Duration, timeout: Duration) -> Self {
+        let alone = ALONE.lock().await;
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("wezterm");
         let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/recordings/cli");
@@ -26,11 +32,11 @@ impl Stand {
         std::fs::write(&program, text).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         let options = CliOptions { program, socket: "/run/some/sock".into(), timeout, interval };
-        Self { folder, observer: CliObserver { options, turn: Mutex::new(None) } }
+        Self { folder, observer: CliObserver { options, turn: Mutex::new(None) }, _alone: alone }
     }
 
-    fn quick(script: &str) -> Self {
-        Self::new(script, Duration::ZERO, Duration::from_secs(20))
+    async fn quick(script: &str) -> Self {
+        Self::new(script, Duration::ZERO, Duration::from_secs(20)).await
     }
 
     fn noted(&self) -> String {
@@ -95,7 +101,8 @@ async fn a_look_at_panes_and_one_viewport() {
     let stand = Stand::quick(
         r#"echo "$WEZTERM_UNIX_SOCKET $*" >> "$here/calls"
            case "$*" in *list*) cat "$recorded/list.json";; *) cat "$recorded/get-text-0-3.txt";; esac"#,
-    );
+    )
+    .await;
     let panes = stand.observer.list().await.unwrap();
     let rows = stand.observer.viewport(&panes[2]).await.unwrap();
     assert_eq!(rows[1].trim_end(), "red p200 rgb");
@@ -112,7 +119,7 @@ async fn a_look_at_panes_and_one_viewport() {
 
 #[tokio::test]
 async fn a_failure_is_told_in_the_programs_words() {
-    let stand = Stand::quick(r#"cat "$recorded/err-get-text-missing-pane.stderr" >&2; exit 1"#);
+    let stand = Stand::quick(r#"cat "$recorded/err-get-text-missing-pane.stderr" >&2; exit 1"#).await;
     let pane = list(&recorded("list.json")).remove(0);
     let error = stand.observer.viewport(&pane).await.unwrap_err();
     assert!(error.is_no_such_pane(), "{error}");
@@ -124,7 +131,7 @@ async fn a_failure_is_told_in_the_programs_words() {
 
 #[tokio::test]
 async fn rubbish_for_a_list_is_an_error() {
-    let stand = Stand::quick("echo 'WINID TABID PANEID'");
+    let stand = Stand::quick("echo 'WINID TABID PANEID'").await;
     assert!(matches!(stand.observer.list().await, Err(CliError::BadList(_))));
 }
 
@@ -132,7 +139,8 @@ async fn rubbish_for_a_list_is_an_error() {
 async fn a_process_that_hangs_is_killed() {
     // Its own pid is noted before it hangs.
     let stand =
-        Stand::new(r#"echo $$ > "$here/calls"; exec sleep 600"#, Duration::ZERO, Duration::from_millis(500));
+        Stand::new(r#"echo $$ > "$here/calls"; exec sleep 600"#, Duration::ZERO, Duration::from_secs(2))
+            .await;
     let error = stand.observer.list().await.unwrap_err();
     assert!(matches!(error, CliError::Timeout { command: "list", .. }), "{error}");
     let pid: i32 = stand.noted().trim().parse().unwrap();
@@ -147,7 +155,8 @@ async fn one_process_at_a_time_and_the_interval_between_them() {
            echo "[]"; sleep 0.05; rmdir "$here/running"; echo done >> "$here/calls""#,
         Duration::from_millis(200),
         Duration::from_secs(20),
-    );
+    )
+    .await;
     let begun = Instant::now();
     let (a, b, c) = tokio::join!(stand.observer.list(), stand.observer.list(), stand.observer.list());
     assert!([a, b, c].iter().all(Result::is_ok));
