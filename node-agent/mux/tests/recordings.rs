@@ -214,19 +214,6 @@ fn compare_fields(pdu: &Pdu, fields: &Value, place: &str) {
                 (number(&fields["window_id"]), number(&fields["size"]["rows"]))
             );
         }
-        Pdu::GetPaneRenderChangesResponse { changes } => {
-            assert_eq!(changes.pane_id, fields["pane_id"], "{place}");
-            assert_eq!(changes.mouse_grabbed, fields["mouse_grabbed"]);
-            assert_eq!(changes.title, fields["title"]);
-            assert_eq!(changes.working_dir.as_deref(), fields["cwd"].as_str());
-            assert_eq!(changes.seqno, fields["seqno"]);
-            assert_eq!(changes.input_serial, fields["input_serial"].as_u64());
-            let dirty: Vec<_> = changes.dirty.iter().map(|range| [range.start, range.end]).collect();
-            assert_eq!(serde_json::json!(dirty), fields["dirty"], "{place}");
-            compare_cursor(&changes.cursor, &fields["cursor"]);
-            compare_dims(&changes.dims, &fields["dims"]);
-            compare_rows(&changes.rows, &fields["bonus"], place);
-        }
         Pdu::GetLinesResponse { pane_id, rows } => {
             assert_eq!(*pane_id, fields["pane_id"], "{place}");
             compare_rows(rows, &fields["lines"], place);
@@ -245,6 +232,26 @@ fn compare_fields(pdu: &Pdu, fields: &Value, place: &str) {
             let expected: Vec<_> =
                 listed.iter().map(|hit| (signed(&hit["start_y"]), number(&hit["end_x"]))).collect();
             assert_eq!(ends, expected);
+        }
+        Pdu::GetPaneDirectionResponse { pane_id } => assert_eq!(*pane_id, fields["pane_id"].as_u64()),
+        push => compare_push(push, fields, place),
+    }
+}
+
+fn compare_push(push: &Pdu, fields: &Value, place: &str) {
+    match push {
+        Pdu::GetPaneRenderChangesResponse { changes } => {
+            assert_eq!(changes.pane_id, fields["pane_id"], "{place}");
+            assert_eq!(changes.mouse_grabbed, fields["mouse_grabbed"]);
+            assert_eq!(changes.title, fields["title"]);
+            assert_eq!(changes.working_dir.as_deref(), fields["cwd"].as_str());
+            assert_eq!(changes.seqno, fields["seqno"]);
+            assert_eq!(changes.input_serial, fields["input_serial"].as_u64());
+            let dirty: Vec<_> = changes.dirty.iter().map(|range| [range.start, range.end]).collect();
+            assert_eq!(serde_json::json!(dirty), fields["dirty"], "{place}");
+            compare_cursor(&changes.cursor, &fields["cursor"]);
+            compare_dims(&changes.dims, &fields["dims"]);
+            compare_rows(&changes.rows, &fields["bonus"], place);
         }
         Pdu::PaneRemoved { pane_id } | Pdu::PaneFocused { pane_id } => {
             assert_eq!(*pane_id, fields["pane_id"])
@@ -266,7 +273,6 @@ fn compare_fields(pdu: &Pdu, fields: &Value, place: &str) {
         Pdu::TabTitleChanged { title, .. } | Pdu::WindowTitleChanged { title, .. } => {
             assert_eq!(*title, fields["title"]);
         }
-        Pdu::GetPaneDirectionResponse { pane_id } => assert_eq!(*pane_id, fields["pane_id"].as_u64()),
         other => panic!("{place}: no comparison for {}", other.name()),
     }
 }
