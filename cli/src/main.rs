@@ -15,11 +15,11 @@ mod target;
 mod up;
 
 use std::ffi::OsString;
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use wa_link::telemetry;
+use wa_embedded_mux::demo;
+use wa_link::{telemetry, tls};
 
 use crate::args::{Cli, Command};
 use crate::command::say;
@@ -29,8 +29,8 @@ use crate::output::{Look, Out};
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    if let Some(agent) = played_agent(&arguments) {
-        return up::demo::play(&agent, &arguments);
+    if demo::is_agent(arguments.first()) {
+        return demo::agent_main(arguments);
     }
     let mut cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
@@ -41,12 +41,6 @@ fn main() -> ExitCode {
         }
     };
     ExitCode::from(end(run(&mut cli)).code())
-}
-
-/// The agent that this program is to play, by the name under which it was started.
-fn played_agent(arguments: &[OsString]) -> Option<String> {
-    let name = Path::new(arguments.first()?).file_name()?.to_str()?;
-    ["claude", "codex", "gemini"].contains(&name).then(|| name.to_owned())
 }
 
 /// Says what went wrong, if anything.
@@ -97,6 +91,7 @@ fn on_runtime(
     around: &Surroundings<'_>,
     out: &mut Out,
 ) -> Result<Exit, Failure> {
+    tls::install_provider();
     let runtime = match command {
         Command::Up(_) => tokio::runtime::Builder::new_multi_thread().enable_all().build(),
         _ => tokio::runtime::Builder::new_current_thread().enable_all().build(),
@@ -130,20 +125,5 @@ async fn interruptible(command: impl Future<Output = Result<Exit, Failure>>) -> 
             Ok(()) => Err(Failure { message: String::new(), ..Failure::interrupted() }),
             Err(error) => Err(Failure::failed(format!("cannot listen for Ctrl-C: {error}"))),
         },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_name_of_an_agent_makes_it_play_one() {
-        let agent = |name: &str| played_agent(&[OsString::from(name)]);
-        assert_eq!(agent("/tmp/x/claude").as_deref(), Some("claude"));
-        assert_eq!(agent("codex").as_deref(), Some("codex"));
-        assert_eq!(agent("/usr/bin/wa"), None);
-        assert_eq!(agent("claude-code"), None);
-        assert_eq!(played_agent(&[]), None);
     }
 }

@@ -1,9 +1,23 @@
 //! The limb: watches the panes of one host, spools what it saw, acts on what it is told.
+//!
+//! The way of one line: [`observer`] (screen and matcher of every pane) → redacted records → [`spool`] (durable) →
+//! [`session`] (the stream to the controller). The way of one action: session → `act` (policy, [`journal`], permit, guard,
+//! paste, Enter, verify) → outcome → spool. [`board`] shows the present of every pane; [`node`] puts it all together.
 
+mod act;
 pub mod board;
+pub mod config;
+pub mod enroll;
 mod framing;
 pub mod journal;
+pub mod node;
+pub mod observer;
 pub mod policy;
 pub mod process;
 pub mod session;
 pub mod spool;
+#[cfg(test)]
+mod testing;
+
+pub use config::Config;
+pub use node::run;

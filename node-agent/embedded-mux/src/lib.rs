@@ -5,6 +5,7 @@
 //! the model behind each pane and can be used by itself.
 
 mod clock;
+pub mod demo;
 mod server;
 pub mod terminal;
 

@@ -1,0 +1,101 @@
+//! The commands: each asks the controller something and prints the answer.
+
+mod act;
+mod events;
+mod fleet;
+mod help;
+mod logs;
+mod pause;
+mod run;
+mod schema;
+mod screen;
+mod search;
+mod status;
+mod wait;
+
+pub(crate) use act::read_text;
+pub(crate) use help::{quick_start, topic};
+pub(crate) use run::runs;
+pub(crate) use schema::schema;
+pub(crate) use search::hits;
+pub(crate) use status::panes;
+
+use std::io::Write as _;
+
+use crate::args::{Command, Fleet, Globals, Run};
+use crate::client::{self, Session};
+use crate::context::{self, Surroundings};
+use crate::failure::{Exit, Failure};
+use crate::output::Out;
+
+/// What a command works with.
+pub(crate) struct Desk<'a> {
+    pub(crate) session: Session,
+    pub(crate) out: &'a mut Out,
+}
+
+/// Says something that is no data. Standard error may be closed; then nobody wants to know.
+pub(crate) fn say(text: &str) {
+    writeln!(std::io::stderr(), "{text}").ok();
+}
+
+/// Runs a command that asks the controller.
+pub(crate) async fn ask(
+    command: &Command,
+    globals: &Globals,
+    around: &Surroundings<'_>,
+    out: &mut Out,
+) -> Result<Exit, Failure> {
+    // What is wrong with the line is said even when no controller answers.
+    check(command, out)?;
+    let choice = context::choose(globals, around)?;
+    let session = client::open(&choice, globals.timeout).await?;
+    let mut desk = Desk { session, out };
+    let desk = &mut desk;
+    match command {
+        Command::Status(args) => status::status(desk, args).await,
+        Command::Fleet(Fleet::Status) => fleet::status(desk).await,
+        Command::Fleet(Fleet::Token(args)) => fleet::token(desk, args).await,
+        Command::Screen(args) => screen::screen(desk, args).await,
+        Command::Logs(args) => logs::logs(desk, args).await,
+        Command::Search(args) => search::search(desk, args).await,
+        Command::Events(args) => events::events(desk, args).await,
+        Command::Wait(args) => wait::wait(desk, args).await,
+        Command::Send(args) => act::send(desk, args).await,
+        Command::Keys(args) => act::keys(desk, args).await,
+        Command::Kill(args) => act::kill(desk, args).await,
+        Command::Spawn(args) => act::spawn(desk, args).await,
+        Command::Pause(args) => pause::pause(desk, args, true).await,
+        Command::Unpause(args) => pause::pause(desk, args, false).await,
+        Command::Run(Run::List(args)) => run::list(desk, args).await,
+        Command::Up(_) | Command::Help { .. } | Command::Schema => Ok(Exit::Done),
+    }
+}
+
+/// Finds the mistakes that take no controller to find.
+fn check(command: &Command, out: &Out) -> Result<(), Failure> {
+    use crate::target::{Target, selector, since};
+    let now = out.look.now;
+    let target = |word: &Option<String>, labels: &crate::args::Labels| {
+        Target::of(word.as_deref(), labels.selector.as_deref()).map(drop)
+    };
+    match command {
+        Command::Status(args) => target(&args.target, &args.labels),
+        Command::Wait(args) => {
+            since(args.since.as_deref(), now)?;
+            target(&args.target, &args.labels)
+        }
+        Command::Pause(args) | Command::Unpause(args) => target(&args.target, &args.labels),
+        Command::Search(args) => {
+            since(args.since.as_deref(), now)?;
+            selector(args.labels.selector.as_deref()).map(drop)
+        }
+        Command::Events(args) => {
+            since(args.since.as_deref(), now)?;
+            selector(args.labels.selector.as_deref()).map(drop)
+        }
+        Command::Logs(args) => since(args.since.as_deref(), now).map(drop),
+        Command::Send(args) => act::check(args),
+        _ => Ok(()),
+    }
+}

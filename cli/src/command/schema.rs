@@ -1,0 +1,188 @@
+//! `wa schema`: the shapes of `-o json`, in brief. A key that goes or changes its meaning raises the number; a new key
+//! does not.
+
+use serde::Serialize;
+
+use crate::failure::Failure;
+use crate::output::{Format, Out};
+
+#[derive(Serialize)]
+struct Schemas {
+    schema: &'static str,
+    items: Vec<Described>,
+}
+
+#[derive(Serialize)]
+struct Described {
+    name: &'static str,
+    command: &'static str,
+    /// Whether `-o json` gives `items`.
+    list: bool,
+    keys: &'static [&'static str],
+}
+
+/// Name, command, whether it is a list, keys in their order.
+const SHAPES: &[(&str, &str, bool, &[&str])] = &[
+    (
+        "wa.status/1",
+        "wa status; wa wait --for STATE",
+        true,
+        &[
+            "pane",
+            "host",
+            "mux",
+            "pane_id",
+            "generation",
+            "title",
+            "cwd",
+            "project",
+            "agent",
+            "agent_version",
+            "state",
+            "state_detail",
+            "session_id",
+            "account",
+            "labels",
+            "last_output",
+        ],
+    ),
+    ("wa.logs/1", "wa logs", true, &["time", "pane", "generation", "layout", "row", "rev", "text", "gap"]),
+    (
+        "wa.search/1",
+        "wa search",
+        true,
+        &["time", "pane", "generation", "layout", "row", "rev", "text", "matches"],
+    ),
+    (
+        "wa.events/1",
+        "wa events; wa wait --for EVENT",
+        true,
+        &["id", "time", "pane", "event", "agent", "rule", "fields", "witnesses", "line"],
+    ),
+    ("wa.send/1", "wa send; with -l a list", false, RECEIPT),
+    ("wa.keys/1", "wa keys", false, RECEIPT),
+    ("wa.kill/1", "wa kill", false, RECEIPT),
+    ("wa.spawn/1", "wa spawn", false, RECEIPT),
+    (
+        "wa.fleet_status/1",
+        "wa fleet status",
+        true,
+        &[
+            "host",
+            "connected",
+            "version",
+            "mux",
+            "lag_ms",
+            "spool_bytes",
+            "certificate_expires",
+            "clock_skew_ms",
+            "problems",
+        ],
+    ),
+    ("wa.token/1", "wa fleet token", false, &["token", "name", "expires"]),
+    (
+        "wa.screen/1",
+        "wa screen",
+        false,
+        &["pane", "generation", "title", "cols", "first_row", "cursor", "rows", "ansi"],
+    ),
+    ("wa.pause/1", "wa pause; wa unpause", false, &["paused", "everything", "panes"]),
+    (
+        "wa.run_list/1",
+        "wa run list",
+        true,
+        &["run", "workflow", "pane", "generation", "state", "reason", "started", "ended"],
+    ),
+    (
+        "wa.help/1",
+        "wa help",
+        false,
+        &["about", "rules", "commands", "states", "events", "outcomes", "exit_codes"],
+    ),
+    ("wa.schema/1", "wa schema", true, &["name", "command", "list", "keys"]),
+];
+
+const RECEIPT: &[&str] = &["action", "pane", "outcome", "reason"];
+
+/// Prints the list; JSON also in the table form, for that is what it is about.
+pub(crate) fn schema(out: &mut Out) -> Result<(), Failure> {
+    if out.look.format == Format::Name {
+        for (name, ..) in SHAPES {
+            out.line(name)?;
+        }
+        return out.flush();
+    }
+    let items = SHAPES
+        .iter()
+        .map(|(name, command, list, keys)| Described { name, command, list: *list, keys })
+        .collect();
+    if out.look.format != Format::Jsonl {
+        out.look.format = Format::Json;
+    }
+    out.document(&Schemas { schema: "wa.schema/1", items })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::{Shape, testing};
+    use crate::shape::{EventLine, Hit, HostStatus, LogEntry, PaneStatus, Receipt, RunItem, kind};
+    use wa_proto::wire::v1;
+
+    fn keys_of<T: Shape>(item: &T) -> (String, Vec<String>) {
+        // A map in the order of the text: serde_json's own sorts.
+        let text = serde_json::to_string(item).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let mut keys: Vec<String> = value.as_object().unwrap().keys().cloned().collect();
+        keys.sort_by_key(|key| text.find(&format!("\"{key}\":")));
+        (T::SCHEMA.to_owned(), keys)
+    }
+
+    fn at() -> Option<v1::PaneRef> {
+        Some(v1::PaneRef { mux: "main".into(), generation: "g".into(), pane_id: 1 })
+    }
+
+    fn line() -> v1::LogItem {
+        v1::LogItem {
+            host: "a".into(),
+            pane: at(),
+            item: Some(v1::log_item::Item::Line(v1::Line::default())),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn the_list_says_what_is_printed() {
+        let pane = v1::PaneItem {
+            host: "a".into(),
+            pane: Some(v1::Pane { r#ref: at(), ..Default::default() }),
+            ..Default::default()
+        };
+        let event = v1::EventItem { event: Some(v1::Event::default()), ..Default::default() };
+        let hit = v1::SearchHit { item: Some(line()), matches: vec![] };
+        let printed = [
+            keys_of(&PaneStatus::try_from(pane).unwrap()),
+            keys_of(&LogEntry::try_from(line()).unwrap()),
+            keys_of(&Hit::try_from(hit).unwrap()),
+            keys_of(&EventLine::try_from(event).unwrap()),
+            keys_of(&HostStatus::try_from(v1::NodeStatus::default()).unwrap()),
+            keys_of(&RunItem::try_from(v1::Run::default()).unwrap()),
+            keys_of(&Receipt::<kind::Spawn>::of(v1::ActResponse::default(), None).unwrap()),
+        ];
+        for (name, keys) in printed {
+            let (.., listed) = SHAPES.iter().find(|(schema, ..)| *schema == name).unwrap();
+            let listed: Vec<&str> = listed.iter().copied().filter(|key| *key != "gap").collect();
+            assert_eq!(keys, listed, "{name}");
+        }
+    }
+
+    #[test]
+    fn it_is_json_in_every_format_but_names() {
+        for format in [Format::Table, Format::Json, Format::Jsonl] {
+            let (mut out, sink) = testing::out(format);
+            schema(&mut out).unwrap();
+            let value: serde_json::Value = serde_json::from_str(&sink.text()).unwrap();
+            assert_eq!(value["items"].as_array().unwrap().len(), SHAPES.len());
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Act: send, keys, kill and spawn, asked for by a person or an agent.
+//!
+//! The controller decides what it can see (pane known and here, generation, mirror, pause) at once; all else is decided
+//! by the node's policy and guards when the action begins. The answer is the action's outcome. When there is none in
+//! time: an action that was never permitted did not begin and never will, for its deadline has passed (`expired`);
+//! of one that was permitted it is `unknown`, and its row stays open until the node tells.
+
+use std::time::Duration;
+
+use tokio::time::timeout_at;
+use tonic::Status;
+use wa_link::{clock, trace};
+use wa_proto::wire::v1;
+use wa_proto::{
+    Action, ActionId, ErrorCode, Generation, Host, MuxName, Outcome, OutcomeKind, PaneAddress, PaneRef, Verb,
+};
+
+use super::{Fleet, away, check_host, status, usage};
+use crate::gate::{Labels, address};
+use crate::identity::peer::Peer;
+use crate::orchestrator::summary;
+use crate::registry::PaneView;
+
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+const LONGEST: Duration = Duration::from_secs(600);
+/// After the deadline an action that has begun is still verified, and its outcome travels.
+const OUTCOME_GRACE: Duration = Duration::from_secs(7);
+/// Bytes of one text or command.
+const MAX_TEXT: usize = 256 * 1024;
+const MAX_KEY: usize = 200;
+
+/// Where an action goes.
+struct Target {
+    host: Host,
+    pane: PaneRef,
+    /// `None` for a spawn.
+    view: Option<PaneView>,
+}
+
+impl Target {
+    fn address(&self) -> Option<PaneAddress> {
+        self.view.as_ref().map(PaneView::address)
+    }
+}
+
+impl Fleet {
+    pub(super) async fn carry_out(
+        &self,
+        peer: &Peer,
+        request: v1::ActRequest,
+    ) -> Result<v1::ActResponse, Status> {
+        let verb = Verb::try_from(request.verb.clone().ok_or_else(|| usage("the verb is missing"))?).map_err(usage)?;
+        check_size(&verb)?;
+        let key = Some(request.idempotency_key.as_str()).filter(|key| !key.is_empty());
+        if key.is_some_and(|key| key.len() > MAX_KEY) {
+            return Err(usage(format!("idempotency key: at most {MAX_KEY} bytes")));
+        }
+        let target = self.target(peer, &request, &verb)?;
+        if let Some(reason) = self.objection(&target, &request) {
+            return Ok(answer(&target, None, OutcomeKind::Refused.as_str(), reason));
+        }
+        if request.dry_run {
+            let what = format!("dry run: {} {} would be offered to the node", verb.name(), summary(&verb));
+            return Ok(answer(&target, None, "", what));
+        }
+        let wanted = match request.timeout_ms {
+            0 => DEFAULT_TIMEOUT,
+            ms => Duration::from_millis(ms.into()).min(LONGEST),
+        };
+        let action = self.action(peer, &target, verb, &request.trace_parent, wanted);
+        self.queue_and_wait(target, action, key, wanted).await
+    }
+
+    /// The pane, or for a spawn the mux, that the request names; it must be here.
+    fn target(&self, peer: &Peer, request: &v1::ActRequest, verb: &Verb) -> Result<Target, Status> {
+        if matches!(verb, Verb::Spawn { .. }) {
+            return self.spawn_target(peer, request);
+        }
+        let pane = request.pane.clone().ok_or_else(|| usage("pane is missing"))?;
+        let view = self.pane(&super::address(peer, pane)?)?;
+        if !view.connected {
+            return Err(away(&view.host));
+        }
+        Ok(Target { host: view.host.clone(), pane: view.pane.pane.clone(), view: Some(view) })
+    }
+
+    fn spawn_target(&self, peer: &Peer, request: &v1::ActRequest) -> Result<Target, Status> {
+        let host = Host::new(request.host.as_str()).map_err(usage)?;
+        check_host(peer, &host)?;
+        let mux = match request.pane.as_ref().map(|pane| pane.mux.as_str()).filter(|mux| !mux.is_empty()) {
+            Some(mux) => MuxName::new(mux).map_err(usage)?,
+            None => MuxName::main(),
+        };
+        let nodes = self.registry.nodes();
+        let node = nodes
+            .iter()
+            .find(|node| node.host == host)
+            .ok_or_else(|| ErrorCode::NotFound.status(format!("there is no node {host}")))?;
+        if !node.connected {
+            return Err(away(&host));
+        }
+        let of_heartbeat = node.heartbeat.muxes.iter().find(|known| known.name == mux.as_str());
+        let generation = of_heartbeat.and_then(|known| Generation::new(known.generation.as_str()).ok());
+        let of_panes = || {
+            let panes = self.registry.panes().into_iter();
+            let mut on_mux = panes.filter(|view| view.host == host && view.pane.pane.mux == mux);
+            on_mux.next().map(|view| view.pane.pane.generation)
+        };
+        let generation = generation.or_else(of_panes).ok_or_else(|| {
+            ErrorCode::Unreachable.status(format!("{host} is not connected to a mux server named {mux}"))
+        })?;
+        Ok(Target { host, pane: PaneRef { mux, generation, pane_id: 0 }, view: None })
+    }
+
+    /// Why nothing is even tried.
+    fn objection(&self, target: &Target, request: &v1::ActRequest) -> Option<String> {
+        if !request.generation.is_empty() && request.generation != target.pane.generation.as_str() {
+            return Some(format!(
+                "the mux server is another process now: generation {}, not {}",
+                target.pane.generation, request.generation
+            ));
+        }
+        let labels = match &target.view {
+            Some(view) if view.pane.mirror => {
+                return Some("this pane mirrors one of another mux server: act on that one".into());
+            }
+            Some(view) => view.labels(),
+            None => Labels::from([("host".to_owned(), target.host.to_string())]),
+        };
+        self.gate.paused(target.address().as_ref(), &labels)
+    }
+
+    fn action(&self, peer: &Peer, target: &Target, verb: Verb, trace_parent: &str, wait: Duration) -> Action {
+        // A pane is closed whatever runs in it; all else is meant for the process that the caller saw.
+        let seen = target.view.as_ref().filter(|_| !matches!(verb, Verb::Kill)).map(|view| &view.pane);
+        let current = trace::current_parent();
+        Action {
+            id: ActionId::generate(),
+            pane: target.pane.clone(),
+            deadline: clock::now() + wait,
+            fence: 0,
+            who: peer.who(),
+            expect_agent: seen.and_then(|pane| pane.agent.clone()),
+            expect_agent_pid: seen.map(|pane| pane.agent_pid).filter(|pid| *pid != 0),
+            trace_parent: if current.is_empty() { trace_parent.to_owned() } else { current },
+            verb,
+        }
+    }
+
+    async fn queue_and_wait(
+        &self,
+        target: Target,
+        action: Action,
+        key: Option<&str>,
+        wait: Duration,
+    ) -> Result<v1::ActResponse, Status> {
+        let deadline = clock::monotonic() + wait + OUTCOME_GRACE;
+        let id = action.id;
+        let mut outcome = self.gate.wait_for(id);
+        let (host, key) = (target.host.clone(), key.map(str::to_owned));
+        let queued = self.store.write(move |tx| {
+            if let Some(key) = &key
+                && let Some(earlier) = tx.find_key(&action.who, key)?
+            {
+                return Ok(Some(earlier));
+            }
+            let summary = summary(&action.verb);
+            tx.enqueue(&host, action, None, key.as_deref(), &summary)?;
+            Ok(None)
+        });
+        let mut id = id;
+        match queued.await {
+            Ok(None) => {}
+            Ok(Some(earlier)) => {
+                drop(outcome);
+                self.gate.forget(id);
+                if let Some(outcome) = earlier.outcome {
+                    return Ok(told(&target, outcome));
+                }
+                id = earlier.action;
+                outcome = self.gate.wait_for(id);
+                // It may have been settled before this listened.
+                if !self.gate.is_open(id) {
+                    self.gate.forget(id);
+                    let reason = "the same key was used a moment ago, and its outcome has just come: ask again";
+                    return Err(ErrorCode::Busy.status(reason));
+                }
+            }
+            Err(error) => {
+                drop(outcome);
+                self.gate.forget(id);
+                return Err(status(&error));
+            }
+        }
+        let waited = tokio::select! {
+            waited = timeout_at(deadline, outcome.wait_for(Option::is_some)) => {
+                waited.ok().and_then(Result::ok).and_then(|known| known.clone())
+            }
+            () = self.tasks.shutdown().triggered() => None,
+        };
+        drop(outcome);
+        self.gate.forget(id);
+        Ok(match waited {
+            Some(outcome) => told(&target, outcome),
+            None => self.not_told(&target, id),
+        })
+    }
+
+    fn not_told(&self, target: &Target, id: ActionId) -> v1::ActResponse {
+        if self.gate.may_have_begun(id) {
+            let reason = "the node was permitted to begin and has not said how it ended; look at the pane";
+            return answer(target, Some(id), OutcomeKind::Unknown.as_str(), reason.into());
+        }
+        if self.tasks.shutdown().is_triggered() {
+            let reason = "the controller shuts down; the node may begin it until its deadline";
+            return answer(target, Some(id), OutcomeKind::Unknown.as_str(), reason.into());
+        }
+        let reason = "the node did not ask for a permit before the deadline";
+        answer(target, Some(id), OutcomeKind::Expired.as_str(), reason.into())
+    }
+}
+
+fn check_size(verb: &Verb) -> Result<(), Status> {
+    let size = match verb {
+        Verb::Send { text, .. } => text.len(),
+        Verb::Spawn { command, cwd } => command.iter().map(String::len).sum::<usize>() + cwd.len(),
+        Verb::Keys(_) | Verb::Kill => 0,
+    };
+    if let Verb::Spawn { command, .. } = verb
+        && command.is_empty()
+    {
+        return Err(usage("the command is missing"));
+    }
+    if size > MAX_TEXT {
+        return Err(usage(format!("{size} bytes of text; at most {MAX_TEXT} go at once")));
+    }
+    Ok(())
+}
+
+fn told(target: &Target, outcome: Outcome) -> v1::ActResponse {
+    let mut response = answer(target, Some(outcome.action), outcome.kind.as_str(), outcome.reason);
+    if let Some(spawned) = &outcome.spawned {
+        response.pane = Some(address(&target.host, spawned).into());
+    }
+    response
+}
+
+fn answer(target: &Target, id: Option<ActionId>, outcome: &str, reason: String) -> v1::ActResponse {
+    v1::ActResponse {
+        action_id: id.map(|id| id.as_bytes().to_vec()).unwrap_or_default(),
+        pane: target.address().map(Into::into),
+        outcome: outcome.to_owned(),
+        reason,
+    }
+}

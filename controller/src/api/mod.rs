@@ -1,0 +1,303 @@
+//! The Fleet service: what people and agents ask.
+//!
+//! Constraints: every call names the roles that may make it, and an agent sees and reaches its own host alone; errors
+//! are the closed set of [`ErrorCode`]; a stream ends when its caller goes or the controller shuts down, and holds no
+//! database connection while it waits.
+
+mod act;
+mod convert;
+mod pause;
+mod streams;
+mod wait;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::Stream;
+use tonic::{Request, Response, Status};
+use wa_link::clock;
+use wa_link::principal::Role;
+use wa_link::shutdown::Tasks;
+use wa_link::token::JoinToken;
+use wa_proto::selector::Selector;
+use wa_proto::wire::{from_us, to_us, v1};
+use wa_proto::{ErrorCode, Host, PaneAddress, Timestamp};
+
+use crate::gate::Gate;
+use crate::identity::Doorkeeper;
+use crate::identity::ca::Authority;
+use crate::identity::peer::Peer;
+use crate::registry::{NoScreen, PaneView, Registry};
+use crate::store::{NewToken, Store, StoreError};
+
+const READERS: &[Role] = &[Role::Viewer, Role::Operator, Role::Admin, Role::Agent];
+const ACTORS: &[Role] = &[Role::Operator, Role::Admin, Role::Agent];
+const OPERATORS: &[Role] = &[Role::Operator, Role::Admin];
+const ADMINS: &[Role] = &[Role::Admin];
+
+/// The service, with all that it asks.
+#[derive(Clone)]
+pub(crate) struct Fleet {
+    pub(crate) store: Arc<Store>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) doorkeeper: Arc<Doorkeeper>,
+    pub(crate) tasks: Tasks,
+}
+
+type Items<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// What a store's refusal is on the wire.
+pub(crate) fn status(error: &StoreError) -> Status {
+    let code = match error {
+        StoreError::Missing { .. } | StoreError::Invalid(_) => ErrorCode::Usage,
+        StoreError::NotFound(_) => ErrorCode::NotFound,
+        StoreError::Refused(_) => ErrorCode::Refused,
+        StoreError::Closed => ErrorCode::Unreachable,
+        StoreError::Open { .. }
+        | StoreError::Full
+        | StoreError::ReadOnly
+        | StoreError::Damaged(_)
+        | StoreError::Failed(_) => ErrorCode::Internal,
+    };
+    code.status(error.to_string())
+}
+
+fn usage(problem: impl std::fmt::Display) -> Status {
+    ErrorCode::Usage.status(problem.to_string())
+}
+
+fn selector(text: &str) -> Result<Selector, Status> {
+    text.parse().map_err(usage)
+}
+
+fn optional_time(field: &'static str, us: i64) -> Result<Option<Timestamp>, Status> {
+    if us == 0 { Ok(None) } else { from_us(field, us).map(Some).map_err(usage) }
+}
+
+fn no_pane(pane: &PaneAddress) -> Status {
+    ErrorCode::NotFound.status(format!("there is no pane {pane}; `wa status` lists them"))
+}
+
+fn away(host: &Host) -> Status {
+    ErrorCode::Unreachable.status(format!("the node {host} is not connected; `wa fleet status` says since when"))
+}
+
+/// How long the caller is ready to wait, a little less so that it gets an answer and not a broken call.
+fn patience<T>(request: &Request<T>) -> Option<Duration> {
+    let text = request.metadata().get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let count: u64 = digits.parse().ok()?;
+    let limit = match unit {
+        "H" => Duration::from_secs(count.checked_mul(3600)?),
+        "M" => Duration::from_secs(count.checked_mul(60)?),
+        "S" => Duration::from_secs(count),
+        "m" => Duration::from_millis(count),
+        "u" => Duration::from_micros(count),
+        "n" => Duration::from_nanos(count),
+        _ => return None,
+    };
+    Some(limit.saturating_sub((limit / 10).min(Duration::from_millis(100))))
+}
+
+/// The one host that this caller may see; `None` = all.
+fn only_host(peer: &Peer) -> Option<Host> {
+    (peer.principal.role == Role::Agent).then(|| peer.principal.name.clone())
+}
+
+fn check_host(peer: &Peer, host: &Host) -> Result<(), Status> {
+    match only_host(peer) {
+        Some(own) if own != *host => Err(ErrorCode::Refused.status(format!(
+            "an agent sees and reaches its own host {own} only, not {host}; a person can with --context"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// An address that the caller may name.
+fn address(peer: &Peer, pane: v1::PaneAddress) -> Result<PaneAddress, Status> {
+    let pane = PaneAddress::try_from(pane).map_err(usage)?;
+    check_host(peer, &pane.host)?;
+    Ok(pane)
+}
+
+fn optional_address(peer: &Peer, pane: Option<v1::PaneAddress>) -> Result<Option<PaneAddress>, Status> {
+    pane.map(|pane| address(peer, pane)).transpose()
+}
+
+impl Fleet {
+    /// Panes that the caller may see and the selector names.
+    fn select(&self, peer: &Peer, selector: &Selector) -> Vec<PaneView> {
+        let own = only_host(peer);
+        let mut panes = self.registry.panes();
+        panes.retain(|view| {
+            let labels = view.labels();
+            own.as_ref().is_none_or(|own| *own == view.host)
+                && selector.matches(|key| labels.get(key).map(String::as_str))
+        });
+        panes
+    }
+
+    fn pane(&self, pane: &PaneAddress) -> Result<PaneView, Status> {
+        self.registry.pane(pane).ok_or_else(|| no_pane(pane))
+    }
+
+    fn item(&self, view: PaneView) -> v1::PaneItem {
+        let labels = view.labels();
+        let paused = self.gate.paused(Some(&view.address()), &labels).is_some();
+        convert::pane_item(view, labels, paused)
+    }
+}
+
+#[tonic::async_trait]
+impl v1::fleet_server::Fleet for Fleet {
+    type LogsStream = Items<v1::LogItem>;
+    type SearchStream = Items<v1::SearchHit>;
+    type EventsStream = Items<v1::EventItem>;
+
+    async fn create_token(
+        &self,
+        request: Request<v1::CreateTokenRequest>,
+    ) -> Result<Response<v1::CreateTokenResponse>, Status> {
+        const DEFAULT: u32 = 600;
+        const LONGEST: u32 = 3600;
+        let peer = self.doorkeeper.admit(&request, ADMINS)?;
+        let request = request.into_inner();
+        let name = Host::new(request.name).map_err(usage)?;
+        let seconds = if request.ttl_seconds == 0 { DEFAULT } else { request.ttl_seconds };
+        if seconds > LONGEST {
+            return Err(usage(format!("a token lives for at most {LONGEST} s, not {seconds}")));
+        }
+        let token = JoinToken::generate(name.clone(), self.authority.fingerprint())
+            .map_err(|e| ErrorCode::Internal.status(e.to_string()))?;
+        let expires = clock::now() + Duration::from_secs(seconds.into());
+        let new = NewToken {
+            secret_hash: token.secret.hash(),
+            name,
+            created_by: peer.who(),
+            expires,
+            replaces: request.replace,
+        };
+        self.store.write(move |tx| tx.create_token(&new)).await.map_err(|e| status(&e))?;
+        Ok(Response::new(v1::CreateTokenResponse { token: token.expose(), expires_us: to_us(expires) }))
+    }
+
+    async fn fleet_status(
+        &self,
+        request: Request<v1::FleetStatusRequest>,
+    ) -> Result<Response<v1::FleetStatusResponse>, Status> {
+        let peer = self.doorkeeper.admit(&request, READERS)?;
+        let own = only_host(&peer);
+        let mut nodes = self.registry.nodes();
+        nodes.retain(|node| own.as_ref().is_none_or(|own| *own == node.host));
+        let nodes = nodes.into_iter().map(convert::node_status).collect();
+        Ok(Response::new(v1::FleetStatusResponse { nodes }))
+    }
+
+    async fn list_panes(
+        &self,
+        request: Request<v1::ListPanesRequest>,
+    ) -> Result<Response<v1::ListPanesResponse>, Status> {
+        let peer = self.doorkeeper.admit(&request, READERS)?;
+        let request = request.into_inner();
+        let selector = selector(&request.selector)?;
+        let views = match optional_address(&peer, request.pane)? {
+            Some(pane) => vec![self.pane(&pane)?],
+            None => self.select(&peer, &selector),
+        };
+        let panes = views.into_iter().map(|view| self.item(view)).collect();
+        Ok(Response::new(v1::ListPanesResponse { panes }))
+    }
+
+    async fn get_screen(
+        &self,
+        request: Request<v1::GetScreenRequest>,
+    ) -> Result<Response<v1::GetScreenResponse>, Status> {
+        let peer = self.doorkeeper.admit(&request, READERS)?;
+        let pane = request.into_inner().pane.ok_or_else(|| usage("pane is missing"))?;
+        let view = self.pane(&address(&peer, pane)?)?;
+        let asked = self.registry.screen(&view.host, view.pane.pane).await;
+        let screen = asked.map_err(|error| match &error {
+            NoScreen::Away(host) => away(host),
+            NoScreen::Late(_) => ErrorCode::Unreachable.status(error.to_string()),
+            NoScreen::Busy(_) => ErrorCode::Busy.status(error.to_string()),
+            NoScreen::Node(_) => ErrorCode::NotFound.status(error.to_string()),
+        })?;
+        Ok(Response::new(v1::GetScreenResponse { screen: Some(screen) }))
+    }
+
+    async fn logs(&self, request: Request<v1::LogsRequest>) -> Result<Response<Self::LogsStream>, Status> {
+        let peer = self.doorkeeper.admit(&request, READERS)?;
+        self.open_logs(&peer, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn search(
+        &self,
+        request: Request<v1::SearchRequest>,
+    ) -> Result<Response<Self::SearchStream>, Status> {
+        let peer = self.doorkeeper.admit(&request, READERS)?;
+        self.open_search(&peer, &request.into_inner()).map(Response::new)
+    }
+
+    async fn events(
+        &self,
+        request: Request<v1::EventsRequest>,
+    ) -> Result<Response<Self::EventsStream>, Status> {
+        let peer = self.doorkeeper.admit(&request, READERS)?;
+        self.open_events(&peer, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn wait(&self, request: Request<v1::WaitRequest>) -> Result<Response<v1::WaitResponse>, Status> {
+        let peer = self.doorkeeper.admit(&request, READERS)?;
+        let patience = patience(&request);
+        Box::pin(self.wait_for(&peer, request.into_inner(), patience)).await.map(Response::new)
+    }
+
+    async fn act(&self, request: Request<v1::ActRequest>) -> Result<Response<v1::ActResponse>, Status> {
+        let peer = self.doorkeeper.admit(&request, ACTORS)?;
+        Box::pin(self.carry_out(&peer, request.into_inner())).await.map(Response::new)
+    }
+
+    async fn pause(&self, request: Request<v1::PauseRequest>) -> Result<Response<v1::PauseResponse>, Status> {
+        let peer = self.doorkeeper.admit(&request, OPERATORS)?;
+        self.set_pause(&peer, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_runs(
+        &self,
+        request: Request<v1::ListRunsRequest>,
+    ) -> Result<Response<v1::ListRunsResponse>, Status> {
+        const DEFAULT: u32 = 100;
+        const MOST: u32 = 10_000;
+        let peer = self.doorkeeper.admit(&request, READERS)?;
+        let request = request.into_inner();
+        let pane = optional_address(&peer, request.pane)?;
+        let limit = if request.limit == 0 { DEFAULT } else { request.limit.min(MOST) };
+        let runs = self.store.runs(pane, only_host(&peer), limit as usize).await.map_err(|e| status(&e))?;
+        let runs = runs.into_iter().map(convert::run).collect();
+        Ok(Response::new(v1::ListRunsResponse { runs }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_callers_patience_is_read_from_the_wire() {
+        let of = |text: &str| {
+            let mut request = Request::new(());
+            request.metadata_mut().insert("grpc-timeout", text.parse().unwrap());
+            patience(&request)
+        };
+        assert_eq!(of("2S"), Some(Duration::from_millis(1900)));
+        assert_eq!(of("100m"), Some(Duration::from_millis(90)));
+        assert_eq!(of("1H"), Some(Duration::from_millis(3_599_900)));
+        for bad in ["", "S", "5", "1x", "99999999999999999999S"] {
+            assert_eq!(of(bad), None, "{bad}");
+        }
+        assert_eq!(patience(&Request::new(())), None);
+    }
+}

@@ -1,0 +1,151 @@
+//! What a controller is told: flags, and a TOML file that they overrule.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use wa_link::config::ConfigError;
+use wa_link::files::{self, FileError};
+use wa_workflow::{Definition, InvalidDefinition};
+
+/// Everything that [`crate::Controller::start`] needs to know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Made if it is missing; holds the database, the CA and the operator's context.
+    pub data_dir: PathBuf,
+    /// Where nodes and operators come in. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Where `/healthz` and `/metrics` are served, without TLS; `None`: nowhere.
+    pub admin_listen: Option<SocketAddr>,
+    /// What the operator's context names; `None`: made from `listen`.
+    pub url: Option<String>,
+    /// Workflows beside the built-in ones.
+    pub workflows: Vec<Definition>,
+}
+
+impl Config {
+    /// What can be found wrong before the start.
+    ///
+    /// # Errors
+    /// [`InvalidConfig::TwoOfAName`].
+    pub fn check(&self) -> Result<(), InvalidConfig> {
+        all_workflows(self.workflows.clone()).map(drop)
+    }
+
+    /// On a free port of the loopback, without the admin address: for one machine and for tests.
+    pub fn local(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            admin_listen: None,
+            url: None,
+            workflows: Vec::new(),
+        }
+    }
+}
+
+/// The file of `--config`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigFile {
+    pub data_dir: Option<PathBuf>,
+    pub listen: Option<SocketAddr>,
+    pub admin_listen: Option<SocketAddr>,
+    pub url: Option<String>,
+    /// Workflow files, relative to the configuration file.
+    #[serde(default)]
+    pub workflows: Vec<PathBuf>,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidConfig {
+    #[error(transparent)]
+    File(#[from] ConfigError),
+    #[error(transparent)]
+    Workflow(#[from] FileError),
+    #[error("{}: {problem}", path.display())]
+    Definition { path: PathBuf, problem: InvalidDefinition },
+    #[error("two workflows are named {0:?}: rename one")]
+    TwoOfAName(String),
+    #[error(transparent)]
+    Builtin(#[from] InvalidDefinition),
+}
+
+impl ConfigFile {
+    /// # Errors
+    /// When it cannot be read; the error names the key.
+    pub fn load(path: &Path) -> Result<Self, InvalidConfig> {
+        let mut file: Self = wa_link::config::load(path)?;
+        let base = path.parent().unwrap_or(Path::new("."));
+        for workflow in &mut file.workflows {
+            *workflow = base.join(&*workflow);
+        }
+        Ok(file)
+    }
+
+    /// Reads and checks the workflow files.
+    ///
+    /// # Errors
+    /// The first that cannot be used, with what is wrong.
+    pub fn definitions(&self) -> Result<Vec<Definition>, InvalidConfig> {
+        const LIMIT: u64 = 1024 * 1024;
+        let read = |path: &PathBuf| {
+            let text = files::read_text(path, LIMIT)?;
+            Definition::parse(&text)
+                .map_err(|problem| InvalidConfig::Definition { path: path.clone(), problem })
+        };
+        self.workflows.iter().map(read).collect()
+    }
+}
+
+/// The built-in workflows and these, each name once.
+pub(crate) fn all_workflows(more: Vec<Definition>) -> Result<Vec<Definition>, InvalidConfig> {
+    let mut all = wa_workflow::builtin()?;
+    all.extend(more);
+    let mut names = BTreeSet::new();
+    for definition in &all {
+        if !names.insert(definition.name.as_str()) {
+            return Err(InvalidConfig::TwoOfAName(definition.name.clone()));
+        }
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WORKFLOW: &str = "name = 'greet'\nversion = 1\non = 'bell'\nmax_actions = 1\n\
+        [[step]]\ndo = 'type'\ntext = 'hello'\ntimeout = '5s'\n";
+
+    #[test]
+    fn a_file_and_its_workflows_are_read() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("controller.toml");
+        std::fs::write(&path, "listen = '127.0.0.1:7443'\nworkflows = ['greet.toml']\n").unwrap();
+        std::fs::write(place.path().join("greet.toml"), WORKFLOW).unwrap();
+        let file = ConfigFile::load(&path).unwrap();
+        assert_eq!(file.listen, Some("127.0.0.1:7443".parse().unwrap()));
+        let definitions = file.definitions().unwrap();
+        assert_eq!(definitions[0].name, "greet");
+        let twice = [definitions.clone(), definitions].concat();
+        assert!(all_workflows(twice).unwrap_err().to_string().contains("greet"));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("controller.toml");
+        for (text, expect) in [("lisen = 'x'", "lisen"), ("listen = 'x'", "listen"), ("workflows = [1]", "workflows[0]")] {
+            std::fs::write(&path, text).unwrap();
+            let error = ConfigFile::load(&path).unwrap_err().to_string();
+            assert!(error.contains(expect), "{text}: {error}");
+        }
+        std::fs::write(&path, "workflows = ['greet.toml']").unwrap();
+        std::fs::write(place.path().join("greet.toml"), WORKFLOW.replace("bell", "ball")).unwrap();
+        let error = ConfigFile::load(&path).unwrap().definitions().unwrap_err().to_string();
+        assert!(error.contains("greet.toml") && error.contains("ball"), "{error}");
+    }
+}

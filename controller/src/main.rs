@@ -1,0 +1,127 @@
+//! `wa-controller`: the program around the library.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Parser;
+use wa_controller::{Config, ConfigFile, Controller};
+use wa_link::shutdown::{Shutdown, Tasks, on_signals};
+use wa_link::{supervisor, telemetry, tls};
+
+/// How long the end may take.
+const GRACE: Duration = Duration::from_secs(10);
+
+const EXAMPLES: &str = "\
+Examples:
+  wa-controller --data-dir /var/lib/wa --listen 0.0.0.0:7443
+  wa-controller --config /etc/wa/controller.toml --check-config
+  wa --context-file /var/lib/wa/operator.context.toml fleet token web-1 > token
+";
+
+/// The head of the fleet: global log, identities, workflows.
+#[derive(Debug, Parser)]
+#[command(version, before_help = EXAMPLES)]
+struct Args {
+    /// Where database, CA and the operator's context live; made at the first start.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Where nodes and operators come in [default: 0.0.0.0:7443].
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<SocketAddr>,
+    /// Where /healthz and /metrics are served, without TLS [default: 127.0.0.1:7480].
+    #[arg(long, value_name = "ADDR:PORT")]
+    admin_listen: Option<SocketAddr>,
+    /// TOML file; flags overrule it.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Only checks flags, file and workflows.
+    #[arg(long)]
+    check_config: bool,
+}
+
+impl Args {
+    fn config(self) -> anyhow::Result<Config> {
+        let file = match &self.config {
+            Some(path) => ConfigFile::load(path)?,
+            None => ConfigFile::default(),
+        };
+        let data_dir = self
+            .data_dir
+            .or_else(|| file.data_dir.clone())
+            .context("name the data directory: --data-dir DIR, or data_dir in the file of --config")?;
+        let config = Config {
+            data_dir,
+            listen: self.listen.or(file.listen).unwrap_or(SocketAddr::from(([0, 0, 0, 0], 7443))),
+            admin_listen: Some(
+                self.admin_listen
+                    .or(file.admin_listen)
+                    .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 7480))),
+            ),
+            url: file.url.clone(),
+            workflows: file.definitions()?,
+        };
+        config.check()?;
+        Ok(config)
+    }
+}
+
+fn main() -> ExitCode {
+    const USAGE: u8 = 2;
+    let args = Args::parse();
+    let check_only = args.check_config;
+    let config = match args.config() {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("wa-controller: {error:#}");
+            return ExitCode::from(USAGE);
+        }
+    };
+    if check_only {
+        eprintln!("wa-controller: the configuration is good");
+        return ExitCode::SUCCESS;
+    }
+    match run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("wa-controller: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(config: Config) -> anyhow::Result<()> {
+    tls::install_provider();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the asynchronous runtime")?;
+    runtime.block_on(async {
+        let telemetry = telemetry::init(&telemetry::Options {
+            service_name: "wa-controller",
+            service_version: env!("CARGO_PKG_VERSION"),
+            default_level: "info",
+            attributes: Vec::new(),
+        })?;
+        let tasks = Tasks::new(Shutdown::new());
+        on_signals(&tasks).context("cannot handle signals")?;
+        let running = Box::pin(Controller::start(config, tasks.clone())).await?;
+        eprintln!(
+            "wa-controller: listening on {}; operator context {}",
+            running.url,
+            running.operator_context.display()
+        );
+        supervisor::ready(&format!("listening on {}", running.url));
+        tasks.shutdown().triggered().await;
+        supervisor::stopping();
+        let finished = tasks.finish(GRACE).await;
+        drop(running);
+        telemetry.finish(Duration::from_secs(2)).await;
+        match finished.failure {
+            Some(failure) => Err(failure.into()),
+            None => Ok(()),
+        }
+    })
+}

@@ -1,0 +1,65 @@
+//! Counters and gauges of the controller, in the text form that Prometheus reads.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+macro_rules! metrics {
+    ($($(#[$doc:meta])* $name:ident: $kind:literal $wire:literal $help:literal),+ $(,)?) => {
+        /// Everything that is counted. Names on the wire begin with `wa_controller_`.
+        #[derive(Debug, Default)]
+        pub struct Metrics { $($(#[$doc])* pub(crate) $name: AtomicU64),+ }
+
+        impl Metrics {
+            /// The text that `/metrics` answers. No pane, no name and no text of a screen is in it.
+            pub fn render(&self) -> String {
+                let mut out = String::new();
+                $(
+                    let value = self.$name.load(Ordering::Relaxed);
+                    // Writing to a String cannot fail.
+                    let _ = writeln!(out, concat!(
+                        "# HELP wa_controller_", $wire, " ", $help, "\n",
+                        "# TYPE wa_controller_", $wire, " ", $kind, "\n",
+                        "wa_controller_", $wire, " {}"), value);
+                )+
+                out
+            }
+        }
+    };
+}
+
+metrics! {
+    nodes_connected: "gauge" "nodes_connected" "Nodes with a live session.",
+    sessions: "counter" "sessions_total" "Sessions that nodes have opened.",
+    sessions_refused: "counter" "sessions_refused_total" "Sessions ended because the node sent what it must not.",
+    blocks: "counter" "blocks_total" "Blocks of records logged.",
+    records: "counter" "records_total" "Records logged.",
+    lines: "counter" "lines_total" "Lines logged.",
+    bytes: "counter" "ingest_bytes_total" "Bytes of records logged, before compression.",
+    commits: "counter" "commits_total" "Commits of the store.",
+    commits_failed: "counter" "commits_failed_total" "Commits that failed; nothing in them was acknowledged.",
+    commit_requests: "counter" "commit_requests_total" "Requests served by those commits.",
+    commit_micros: "counter" "commit_microseconds_total" "Time spent in commits.",
+    joins: "counter" "joins_total" "Nodes that redeemed a token.",
+    joins_refused: "counter" "joins_refused_total" "Attempts to join that were refused.",
+    calls_refused: "counter" "calls_refused_total" "Calls refused for lack of a certificate or of its role.",
+    permits: "counter" "permits_total" "Actions that were permitted to begin.",
+    permits_refused: "counter" "permits_refused_total" "Actions that were not permitted to begin.",
+    unknown_messages: "counter" "unknown_messages_total" "Messages of a kind that this version does not know.",
+}
+
+impl Metrics {
+    pub(crate) fn add(counter: &AtomicU64, by: usize) {
+        counter.fetch_add(by as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_nodes_connected(&self, count: usize) {
+        self.nodes_connected.store(count as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn commit(&self, requests: usize, took: Duration, ok: bool) {
+        Self::add(if ok { &self.commits } else { &self.commits_failed }, 1);
+        Self::add(&self.commit_requests, requests);
+        self.commit_micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,278 @@
+//! From what happened to what is done: inbox, workflows, outbox.
+//!
+//! Constraints (promises W1, W2): a run changes only by [`wa_workflow::step`] with an input that is recorded in the same
+//! commit; one run at a time acts on a pane; an action exists once it is in the outbox, and only then is it offered to
+//! the node.
+//!
+//! Operation: [`Orchestrator::step`] works the inbox off inside the commit that filled it, so an event and the action
+//! that follows from it cost one fsync. After the commit, [`Orchestrator::committed`] puts new actions through the gate's
+//! books and wakes the sessions of their nodes; nothing here waits for a timer. What a restarted controller finds in the
+//! inbox, and wake-ups that came due meanwhile, are worked off by [`run_timers`] at its start.
+//!
+//! A run that waits for its pane is fed the pane's present state after each of its steps, once, and then whatever
+//! reports change. Nothing is fed from nodes that are away.
+
+mod timers;
+
+pub(crate) use timers::{Alarm, run_timers};
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use ring::digest::{SHA256, digest};
+use tracing::info_span;
+use wa_link::trace;
+use wa_match::Redactor;
+use wa_proto::{Action, Event, Host, PaneRef, RunId, Timestamp, Verb};
+use wa_workflow::{Admission, Definition, Effect, Input, Run, Trigger, admit};
+
+use crate::gate::Gate;
+use crate::identity::ca::hex;
+use crate::registry::Registry;
+use crate::store::{Committed, Entry, InboxItem, InboxRow, Observer, StoreError, Tx};
+
+/// Runs workflows. Lives on the store's writer thread.
+pub struct Orchestrator {
+    definitions: Vec<Definition>,
+    registry: Arc<Registry>,
+    gate: Arc<Gate>,
+    alarm: Arc<Alarm>,
+}
+
+/// Rows of the inbox that one commit works off; what is more waits for the next.
+const ROWS_PER_COMMIT: usize = 4096;
+/// Inputs that one row may lead to: a definition that steps without end is cut here.
+const INPUTS_PER_ROW: usize = 64;
+
+impl Orchestrator {
+    pub fn new(definitions: Vec<Definition>, registry: Arc<Registry>, gate: Arc<Gate>) -> Self {
+        Self { definitions, registry, gate, alarm: Arc::default() }
+    }
+
+    /// Goes off when a run wants to be woken.
+    pub(crate) fn alarm(&self) -> Arc<Alarm> {
+        Arc::clone(&self.alarm)
+    }
+
+    fn row(&self, tx: &Tx<'_>, row: &InboxRow) -> Result<(), StoreError> {
+        match &row.item {
+            InboxItem::Event { event, workflow } => self.event(tx, row, event, workflow.as_deref())?,
+            InboxItem::Input { run, input } => {
+                if let Some(run) = tx.run(*run)? {
+                    self.drive(tx, run, input.clone())?;
+                }
+            }
+        }
+        tx.inbox_done(row.n)
+    }
+
+    fn event(
+        &self,
+        tx: &Tx<'_>,
+        row: &InboxRow,
+        event: &Event,
+        workflow: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let fits = |definition: &&Definition| {
+            definition.on == event.kind
+                && workflow.is_none_or(|workflow| workflow == definition.name)
+                && definition.agent.as_ref().is_none_or(|agent| event.agent.as_ref() == Some(agent))
+        };
+        for definition in self.definitions.iter().filter(fits) {
+            let active = tx.open_run(&row.host, &row.pane)?;
+            match admit(definition, active.as_ref()) {
+                Admission::Start => self.start(tx, definition, row, event)?,
+                Admission::Queue => tx.inbox_queue(row, event, &definition.name)?,
+                Admission::Merge => {
+                    tx.audit(&Entry {
+                        who: &format!("workflow:{}", definition.name),
+                        what: "run",
+                        target: &format!("{} {} {}", row.host, row.pane.mux, row.pane.pane_id),
+                        decision: "merged",
+                        detail: &format!("event {} into {:?}", event.id, active.map(|run| run.id.to_string())),
+                    })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn start(
+        &self,
+        tx: &Tx<'_>,
+        definition: &Definition,
+        row: &InboxRow,
+        event: &Event,
+    ) -> Result<(), StoreError> {
+        let Some(trigger) = Trigger::of(row.host.clone(), event, &row.trace_parent) else { return Ok(()) };
+        let (run, effects) = Run::start(definition, RunId::generate(), trigger, tx.now);
+        self.note(tx, &run, "began", &format!("by event {} {}", event.kind, event.id))?;
+        let wake = self.carry_out(tx, &run, effects)?;
+        tx.save_run(&run, wake)?;
+        match self.present(&run) {
+            Some(input) => self.drive(tx, run, input),
+            None => self.after(tx, &run),
+        }
+    }
+
+    /// Steps a run with an input, and with the pane's present state as long as that leads on.
+    fn drive(&self, tx: &Tx<'_>, mut run: Run, input: Input) -> Result<(), StoreError> {
+        let mut next = Some(input);
+        for _ in 0..INPUTS_PER_ROW {
+            let Some(input) = next.take() else { break };
+            if run.is_over() {
+                return Ok(());
+            }
+            let Some(definition) = self.definition_of(&run) else { return Ok(()) };
+            let span = info_span!("step", workflow = run.workflow, run = %run.id, pane = run.trigger.pane.pane_id);
+            trace::set_parent(&span, &run.trigger.trace_parent);
+            let _entered = span.enter();
+            tx.record_input(run.id, &input)?;
+            let (stepped, effects) = wa_workflow::step(definition, &run, &input, tx.now);
+            let wake = self.carry_out(tx, &stepped, effects)?;
+            tx.save_run(&stepped, wake)?;
+            let moved = (stepped.step, &stepped.status) != (run.step, &run.status);
+            run = stepped;
+            if moved && !matches!(input, Input::PaneGone) {
+                next = self.present(&run);
+            }
+        }
+        self.after(tx, &run)
+    }
+
+    /// The present state of the run's pane, if the run waits for it and the node is here; from now on the pane is
+    /// watched.
+    fn present(&self, run: &Run) -> Option<Input> {
+        if !run.watches_pane() {
+            return None;
+        }
+        self.registry.watch(&run.trigger.host, &run.trigger.pane)
+    }
+
+    /// A definition by the run's name; where there is none any more, any other makes `step` end the run.
+    fn definition_of(&self, run: &Run) -> Option<&Definition> {
+        self.definitions
+            .iter()
+            .find(|definition| definition.name == run.workflow)
+            .or_else(|| self.definitions.first())
+    }
+
+    fn after(&self, tx: &Tx<'_>, run: &Run) -> Result<(), StoreError> {
+        let wa_workflow::Status::Ended { reason, .. } = &run.status else { return Ok(()) };
+        self.registry.unwatch(&run.trigger.host, &run.trigger.pane);
+        self.note(tx, run, run.status.name(), reason)?;
+        tx.inbox_release(&run.trigger.host, &run.trigger.pane)?;
+        Ok(())
+    }
+
+    fn note(&self, tx: &Tx<'_>, run: &Run, decision: &str, detail: &str) -> Result<(), StoreError> {
+        let pane = &run.trigger.pane;
+        tx.audit(&Entry {
+            who: &format!("workflow:{}", run.workflow),
+            what: "run",
+            target: &format!("{} {} {}", run.trigger.host, pane.mux, pane.pane_id),
+            decision,
+            detail: &format!("{} {detail}", run.id),
+        })
+    }
+
+    /// Puts actions into the outbox; the wake-up time that the run asked for last.
+    fn carry_out(
+        &self,
+        tx: &Tx<'_>,
+        run: &Run,
+        effects: Vec<Effect>,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let mut wake = None;
+        for effect in effects {
+            match effect {
+                Effect::WakeAt(at) => wake = Some(at),
+                Effect::Act { action, verb, expect_agent, expect_agent_pid, deadline } => {
+                    let summary = summary(&verb);
+                    let current = trace::current_parent();
+                    let trace_parent =
+                        if current.is_empty() { run.trigger.trace_parent.clone() } else { current };
+                    let action = Action {
+                        id: action,
+                        pane: run.trigger.pane.clone(),
+                        deadline,
+                        fence: 0,
+                        who: format!("workflow:{}", run.workflow),
+                        expect_agent,
+                        expect_agent_pid,
+                        trace_parent,
+                        verb,
+                    };
+                    tx.enqueue(&run.trigger.host, action, Some(run.id), None, &summary)?;
+                }
+            }
+        }
+        Ok(wake)
+    }
+}
+
+impl Observer for Orchestrator {
+    fn step(&self, tx: &Tx<'_>) -> Result<(), StoreError> {
+        let mut done = 0;
+        loop {
+            let rows = tx.inbox_fresh()?;
+            if rows.is_empty() || done >= ROWS_PER_COMMIT {
+                return Ok(());
+            }
+            for row in rows {
+                done += 1;
+                self.row(tx, &row)?;
+            }
+        }
+    }
+
+    fn committed(&self, what: Committed) {
+        let hosts: HashSet<Host> = what.actions.iter().map(|queued| queued.host.clone()).collect();
+        for queued in what.actions {
+            self.gate.add(queued);
+        }
+        for (_, outcome) in what.settled {
+            self.gate.settle(outcome);
+        }
+        for host in hosts {
+            if let Some(session) = self.registry.session(&host) {
+                session.outbox.notify_one();
+            }
+        }
+        if let Some(wake) = what.wake {
+            self.alarm.set(wake);
+        }
+    }
+}
+
+/// What audit and lists show of an action: its text redacted and cut, with a hash of the whole.
+pub(crate) fn summary(verb: &Verb) -> String {
+    const SHOWN: usize = 120;
+    let text = match verb {
+        Verb::Send { text, .. } => text.clone(),
+        Verb::Keys(keys) => keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+        Verb::Spawn { command, .. } => command.join(" "),
+        Verb::Kill => return String::new(),
+    };
+    let hash = hex(&digest(&SHA256, text.as_bytes()).as_ref()[..8]);
+    let redacted = Redactor::builtin().redact(&text);
+    let shown: String = redacted.chars().take(SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let cut = if redacted.chars().count() > SHOWN { "…" } else { "" };
+    format!("{shown}{cut} (sha256 {hash})")
+}
+
+/// What reports changed on watched panes, into the inbox.
+pub(crate) fn pane_inputs(
+    tx: &Tx<'_>,
+    host: &Host,
+    changes: &[(PaneRef, Input)],
+) -> Result<(), StoreError> {
+    for (pane, input) in changes {
+        let Some(run) = tx.open_run(host, pane)? else { continue };
+        // A pane that is gone matters to a run that acts, too.
+        if run.watches_pane() || matches!(input, Input::PaneGone) {
+            tx.inbox_input(host, pane, run.id, input, &run.trigger.trace_parent)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! The two lanes of a session, from the reader to the store and back as acknowledgements.
+
+use std::collections::VecDeque;
+
+use tokio::sync::mpsc;
+use tonic::Status;
+use wa_link::clock;
+use wa_proto::wire::v1;
+use wa_proto::wire::v1::controller_message::Kind as Down;
+use wa_proto::{Lane, Pane, PaneRef};
+use wa_workflow::Input;
+
+use super::{Session, refuse};
+use crate::api::status;
+use crate::metrics::Metrics;
+use crate::orchestrator::pane_inputs;
+use crate::store::{Answer, Batch, Ingested, StoreError};
+
+/// Blocks of one lane that may be with the store at a time: enough to fill a commit while another is being synced.
+const UNDER_WAY: usize = 8;
+/// Panes in one report.
+const MAX_PANES: usize = 10_000;
+
+/// What goes through the events lane, in the order in which the node sent it.
+pub(crate) enum EventItem {
+    Block(Batch),
+    /// Changes of panes that runs wait for.
+    Panes(Vec<(PaneRef, Input)>),
+}
+
+pub(crate) type BulkItem = Batch;
+
+/// Blocks that are with the store.
+#[derive(Default)]
+struct UnderWay {
+    answers: VecDeque<(Answer<Ingested>, usize)>,
+}
+
+impl UnderWay {
+    /// The oldest answer; waits for ever when nothing is under way. Safe to drop and call again.
+    async fn next(&mut self) -> Result<(Ingested, usize), StoreError> {
+        match self.answers.front_mut() {
+            Some((answer, bytes)) => {
+                let (ingested, bytes) = (answer.wait().await?, *bytes);
+                self.answers.pop_front();
+                Ok((ingested, bytes))
+            }
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Session {
+    pub(super) async fn events_lane(&self, mut items: mpsc::Receiver<EventItem>) -> Result<(), Status> {
+        let mut under_way = UnderWay::default();
+        loop {
+            let room = under_way.answers.len() < UNDER_WAY;
+            tokio::select! {
+                biased;
+                done = under_way.next() => self.acknowledge(Lane::Events, done).await?,
+                item = items.recv(), if room => match item {
+                    Some(EventItem::Block(batch)) => self.log(batch, &mut under_way).await?,
+                    Some(EventItem::Panes(changes)) => self.tell_runs(changes).await?,
+                    None => break,
+                }
+            }
+        }
+        self.drain(Lane::Events, under_way).await
+    }
+
+    pub(super) async fn bulk_lane(&self, mut items: mpsc::Receiver<BulkItem>) -> Result<(), Status> {
+        let mut under_way = UnderWay::default();
+        loop {
+            let room = under_way.answers.len() < UNDER_WAY;
+            tokio::select! {
+                biased;
+                done = under_way.next() => self.acknowledge(Lane::Bulk, done).await?,
+                item = items.recv(), if room => match item {
+                    Some(batch) => self.log(batch, &mut under_way).await?,
+                    None => break,
+                }
+            }
+        }
+        self.drain(Lane::Bulk, under_way).await
+    }
+
+    async fn log(&self, batch: Batch, under_way: &mut UnderWay) -> Result<(), Status> {
+        let bytes = batch.bytes;
+        let answer = self.link.store.ingest(batch).await.map_err(|e| status(&e))?;
+        under_way.answers.push_back((answer, bytes));
+        Ok(())
+    }
+
+    /// No more comes; what is with the store is still waited for.
+    async fn drain(&self, lane: Lane, mut under_way: UnderWay) -> Result<(), Status> {
+        while !under_way.answers.is_empty() {
+            let done = under_way.next().await;
+            self.acknowledge(lane, done).await?;
+        }
+        Ok(())
+    }
+
+    /// Durable: the spool may let go. A failure ends the session and acknowledges nothing.
+    async fn acknowledge(&self, lane: Lane, done: Result<(Ingested, usize), StoreError>) -> Result<(), Status> {
+        let (ingested, bytes) = done.map_err(|e| status(&e))?;
+        let metrics = &self.link.metrics;
+        Metrics::add(&metrics.blocks, 1);
+        Metrics::add(&metrics.records, ingested.records);
+        Metrics::add(&metrics.lines, ingested.lines);
+        Metrics::add(&metrics.bytes, bytes);
+        let ack = v1::Ack { lane: v1::Lane::from(lane).into(), seq: ingested.acked };
+        match self.send(Down::Ack(ack)).await {
+            // The node has gone; what it sent is logged all the same.
+            Err(_) => Ok(()),
+            sent => sent,
+        }
+    }
+
+    /// What happened to panes goes to the runs that wait for them.
+    async fn tell_runs(&self, changes: Vec<(PaneRef, Input)>) -> Result<(), Status> {
+        let host = self.host.clone();
+        let told = self.link.store.write(move |tx| pane_inputs(tx, &host, &changes));
+        told.await.map_err(|e| status(&e))
+    }
+
+    /// Checks a report at the door and takes it into the registry; the changes on panes that runs wait for.
+    pub(super) fn take_report(&self, report: v1::PaneReport) -> Result<Vec<(PaneRef, Input)>, Status> {
+        if report.panes.len() + report.gone.len() > MAX_PANES {
+            return Err(refuse(format!("panes: more than {MAX_PANES} in one report")));
+        }
+        let panes: Vec<Pane> =
+            report.panes.into_iter().map(TryInto::try_into).collect::<Result<_, _>>().map_err(refuse)?;
+        let gone: Vec<PaneRef> =
+            report.gone.into_iter().map(TryInto::try_into).collect::<Result<_, _>>().map_err(refuse)?;
+        Ok(self.link.registry.report(&self.host, report.full, panes, &gone, clock::now()))
+    }
+}

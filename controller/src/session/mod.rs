@@ -1,0 +1,402 @@
+//! The one long-lived stream of each node.
+//!
+//! Constraints: a node speaks only for itself (its name comes from the certificate); what it sends is checked at the
+//! door, and a message that cannot be what it claims ends its stream and nobody else's; acknowledgement only after the
+//! commit; events overtake bulk; every buffer is bounded, so a slow store or node slows only its own stream.
+//!
+//! Operation: one task per session holds five loops that run side by side:
+//!
+//! ```text
+//! reader ─► events lane: blocks, pane reports ─► store ─► Ack ─┐
+//!        ─► bulk lane: blocks, several under way ─► store ─► Ack ─┤
+//!        ─► at once: permits, heartbeats, renewals, screens ──────┼─► to the node
+//! outbox ─► actions, oldest first, all open ones anew each time ──┘
+//! guard  ─► shutdown, revocation, another session, expiry of the certificate
+//! ```
+//!
+//! A second session of a node ends the first: the node knows better which of its connections is alive.
+
+mod blocks;
+mod lanes;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::StreamExt as _;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+use wa_link::clock;
+use wa_link::principal::{Principal, Role};
+use wa_link::shutdown::Tasks;
+use wa_proto::wire::v1::controller_message::Kind as Down;
+use wa_proto::wire::v1::node_message::Kind as Up;
+use wa_proto::wire::{to_us, v1};
+use wa_proto::{ActionId, ErrorCode, Event, EventId, EventKind, Host, Lane, SpoolId, Timestamp};
+
+use crate::api::status;
+use crate::gate::{Gate, Labels, Verdict};
+use crate::identity::Doorkeeper;
+use crate::identity::ca::{Authority, Csr};
+use crate::identity::peer::Peer;
+use crate::metrics::Metrics;
+use crate::registry::{Registry, SessionHandle};
+use crate::store::{Store, StoreError};
+use lanes::{BulkItem, EventItem};
+
+/// The protocol versions that are spoken here.
+const PROTOCOLS: &[u32] = &[1];
+/// Messages to a node that wait for the network.
+const OUT: usize = 64;
+/// Blocks and reports of the events lane that wait for the store.
+const EVENTS: usize = 64;
+/// Blocks of bulk that wait for the store; beyond, the stream itself waits.
+const BULK: usize = 16;
+/// Bytes of bulk that a node may have in flight.
+const CREDIT: u64 = 1024 * 1024;
+
+pub(crate) type Reply = Result<v1::ControllerMessage, Status>;
+
+/// What all sessions share.
+#[derive(Clone)]
+pub(crate) struct NodeLink {
+    pub(crate) store: Arc<Store>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) doorkeeper: Arc<Doorkeeper>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) tasks: Tasks,
+}
+
+#[tonic::async_trait]
+impl v1::node_link_server::NodeLink for NodeLink {
+    type SessionStream = ReceiverStream<Reply>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<v1::NodeMessage>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let peer = self.doorkeeper.admit(&request, &[Role::Node])?;
+        let (sender, receiver) = mpsc::channel(OUT);
+        let (link, host) = (self.clone(), peer.principal.name.clone());
+        let stream = request.into_inner();
+        self.tasks.spawn(format!("session {host}"), async move {
+            let metrics = Arc::clone(&link.metrics);
+            if let Err(refusal) = Box::pin(link.run(peer, stream, &sender)).await {
+                if ErrorCode::of(&refusal) != ErrorCode::Unreachable {
+                    Metrics::add(&metrics.sessions_refused, 1);
+                    tracing::warn!(%host, reason = refusal.message(), "a session was refused");
+                }
+                // The node may be gone already.
+                drop(sender.send(Err(refusal)).await);
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+/// One session, as its loops see it.
+pub(crate) struct Session {
+    pub(crate) link: NodeLink,
+    pub(crate) host: Host,
+    pub(crate) spool: SpoolId,
+    pub(crate) handle: Arc<SessionHandle>,
+    /// Everything to the node goes through here.
+    out: mpsc::Sender<Reply>,
+    /// When the node's certificate runs out; later after each renewal.
+    expires: Mutex<Timestamp>,
+}
+
+impl NodeLink {
+    async fn run(
+        self,
+        peer: Peer,
+        mut stream: Streaming<v1::NodeMessage>,
+        out: &mpsc::Sender<Reply>,
+    ) -> Result<(), Status> {
+        let host = peer.principal.name.clone();
+        let hello = match stream.next().await {
+            Some(Ok(v1::NodeMessage { kind: Some(Up::Hello(hello)) })) => hello,
+            Some(Err(status)) => return Err(status),
+            Some(Ok(_)) => return Err(ErrorCode::Usage.status("the first message of a session is Hello")),
+            None => return Ok(()),
+        };
+        let (to_node, requests) = mpsc::channel(OUT);
+        let spool = SpoolId::from_slice(&hello.spool_id)
+            .ok_or_else(|| ErrorCode::Usage.status("hello.spool_id: not 16 bytes"))?;
+        let welcome = self.welcome(&host, spool, &hello).await?;
+        let end = self.tasks.shutdown().child();
+        let handle = self.registry.connect(&host, &hello, clock::now(), to_node, end);
+        Metrics::add(&self.metrics.sessions, 1);
+        tracing::info!(%host, version = hello.version, "a node connected");
+        let session = Session {
+            host: host.clone(),
+            spool,
+            handle: Arc::clone(&handle),
+            out: out.clone(),
+            expires: Mutex::new(peer.expires),
+            link: self,
+        };
+        let result = session.serve(welcome, stream, requests, &peer).await;
+        session.link.farewell(&host, &handle, result.as_ref().err()).await;
+        result
+    }
+
+    /// Reads what is durable of this spool, and picks the protocol.
+    async fn welcome(&self, host: &Host, spool: SpoolId, hello: &v1::Hello) -> Result<v1::Welcome, Status> {
+        let known = hello.protocols.iter().copied().filter(|protocol| PROTOCOLS.contains(protocol)).max();
+        let protocol = known.ok_or_else(|| {
+            ErrorCode::Refused.status(format!(
+                "the node speaks protocol {:?}, this controller {PROTOCOLS:?}: bring the older of the two up to date",
+                hello.protocols
+            ))
+        })?;
+        let of_host = host.clone();
+        let marks = self.store.write(move |tx| {
+            tx.node_joined(&of_host)?;
+            Ok((tx.acked(&of_host, spool, Lane::Events)?, tx.acked(&of_host, spool, Lane::Bulk)?))
+        });
+        let (acked_events, acked_bulk) = marks.await.map_err(|e| status(&e))?;
+        Ok(v1::Welcome {
+            protocol,
+            acked_events,
+            acked_bulk,
+            credit_bytes: CREDIT,
+            now_us: to_us(clock::now()),
+        })
+    }
+
+    async fn farewell(&self, host: &Host, handle: &SessionHandle, refusal: Option<&Status>) {
+        if !self.registry.disconnect(host, handle, clock::now()) {
+            return;
+        }
+        let reason = refusal.map_or_else(|| "it disconnected".to_owned(), |refusal| refusal.message().to_owned());
+        tracing::info!(%host, reason, "a node is away");
+        if self.tasks.shutdown().is_triggered() {
+            return;
+        }
+        let of_host = host.clone();
+        let lost = node_event(EventKind::NodeLost, &[("reason", &reason)]);
+        let stored = self.store.write(move |tx| tx.enter_event(&of_host, &lost, tx.now, ""));
+        if let Err(error) = stored.await {
+            tracing::warn!(%host, %error, "the event node.lost was not stored");
+        }
+    }
+}
+
+/// An event that the controller itself sees.
+pub(crate) fn node_event(kind: EventKind, fields: &[(&str, &str)]) -> Event {
+    let fields: BTreeMap<_, _> = fields.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    Event {
+        id: EventId::generate(),
+        pane: None,
+        kind,
+        agent: None,
+        agent_version: String::new(),
+        agent_pid: 0,
+        rule: String::new(),
+        fields,
+        witnesses: Vec::new(),
+        line: String::new(),
+        row: 0,
+        layout: 0,
+    }
+}
+
+impl Session {
+    /// Runs the loops until one ends. `Ok`: the node went away, or the controller goes.
+    async fn serve(
+        &self,
+        welcome: v1::Welcome,
+        stream: Streaming<v1::NodeMessage>,
+        requests: mpsc::Receiver<v1::ControllerMessage>,
+        peer: &Peer,
+    ) -> Result<(), Status> {
+        let (events, events_lane) = mpsc::channel(EVENTS);
+        let (bulk, bulk_lane) = mpsc::channel(BULK);
+        self.send(Down::Welcome(welcome)).await?;
+        // When the node goes, what it sent before is still logged; when one of the three fails, all end.
+        let incoming = async {
+            tokio::try_join!(
+                self.read(stream, events, bulk),
+                self.events_lane(events_lane),
+                self.bulk_lane(bulk_lane)
+            )
+            .map(|((), (), ())| ())
+        };
+        tokio::select! {
+            ended = incoming => ended,
+            ended = self.outbox() => ended,
+            ended = self.forward(requests) => ended,
+            ended = self.guard(peer) => ended,
+        }
+    }
+
+    /// Takes messages from the node to where they belong.
+    async fn read(
+        &self,
+        mut stream: Streaming<v1::NodeMessage>,
+        events: mpsc::Sender<EventItem>,
+        bulk: mpsc::Sender<BulkItem>,
+    ) -> Result<(), Status> {
+        // A lane that failed has closed its end, and its error is the one that counts.
+        let lane_over = |_| Status::cancelled("the lane has ended");
+        while let Some(message) = stream.next().await {
+            let Ok(message) = message else { return Ok(()) };
+            match message.kind {
+                Some(Up::Block(block)) => {
+                    let batch = blocks::open(&self.host, self.spool, block).map_err(refuse)?;
+                    match batch.lane {
+                        Lane::Events => events.send(EventItem::Block(batch)).await.map_err(|_| lane_over(()))?,
+                        Lane::Bulk => bulk.send(batch).await.map_err(|_| lane_over(()))?,
+                    }
+                }
+                Some(Up::Panes(report)) => {
+                    let changes = self.take_report(report)?;
+                    if !changes.is_empty() {
+                        events.send(EventItem::Panes(changes)).await.map_err(|_| lane_over(()))?;
+                    }
+                }
+                Some(Up::PermitRequest(request)) => self.permit(&request).await?,
+                Some(Up::Heartbeat(heartbeat)) => self.heartbeat(heartbeat).await?,
+                Some(Up::ScreenReply(reply)) => self.handle.screen_arrived(reply),
+                Some(Up::Renew(request)) => self.renew(&request).await?,
+                Some(Up::Hello(_)) => return Err(ErrorCode::Usage.status("a session has one Hello")),
+                None => Metrics::add(&self.link.metrics.unknown_messages, 1),
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn send(&self, kind: Down) -> Result<(), Status> {
+        let message = v1::ControllerMessage { kind: Some(kind) };
+        self.out.send(Ok(message)).await.map_err(|_| Status::cancelled("the node is gone"))
+    }
+
+    async fn permit(&self, request: &v1::PermitRequest) -> Result<(), Status> {
+        let action = ActionId::from_slice(&request.action_id)
+            .ok_or_else(|| ErrorCode::Usage.status("permit_request.action_id: not 16 bytes"))?;
+        let registry = &self.link.registry;
+        let labels = |pane: Option<&wa_proto::PaneAddress>| match pane.and_then(|pane| registry.pane(pane)) {
+            Some(view) => view.labels(),
+            None => Labels::from([("host".to_owned(), self.host.to_string())]),
+        };
+        let verdict = self.link.gate.permit(&self.host, action, labels, clock::now());
+        let mut permit =
+            v1::Permit { action_id: request.action_id.clone(), refused: String::new(), expired: false };
+        match verdict {
+            Verdict::Granted { first, who } => {
+                Metrics::add(&self.link.metrics.permits, 1);
+                self.send(Down::Permit(permit)).await?;
+                if first {
+                    self.note_permit(action, who);
+                }
+                return Ok(());
+            }
+            Verdict::Refused(reason) => permit.refused = reason,
+            Verdict::Expired(reason) => (permit.refused, permit.expired) = (reason, true),
+        }
+        Metrics::add(&self.link.metrics.permits_refused, 1);
+        self.send(Down::Permit(permit)).await
+    }
+
+    /// Beside the answer, not before it: the node waits.
+    fn note_permit(&self, action: ActionId, who: String) {
+        let target = self.host.to_string();
+        let noted = self.link.store.write_later(move |tx| tx.mark_permitted(action, &who, &target));
+        if let Err(error) = noted {
+            tracing::warn!(%action, %error, "a permit is missing in the audit trail");
+        }
+    }
+
+    async fn heartbeat(&self, heartbeat: v1::Heartbeat) -> Result<(), Status> {
+        let now = clock::now();
+        let reply = v1::HeartbeatReply { echo_us: heartbeat.now_us, now_us: to_us(now) };
+        self.link.registry.heartbeat(&self.host, heartbeat, now);
+        self.send(Down::Heartbeat(reply)).await
+    }
+
+    /// A new certificate over the live session.
+    async fn renew(&self, request: &v1::RenewRequest) -> Result<(), Status> {
+        let mut reply = v1::RenewReply::default();
+        match self.issue(&request.csr_pem).await {
+            Ok(certificate_pem) => {
+                reply.certificate_pem = certificate_pem;
+                reply.ca_pem = self.link.authority.certificate_pem().to_owned();
+            }
+            Err(reason) => {
+                tracing::warn!(host = %self.host, reason, "a certificate was not renewed");
+                reply.error = reason;
+            }
+        }
+        self.send(Down::Renew(reply)).await
+    }
+
+    async fn issue(&self, csr_pem: &str) -> Result<String, String> {
+        let csr = Csr::parse(csr_pem).map_err(|e| e.to_string())?;
+        let (authority, name) = (Arc::clone(&self.link.authority), self.host.clone());
+        let issued = self.link.store.write(move |tx| {
+            let who = Principal { role: Role::Node, name };
+            let issued = authority
+                .sign(who, &csr, tx.now)
+                .map_err(|e| StoreError::Failed(e.to_string().into()))?;
+            tx.record_certificate(&issued.record, &format!("node:{}", issued.record.principal.name))?;
+            Ok(issued)
+        });
+        let issued = issued.await.map_err(|e| e.to_string())?;
+        *self.expires.lock().unwrap_or_else(PoisonError::into_inner) = issued.record.expires;
+        Ok(issued.certificate_pem)
+    }
+
+    /// Offers every open action of this host, oldest first: all of them once, then whatever is new.
+    async fn outbox(&self) -> Result<(), Status> {
+        let mut offered = 0;
+        loop {
+            // Asked for before looking, so that what comes in between wakes it again.
+            let more = self.handle.outbox.notified();
+            for action in self.link.gate.open_after(&self.host, offered) {
+                offered = action.fence;
+                self.send(Down::Action(action.into())).await?;
+            }
+            more.await;
+        }
+    }
+
+    /// Passes on what other parts of the controller have for the node.
+    async fn forward(&self, mut requests: mpsc::Receiver<v1::ControllerMessage>) -> Result<(), Status> {
+        while let Some(message) = requests.recv().await {
+            self.out.send(Ok(message)).await.map_err(|_| Status::cancelled("the node is gone"))?;
+        }
+        std::future::pending().await
+    }
+
+    /// Ends with the reason why the session may not go on.
+    async fn guard(&self, peer: &Peer) -> Result<(), Status> {
+        /// Expiry and revocation are looked at this often.
+        const LOOK: std::time::Duration = std::time::Duration::from_secs(2);
+        loop {
+            tokio::select! {
+                () = self.handle.end.triggered() => {
+                    let reason = self.handle.end_reason();
+                    let reason = if reason.is_empty() { "the controller shuts down".to_owned() } else { reason };
+                    return Err(ErrorCode::Unreachable.status(reason));
+                }
+                () = self.out.closed() => return Ok(()),
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            if self.link.doorkeeper.is_revoked(&peer.serial) {
+                return Err(ErrorCode::Refused.status("the node's certificate was revoked"));
+            }
+            if clock::now() >= *self.expires.lock().unwrap_or_else(PoisonError::into_inner) {
+                return Err(ErrorCode::Refused.status("the node's certificate has expired: it must enrol again"));
+            }
+        }
+    }
+}
+
+/// A message that cannot be what it claims to be.
+fn refuse(problem: impl std::fmt::Display) -> Status {
+    ErrorCode::Usage.status(problem.to_string())
+}
+

@@ -1,0 +1,264 @@
+//! Putting the controller together, and taking it apart in order.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use wa_link::files::{self, FileError, LockFile};
+use wa_link::shutdown::Tasks;
+use wa_link::tls::{self, ServerIdentity, TlsError};
+use wa_link::{accept, clock};
+use wa_proto::wire::v1::enrollment_server::EnrollmentServer;
+use wa_proto::wire::v1::fleet_server::FleetServer;
+use wa_proto::wire::v1::node_link_server::NodeLinkServer;
+
+use crate::admin::{self, Admin};
+use crate::api::Fleet;
+use crate::config::{Config, InvalidConfig, all_workflows};
+use crate::context::{self, OperatorContextError};
+use crate::gate::Gate;
+use crate::identity::Doorkeeper;
+use crate::identity::ca::{Authority, CaError};
+use crate::identity::join::{Enrollment, RateLimit};
+use crate::metrics::Metrics;
+use crate::orchestrator::{Alarm, Orchestrator, run_timers};
+use crate::registry::Registry;
+use crate::session::NodeLink;
+use crate::store::{Observer, Store, StoreError};
+
+/// Largest message of each service.
+const SESSION_MESSAGE: usize = 8 * 1024 * 1024;
+const FLEET_MESSAGE: usize = 1024 * 1024;
+const JOIN_MESSAGE: usize = 64 * 1024;
+/// Calls of one client at a time.
+const STREAMS: u32 = 256;
+/// How often changed nodes and panes are stored.
+const KEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// Why a controller does not start, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Config(#[from] InvalidConfig),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Ca(#[from] CaError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Context(#[from] OperatorContextError),
+    #[error("cannot listen on {address}: {source}; another program may have the port, choose another with {flag}")]
+    Listen { address: SocketAddr, flag: &'static str, source: io::Error },
+    #[error("the start was interrupted")]
+    Interrupted,
+}
+
+/// The controller; see [`Self::start`].
+pub struct Controller;
+
+/// A controller that runs until its tasks are finished. Keep it until then: it holds the lock on the data directory.
+pub struct Running {
+    /// Where nodes and operators come in.
+    pub local_addr: SocketAddr,
+    pub admin_addr: Option<SocketAddr>,
+    /// The context file by which everything may be done.
+    pub operator_context: PathBuf,
+    /// The URL in that context.
+    pub url: String,
+    parts: Parts,
+    _lock: LockFile,
+}
+
+impl Running {
+    pub fn store(&self) -> &Arc<Store> {
+        &self.parts.store
+    }
+
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.parts.registry
+    }
+
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.parts.metrics
+    }
+}
+
+/// What the services share.
+#[derive(Clone)]
+struct Parts {
+    store: Arc<Store>,
+    registry: Arc<Registry>,
+    gate: Arc<Gate>,
+    authority: Arc<Authority>,
+    doorkeeper: Arc<Doorkeeper>,
+    metrics: Arc<Metrics>,
+    alarm: Arc<Alarm>,
+}
+
+impl Controller {
+    /// Starts a controller on `tasks`; it ends with their shutdown.
+    ///
+    /// # Errors
+    /// See [`StartError`]. Nothing keeps running then.
+    pub async fn start(config: Config, tasks: Tasks) -> Result<Running, StartError> {
+        let data_dir = config.data_dir.clone();
+        let workflows = all_workflows(config.workflows)?;
+        let opening = tasks.spawn_blocking("open the data directory", move || {
+            files::create_private_dir(&data_dir)?;
+            let lock = LockFile::acquire(&data_dir.join("lock"))?;
+            let authority = Authority::open(&data_dir.join("ca"), clock::now())?;
+            let parts = open(&data_dir.join("state.db"), authority, workflows)?;
+            Ok::<_, StartError>((lock, parts))
+        });
+        let (lock, parts) = opening.await.map_err(|_| StartError::Interrupted)??;
+
+        let listener = listen(config.listen, "--listen").await?;
+        let local_addr = local(&listener, config.listen)?;
+        let url = config.url.unwrap_or_else(|| context::local_url(local_addr));
+        let operator_context = config.data_dir.join("operator.context.toml");
+        let Parts { authority, doorkeeper, store, .. } = &parts;
+        context::ensure(&operator_context, &url, authority, doorkeeper, store, clock::now()).await?;
+        let admin_addr = match config.admin_listen {
+            Some(address) => Some(serve_admin(address, &parts, &tasks).await?),
+            None => None,
+        };
+        serve(listener, &parts, &tasks)?;
+        let (of_timers, shutdown) = (parts.clone(), tasks.shutdown().clone());
+        tasks.spawn("timers", async move {
+            run_timers(&of_timers.store, &of_timers.alarm, &shutdown).await;
+        });
+        let (of_keeper, shutdown) = (parts.clone(), tasks.shutdown().clone());
+        tasks.spawn("keep the fleet's state", async move {
+            while tokio::time::timeout(KEEP_EVERY, shutdown.triggered()).await.is_err() {
+                keep(&of_keeper).await;
+            }
+            keep(&of_keeper).await;
+        });
+        tracing::info!(%local_addr, url, "the controller is up");
+        Ok(Running { local_addr, admin_addr, operator_context, url, parts, _lock: lock })
+    }
+}
+
+/// Opens the database and fills from it what lives in memory.
+fn open(
+    path: &std::path::Path,
+    authority: Authority,
+    workflows: Vec<wa_workflow::Definition>,
+) -> Result<Parts, StartError> {
+    let metrics = Arc::new(Metrics::default());
+    let mut of_kept = None;
+    let observer = |kept: &crate::store::Kept| -> Arc<dyn Observer> {
+        let registry = Arc::new(Registry::from_kept(&kept.nodes));
+        let gate = Arc::new(Gate::from_kept(&kept.actions, &kept.pauses));
+        for run in kept.runs.iter().filter(|run| run.watches_pane()) {
+            // Its node is away; the next report will tell.
+            registry.watch(&run.trigger.host, &run.trigger.pane);
+        }
+        let orchestrator = Arc::new(Orchestrator::new(workflows, Arc::clone(&registry), Arc::clone(&gate)));
+        of_kept = Some((registry, gate, orchestrator.alarm()));
+        orchestrator
+    };
+    let (store, kept) = Store::open(path, observer, Arc::clone(&metrics), clock::now())?;
+    let (registry, gate, alarm) = of_kept.ok_or(StartError::Interrupted)?;
+    let doorkeeper = Arc::new(Doorkeeper::new(kept.revoked, Arc::clone(&metrics)));
+    Ok(Parts {
+        store: Arc::new(store),
+        registry,
+        gate,
+        authority: Arc::new(authority),
+        doorkeeper,
+        metrics,
+        alarm,
+    })
+}
+
+async fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, flag, source })
+}
+
+fn local(listener: &TcpListener, address: SocketAddr) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(|source| StartError::Listen { address, flag: "--listen", source })
+}
+
+async fn serve_admin(address: SocketAddr, parts: &Parts, tasks: &Tasks) -> Result<SocketAddr, StartError> {
+    let listener = listen(address, "--admin-listen").await?;
+    let local_addr = local(&listener, address)?;
+    let admin = Arc::new(Admin {
+        store: Arc::clone(&parts.store),
+        registry: Arc::clone(&parts.registry),
+        metrics: Arc::clone(&parts.metrics),
+    });
+    tasks.spawn("admin address", admin::serve(listener, admin, tasks.shutdown().clone()));
+    Ok(local_addr)
+}
+
+/// Serves the three services over TLS until the shutdown.
+fn serve(listener: TcpListener, parts: &Parts, tasks: &Tasks) -> Result<(), StartError> {
+    let Parts { store, registry, gate, authority, doorkeeper, metrics, .. } = parts.clone();
+    let server_identity = ServerIdentity::new(&authority.server_identity(clock::now())?)?;
+    let tls = tls::server_config_with(Arc::clone(&server_identity), authority.certificate_pem())?;
+    renew_server(server_identity, Arc::clone(&authority), tasks);
+
+    let enrollment = Enrollment {
+        store: Arc::clone(&store),
+        authority: Arc::clone(&authority),
+        doorkeeper: Arc::clone(&doorkeeper),
+        registry: Arc::clone(&registry),
+        metrics: Arc::clone(&metrics),
+        limits: RateLimit::new(clock::monotonic()),
+    };
+    let node_link = NodeLink {
+        store: Arc::clone(&store),
+        registry: Arc::clone(&registry),
+        gate: Arc::clone(&gate),
+        authority: Arc::clone(&authority),
+        doorkeeper: Arc::clone(&doorkeeper),
+        metrics,
+        tasks: tasks.clone(),
+    };
+    let fleet = Fleet { store, registry, gate, authority, doorkeeper, tasks: tasks.clone() };
+    let incoming = accept::incoming(listener, tls, tasks);
+    let router = accept::server()
+        .max_concurrent_streams(Some(STREAMS))
+        .add_service(EnrollmentServer::new(enrollment).max_decoding_message_size(JOIN_MESSAGE))
+        .add_service(NodeLinkServer::new(node_link).max_decoding_message_size(SESSION_MESSAGE))
+        .add_service(FleetServer::new(fleet).max_decoding_message_size(FLEET_MESSAGE));
+    let shutdown = tasks.shutdown().triggered();
+    tasks.spawn_critical("grpc server", router.serve_with_incoming_shutdown(incoming, shutdown));
+    Ok(())
+}
+
+/// The controller's own certificate is replaced at half life.
+fn renew_server(server: Arc<ServerIdentity>, authority: Arc<Authority>, tasks: &Tasks) {
+    let half = Duration::try_from(crate::identity::ca::SERVER_LIFE / 2).unwrap_or(Duration::from_secs(86_400));
+    let shutdown = tasks.shutdown().clone();
+    tasks.spawn("renew the controller's certificate", async move {
+        while tokio::time::timeout(half, shutdown.triggered()).await.is_err() {
+            let renewed = authority
+                .server_identity(clock::now())
+                .map_err(|e| e.to_string())
+                .and_then(|identity| server.replace(&identity).map_err(|e| e.to_string()));
+            if let Err(reason) = renewed {
+                tracing::error!(reason, "the controller's certificate was not renewed; restart it before it runs out");
+            }
+        }
+    });
+}
+
+/// Stores what changed of nodes and panes. What could not be stored waits for the next change.
+async fn keep(parts: &Parts) {
+    let dirty = parts.registry.take_dirty();
+    if dirty.is_empty() {
+        return;
+    }
+    let stored = parts.store.write(move |tx| dirty.iter().try_for_each(|node| tx.save_node(node))).await;
+    if let Err(error) = stored {
+        tracing::warn!(%error, "the state of nodes was not stored");
+    }
+}

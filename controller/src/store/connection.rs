@@ -1,0 +1,91 @@
+//! Opening the database file, the same way for everybody.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+use rusqlite_migration::{M, Migrations};
+
+use super::StoreError;
+
+/// A step stays as it is once it was released; what changes later is a step of its own.
+const STEPS: &[M<'_>] = &[M::up(include_str!("schema.sql"))];
+const MIGRATIONS: Migrations<'_> = Migrations::from_slice(STEPS);
+
+/// Pages of 4 KiB after which the writer itself copies the write-ahead log back: the checkpoint thread keeps it far
+/// smaller.
+const WAL_BACKSTOP_PAGES: u32 = 16_384;
+
+/// A connection to a database that exists.
+pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags).map_err(|e| StoreError::open(path, e))?;
+    settle(&conn).map_err(|e| StoreError::open(path, e))?;
+    Ok(conn)
+}
+
+/// The writer's connection: creates the file if it is missing (0600) and brings it to the present schema.
+pub(super) fn create(path: &Path) -> Result<Connection, StoreError> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    // SQLite would create it with the umask's mode; its -wal and -shm take the mode of the database.
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(|e| StoreError::open(path, e))?;
+    let mut conn = open(path)?;
+    MIGRATIONS.to_latest(&mut conn).map_err(|e| StoreError::open(path, explain(e)))?;
+    Ok(conn)
+}
+
+fn settle(conn: &Connection) -> Result<(), rusqlite::Error> {
+    conn.busy_timeout(Duration::from_secs(10))?;
+    conn.pragma_update(None, "journal_mode", "WAL")?;
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    conn.pragma_update(None, "wal_autocheckpoint", WAL_BACKSTOP_PAGES)?;
+    conn.pragma_update(None, "foreign_keys", true)?;
+    conn.pragma_update(None, "trusted_schema", false)?;
+    conn.pragma_update(None, "cache_size", -16_384)?;
+    conn.set_prepared_statement_cache_capacity(128);
+    Ok(())
+}
+
+fn explain(error: rusqlite_migration::Error) -> String {
+    use rusqlite_migration::{Error, MigrationDefinitionError};
+    match error {
+        Error::MigrationDefinition(MigrationDefinitionError::DatabaseTooFarAhead) => {
+            "it was written by a newer wa-controller; run that one, or restore a backup".into()
+        }
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_steps_are_valid() {
+        MIGRATIONS.validate().unwrap();
+    }
+
+    #[test]
+    fn what_is_no_database_is_said_so() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("state.db");
+        std::fs::write(&path, "this was a database once, and then somebody edited it").unwrap();
+        let error = create(&path).unwrap_err().to_string();
+        assert!(error.contains("state.db") && error.contains("not a database"), "{error}");
+    }
+
+    #[test]
+    fn a_newer_database_is_not_touched() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("state.db");
+        create(&path).unwrap().pragma_update(None, "user_version", 999).unwrap();
+        let error = create(&path).unwrap_err().to_string();
+        assert!(error.contains("newer"), "{error}");
+    }
+}

@@ -1,0 +1,347 @@
+//! Records into the log, each once.
+//!
+//! Constraints (promises L1, L2): a record is named by (node, spool id, lane, seq) and enters once, whatever is re-sent
+//! and however late; a lane's high-water mark moves only over records that are in the log or over a hole that the node
+//! named; mark, lines, events and inbox rows are one commit, and the acknowledgement comes after it.
+//!
+//! Operation: seqs up to the mark are skipped. A seq beyond mark + 1 is refused unless holes cover everything between.
+//! A hole may come in its turn, or ahead of it in the same block; it is remembered, for the block that follows it may
+//! arrive on another connection. Independently of the marks, a line's place (pane, layout, row) holds one line, the
+//! newest rev, and an event's id stands once: a spool that was restored under a new id doubles nothing.
+
+use prost::Message as _;
+use rusqlite::{OptionalExtension as _, params};
+use wa_proto::wire::{to_us, v1};
+use wa_proto::{Event, Gap, Hole, Host, Lane, Line, Lines, PaneRef, Record, RecordBody, SpoolId, Timestamp};
+
+use super::words;
+use super::{StoreError, Tx, int};
+
+/// Consecutive records of one lane, checked at the door.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    pub host: Host,
+    pub spool: SpoolId,
+    pub lane: Lane,
+    pub records: Vec<Record>,
+    /// Size before compression.
+    pub bytes: usize,
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ingested {
+    /// The lane's high-water mark: everything up to and with it is durable.
+    pub acked: u64,
+    pub records: usize,
+    pub lines: usize,
+}
+
+pub(super) fn lane_number(lane: Lane) -> i32 {
+    v1::Lane::from(lane).into()
+}
+
+/// Order within one place of the log.
+pub(super) const ORD_GAP_HERE: i64 = 0;
+pub(super) const ORD_LINE: i64 = 1;
+pub(super) const ORD_GAP_AFTER: i64 = 2;
+
+impl Tx<'_> {
+    /// The high-water mark of a lane; 0 = nothing.
+    pub fn acked(&self, host: &Host, spool: SpoolId, lane: Lane) -> Result<u64, StoreError> {
+        let acked: Option<i64> = self
+            .conn
+            .prepare_cached("SELECT acked FROM spools WHERE host = ?1 AND spool_id = ?2 AND lane = ?3")?
+            .query_row(params![host.as_str(), spool.as_bytes(), lane_number(lane)], |row| row.get(0))
+            .optional()?;
+        Ok(acked.map_or(0, i64::cast_unsigned))
+    }
+
+    /// Puts the batch into the log and moves the mark.
+    pub fn ingest(&self, batch: Batch) -> Result<Ingested, StoreError> {
+        let Batch { host, spool, lane, records, .. } = batch;
+        let before = self.acked(&host, spool, lane)?;
+        for record in &records {
+            if let RecordBody::Hole(hole) = &record.body {
+                self.remember_hole(&host, spool, lane, hole, record.time)?;
+            }
+        }
+        let mut done = Ingested { acked: before, ..Ingested::default() };
+        for record in records {
+            if record.seq <= done.acked {
+                continue;
+            }
+            if record.seq > done.acked + 1 {
+                let seq = record.seq;
+                let over = self.over_holes(&host, spool, lane, done.acked, seq)?;
+                if over + 1 < seq {
+                    return Err(StoreError::Missing { acked: done.acked, got: seq });
+                }
+            }
+            done.acked = record.seq;
+            done.records += 1;
+            done.lines += self.enter(&host, record)?;
+        }
+        if done.acked > before {
+            self.conn
+                .prepare_cached(
+                    "INSERT INTO spools (host, spool_id, lane, acked) VALUES (?1, ?2, ?3, ?4)
+                     ON CONFLICT DO UPDATE SET acked = excluded.acked",
+                )?
+                .execute(params![host.as_str(), spool.as_bytes(), lane_number(lane), int(done.acked)?])?;
+        }
+        Ok(done)
+    }
+
+    fn remember_hole(
+        &self,
+        host: &Host,
+        spool: SpoolId,
+        lane: Lane,
+        hole: &Hole,
+        time: Timestamp,
+    ) -> Result<(), StoreError> {
+        if hole.first_seq == 0 || hole.last_seq < hole.first_seq {
+            let problem = format!("hole: {} to {} is no range of seqs", hole.first_seq, hole.last_seq);
+            return Err(StoreError::invalid(problem));
+        }
+        let (first, last) = (int(hole.first_seq)?, int(hole.last_seq)?);
+        self.conn
+            .prepare_cached(
+                "INSERT INTO holes (host, spool_id, lane, first_seq, last_seq, cause, time_us)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                 ON CONFLICT DO UPDATE SET last_seq = max(last_seq, excluded.last_seq)",
+            )?
+            .execute(params![
+                host.as_str(),
+                spool.as_bytes(),
+                lane_number(lane),
+                first,
+                last,
+                hole.cause.as_str(),
+                to_us(time)
+            ])?;
+        Ok(())
+    }
+
+    /// How far the mark may move from `acked` towards `seq` over known holes; at most `seq - 1`.
+    fn over_holes(
+        &self,
+        host: &Host,
+        spool: SpoolId,
+        lane: Lane,
+        acked: u64,
+        seq: u64,
+    ) -> Result<u64, StoreError> {
+        let mut mark = acked;
+        let mut find = self.conn.prepare_cached(
+            "SELECT last_seq FROM holes WHERE host = ?1 AND spool_id = ?2 AND lane = ?3
+             AND first_seq <= ?4 AND last_seq >= ?4 ORDER BY last_seq DESC LIMIT 1",
+        )?;
+        while mark + 1 < seq {
+            let next = int(mark + 1)?;
+            let last: Option<i64> = find
+                .query_row(params![host.as_str(), spool.as_bytes(), lane_number(lane), next], |row| row.get(0))
+                .optional()?;
+            let Some(last) = last else { break };
+            mark = last.cast_unsigned().min(seq - 1);
+        }
+        Ok(mark)
+    }
+
+    /// One record's effects; the number of lines that were new.
+    fn enter(&self, host: &Host, record: Record) -> Result<usize, StoreError> {
+        let (time, trace_parent) = (record.time, record.trace_parent);
+        match record.body {
+            RecordBody::Lines(lines) => return self.enter_lines(host, &lines, time),
+            RecordBody::Gap(gap) => self.enter_gap(host, &gap, time)?,
+            RecordBody::Hole(hole) => {
+                // A node may find a hole without knowing when it came about.
+                let time = if time == Timestamp::UNIX_EPOCH { self.now } else { time };
+                for gap in &hole.gaps {
+                    self.enter_gap(host, gap, time)?;
+                }
+            }
+            RecordBody::Repaint(repaint) => {
+                let stream = self.stream(host, &repaint.pane)?;
+                self.conn
+                    .prepare_cached("INSERT OR IGNORE INTO repaints VALUES (?1, ?2, ?3, ?4, ?5)")?
+                    .execute(params![
+                        stream,
+                        int(repaint.layout)?,
+                        repaint.first_row,
+                        to_us(time),
+                        repaint.rows
+                    ])?;
+            }
+            RecordBody::Event(event) => self.enter_event(host, &event, time, &trace_parent)?,
+            RecordBody::Outcome(outcome) => self.settle(host, outcome, &trace_parent)?,
+        }
+        Ok(0)
+    }
+
+    /// The number of one life of one pane.
+    fn stream(&self, host: &Host, pane: &PaneRef) -> Result<i64, StoreError> {
+        let key =
+            params![host.as_str(), pane.mux.as_str(), int(pane.pane_id)?, pane.generation.as_str()];
+        let known = self
+            .conn
+            .prepare_cached(
+                "SELECT id FROM streams WHERE host = ?1 AND mux = ?2 AND pane_id = ?3 AND generation = ?4",
+            )?
+            .query_row(key, |row| row.get(0))
+            .optional()?;
+        if let Some(id) = known {
+            return Ok(id);
+        }
+        self.conn
+            .prepare_cached("INSERT INTO streams (host, mux, pane_id, generation) VALUES (?1, ?2, ?3, ?4)")?
+            .execute(key)?;
+        Ok(self.conn.last_insert_rowid())
+    }
+
+    fn enter_lines(&self, host: &Host, lines: &Lines, time: Timestamp) -> Result<usize, StoreError> {
+        let stream = self.stream(host, &lines.pane)?;
+        let layout = int(lines.layout)?;
+        let agent = lines.agent.as_ref().map(|agent| agent.as_str());
+        let mut new = 0;
+        for line in &lines.lines {
+            new += usize::from(self.enter_line(stream, layout, agent, line, time)?);
+        }
+        Ok(new)
+    }
+
+    /// `false` when the place already holds this rev or a newer one.
+    fn enter_line(
+        &self,
+        stream: i64,
+        layout: i64,
+        agent: Option<&str>,
+        line: &Line,
+        time: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let held: Option<(i64, u32)> = self
+            .conn
+            .prepare_cached(
+                "SELECT id, rev FROM log WHERE stream = ?1 AND layout = ?2 AND row = ?3 AND ord = 1 AND sub = 0",
+            )?
+            .query_row(params![stream, layout, line.row], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        if let Some((id, rev)) = held {
+            if rev >= line.rev {
+                return Ok(false);
+            }
+            self.conn.prepare_cached("DELETE FROM log WHERE id = ?1")?.execute([id])?;
+            self.conn.prepare_cached("DELETE FROM log_words WHERE rowid = ?1")?.execute([id])?;
+        }
+        let id = self.take_log_id();
+        self.conn
+            .prepare_cached(
+                "INSERT INTO log (id, stream, layout, row, ord, sub, rev, rows, time_us, agent, text)
+                 VALUES (?1, ?2, ?3, ?4, 1, 0, ?5, ?6, ?7, ?8, ?9)",
+            )?
+            .execute(params![
+                id,
+                stream,
+                layout,
+                line.row,
+                line.rev,
+                line.rows,
+                to_us(line.time.unwrap_or(time)),
+                agent,
+                line.text
+            ])?;
+        let folded = words::index_text(&line.text);
+        if !folded.is_empty() {
+            self.conn
+                .prepare_cached("INSERT INTO log_words (rowid, words) VALUES (?1, ?2)")?
+                .execute(params![id, folded])?;
+        }
+        Ok(true)
+    }
+
+    fn enter_gap(&self, host: &Host, gap: &Gap, time: Timestamp) -> Result<(), StoreError> {
+        let stream = self.stream(host, &gap.pane)?;
+        let layout = int(gap.layout)?;
+        let (row, ord) = match gap.first_row {
+            Some(row) => (row, ORD_GAP_HERE),
+            // Nobody counted its rows: it stands after what was last seen.
+            None => (self.last_row(stream, layout)?, ORD_GAP_AFTER),
+        };
+        let rows = gap.rows.map(int).transpose()?;
+        let added = self
+            .conn
+            .prepare_cached(
+                "INSERT OR IGNORE INTO log (id, stream, layout, row, ord, sub, rev, rows, time_us, cause)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?6, ?8)",
+            )?
+            .execute(params![
+                self.next_log_id.get(),
+                stream,
+                layout,
+                row,
+                ord,
+                to_us(time),
+                rows,
+                gap.cause.as_str()
+            ])?;
+        if added > 0 {
+            self.take_log_id();
+        }
+        Ok(())
+    }
+
+    fn last_row(&self, stream: i64, layout: i64) -> Result<i64, StoreError> {
+        let row: Option<i64> = self
+            .conn
+            .prepare_cached("SELECT max(row) FROM log WHERE stream = ?1 AND layout = ?2")?
+            .query_row([stream, layout], |row| row.get(0))?;
+        Ok(row.unwrap_or(0))
+    }
+
+    fn take_log_id(&self) -> i64 {
+        let id = self.next_log_id.get();
+        self.next_log_id.set(id + 1);
+        self.tell(|told| told.log = true);
+        id
+    }
+
+    /// Stores an event and, if it stands on a pane, lets workflows see it. An id that is known changes nothing.
+    pub fn enter_event(
+        &self,
+        host: &Host,
+        event: &Event,
+        time: Timestamp,
+        trace_parent: &str,
+    ) -> Result<(), StoreError> {
+        let body = v1::Event::from(event.clone()).encode_to_vec();
+        let pane = event.pane.as_ref();
+        let added = self
+            .conn
+            .prepare_cached(
+                "INSERT OR IGNORE INTO events
+                 (id, host, mux, pane_id, generation, time_us, event, agent, body, trace_parent)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            )?
+            .execute(params![
+                event.id.as_bytes(),
+                host.as_str(),
+                pane.map(|pane| pane.mux.as_str()),
+                pane.map(|pane| int(pane.pane_id)).transpose()?,
+                pane.map(|pane| pane.generation.as_str()),
+                to_us(time),
+                event.kind.as_str(),
+                event.agent.as_ref().map_or("", |agent| agent.as_str()),
+                body,
+                trace_parent
+            ])?;
+        if added == 0 {
+            return Ok(());
+        }
+        self.tell(|told| told.events = true);
+        match pane {
+            Some(pane) => self.inbox_event(host, pane, &body, trace_parent),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Reading the log of one pane: pages in the order of the pane, then what arrives.
+//!
+//! Inside a pane the order is (generation, layout, row), whatever the order of arrival; a follower gets arrivals, and a
+//! line that was rewritten again. Both are cut at a *head*, the id of the newest row, so that the change-over from pages
+//! to following neither skips nor doubles a row.
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension as _, Row, params, params_from_iter};
+use wa_proto::wire::from_us;
+use wa_proto::{AgentKind, Gap, Generation, Host, Line, MuxName, PaneAddress, PaneRef, Timestamp};
+
+use super::ingest::ORD_LINE;
+use super::{StoreError, int};
+
+/// One line or gap with its place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogEntry {
+    /// Order of arrival.
+    pub id: i64,
+    pub host: Host,
+    pub pane: PaneRef,
+    pub layout: u64,
+    /// The node's clock at capture.
+    pub time: Timestamp,
+    pub agent: Option<AgentKind>,
+    pub item: LogItem,
+    place: Place,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum LogItem {
+    Line(Line),
+    Gap(Gap),
+}
+
+/// Where an entry stands in its pane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    stream: i64,
+    layout: i64,
+    row: i64,
+    ord: i64,
+    sub: i64,
+}
+
+/// Where the next page begins: after this entry.
+#[derive(Debug, Clone, Copy)]
+pub struct Cursor(Place);
+
+impl LogEntry {
+    pub fn cursor(&self) -> Cursor {
+        Cursor(self.place)
+    }
+}
+
+pub(super) const COLUMNS: &str = "log.id, log.stream, log.layout, log.row, log.ord, log.sub, log.rev, log.rows, \
+     log.time_us, log.agent, log.text, log.cause, streams.host, streams.mux, streams.pane_id, streams.generation";
+
+/// Reads a row of [`COLUMNS`]. Everything on disk is checked again.
+pub(super) fn entry(row: &Row<'_>) -> Result<LogEntry, StoreError> {
+    let damaged = |problem: String| StoreError::Damaged(problem.into());
+    let place =
+        Place { stream: row.get(1)?, layout: row.get(2)?, row: row.get(3)?, ord: row.get(4)?, sub: row.get(5)? };
+    let name = |at: usize| row.get::<_, String>(at);
+    let pane = PaneRef {
+        mux: MuxName::new(name(13)?).map_err(|e| damaged(e.to_string()))?,
+        generation: Generation::new(name(15)?).map_err(|e| damaged(e.to_string()))?,
+        pane_id: row.get::<_, i64>(14)?.cast_unsigned(),
+    };
+    let rows: Option<i64> = row.get(7)?;
+    let layout = place.layout.cast_unsigned();
+    let item = if place.ord == ORD_LINE {
+        let rows = rows.and_then(|rows| u32::try_from(rows).ok()).unwrap_or(0);
+        LogItem::Line(Line { row: place.row, rev: row.get(6)?, text: row.get(10)?, rows, time: None })
+    } else {
+        let cause = name(11)?.parse().map_err(|e: wa_proto::pane::UnknownWord| damaged(e.to_string()))?;
+        let first_row = (place.ord < ORD_LINE).then_some(place.row);
+        LogItem::Gap(Gap { pane: pane.clone(), layout, first_row, rows: rows.map(i64::cast_unsigned), cause })
+    };
+    Ok(LogEntry {
+        id: row.get(0)?,
+        host: Host::new(name(12)?).map_err(|e| damaged(e.to_string()))?,
+        pane,
+        layout,
+        time: from_us("log.time_us", row.get(8)?).map_err(|e| damaged(e.to_string()))?,
+        agent: row.get::<_, Option<String>>(9)?.map(AgentKind::new),
+        item,
+        place,
+    })
+}
+
+/// The id of the newest row.
+pub(super) fn head(conn: &Connection) -> Result<i64, StoreError> {
+    Ok(conn.query_row("SELECT coalesce(max(id), 0) FROM log", [], |row| row.get(0))?)
+}
+
+/// Every life of a pane's address, oldest first.
+fn streams(conn: &Connection, pane: &PaneAddress) -> Result<Vec<i64>, StoreError> {
+    let mut statement = conn
+        .prepare_cached("SELECT id FROM streams WHERE host = ?1 AND mux = ?2 AND pane_id = ?3 ORDER BY id")?;
+    let ids =
+        statement.query_map(params![pane.host.as_str(), pane.mux.as_str(), int(pane.pane_id)?], |row| row.get(0))?;
+    Ok(ids.collect::<Result<_, _>>()?)
+}
+
+/// Whether anything of this pane was ever logged.
+pub(super) fn knows(conn: &Connection, pane: &PaneAddress) -> Result<bool, StoreError> {
+    let found: Option<i64> = conn
+        .prepare_cached("SELECT id FROM streams WHERE host = ?1 AND mux = ?2 AND pane_id = ?3 LIMIT 1")?
+        .query_row(params![pane.host.as_str(), pane.mux.as_str(), int(pane.pane_id)?], |row| row.get(0))
+        .optional()?;
+    Ok(found.is_some())
+}
+
+/// What to read of a pane.
+#[derive(Debug, Clone)]
+pub struct LogRange {
+    pub pane: PaneAddress,
+    pub since: Option<Timestamp>,
+    /// Rows that arrived after it are left to the follower.
+    pub head: i64,
+}
+
+fn since_us(since: Option<Timestamp>) -> i64 {
+    since.map_or(i64::MIN, Timestamp::as_microsecond)
+}
+
+/// A page of a pane in the pane's order, after `after`.
+pub(super) fn page(
+    conn: &Connection,
+    range: &LogRange,
+    after: Option<Cursor>,
+    limit: usize,
+) -> Result<Vec<LogEntry>, StoreError> {
+    let mut out = Vec::new();
+    for stream in streams(conn, &range.pane)? {
+        let from = match after {
+            Some(Cursor(place)) if place.stream > stream => continue,
+            Some(Cursor(place)) if place.stream == stream => place,
+            _ => Place { stream, layout: i64::MIN, row: i64::MIN, ord: i64::MIN, sub: i64::MIN },
+        };
+        let mut statement = conn.prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM log JOIN streams ON streams.id = log.stream
+             WHERE stream = ?1 AND (layout, row, ord, sub) > (?2, ?3, ?4, ?5) AND log.id <= ?6 AND time_us >= ?7
+             ORDER BY layout, row, ord, sub LIMIT ?8"
+        ))?;
+        let left = int((limit - out.len()) as u64)?;
+        let mut rows = statement.query(params![
+            stream,
+            from.layout,
+            from.row,
+            from.ord,
+            from.sub,
+            range.head,
+            since_us(range.since),
+            left
+        ])?;
+        while let Some(row) = rows.next()? {
+            out.push(entry(row)?);
+        }
+        if out.len() >= limit {
+            break;
+        }
+    }
+    Ok(out)
+}
+
+/// The last `count` entries of a pane, in its order.
+pub(super) fn tail(conn: &Connection, range: &LogRange, count: usize) -> Result<Vec<LogEntry>, StoreError> {
+    let mut out = Vec::new();
+    for stream in streams(conn, &range.pane)?.into_iter().rev() {
+        let mut statement = conn.prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM log JOIN streams ON streams.id = log.stream
+             WHERE stream = ?1 AND log.id <= ?2 AND time_us >= ?3
+             ORDER BY layout DESC, row DESC, ord DESC, sub DESC LIMIT ?4"
+        ))?;
+        let left = int((count - out.len()) as u64)?;
+        let mut rows = statement.query(params![stream, range.head, since_us(range.since), left])?;
+        while let Some(row) = rows.next()? {
+            out.push(entry(row)?);
+        }
+        if out.len() >= count {
+            break;
+        }
+    }
+    out.reverse();
+    Ok(out)
+}
+
+/// What arrived for a pane after `head`, in order of arrival.
+pub(super) fn arrivals(
+    conn: &Connection,
+    pane: &PaneAddress,
+    head: i64,
+    limit: usize,
+) -> Result<Vec<LogEntry>, StoreError> {
+    let streams = streams(conn, pane)?;
+    if streams.is_empty() {
+        return Ok(Vec::new());
+    }
+    let places = vec!["?"; streams.len()].join(",");
+    let mut statement = conn.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM log JOIN streams ON streams.id = log.stream
+         WHERE log.id > ? AND +log.stream IN ({places}) ORDER BY log.id LIMIT ?"
+    ))?;
+    let ids = streams.into_iter().map(Value::Integer);
+    let values = std::iter::once(Value::Integer(head)).chain(ids).chain([Value::Integer(int(limit as u64)?)]);
+    let mut rows = statement.query(params_from_iter(values))?;
+    let mut out = Vec::new();
+    while let Some(row) = rows.next()? {
+        out.push(entry(row)?);
+    }
+    Ok(out)
+}

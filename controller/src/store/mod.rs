@@ -1,0 +1,260 @@
+//! The store: the only way to the database.
+//!
+//! Constraints: what a verb here has answered is durable (SQLite, write-ahead log, `synchronous=FULL`); there is one
+//! writer, and everything that belongs together is one commit; reading never waits for writing; every queue is bounded.
+//! Callers see verbs and values, no SQL: another database can stand behind the same verbs.
+//!
+//! One file, `state.db`, holds everything: the log with its full-text index, events, and the state of nodes, runs,
+//! actions and identities. Because it is one file, a block of records, its high-water mark and its inbox rows are one
+//! transaction.
+//!
+//! ```text
+//! verb ──► queue (two lanes) ──► writer thread: BEGIN · request · request · step(inbox) · COMMIT ──► answers
+//! read ──► a pooled connection on a blocking thread
+//! ```
+
+mod audit;
+mod connection;
+mod error;
+mod events;
+mod ingest;
+mod log;
+mod nodes;
+mod outbox;
+mod people;
+mod queue;
+mod readers;
+mod runs;
+mod search;
+mod tx;
+mod words;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use wa_proto::{Host, PaneAddress, Timestamp};
+use wa_workflow::Run;
+
+pub use audit::{AuditRow, Entry};
+pub use error::StoreError;
+pub use events::{EventRange, StoredEvent};
+pub use ingest::{Batch, Ingested};
+pub use log::{Cursor, LogEntry, LogItem, LogRange};
+pub use nodes::NodeRow;
+pub use outbox::{ActionRow, Earlier};
+pub use people::{IssuedCertificate, NewToken, Pause, TokenRefusal};
+pub use runs::{InboxItem, InboxRow, RunSummary};
+pub use search::{Hit, InvalidPattern, Pattern, Search};
+pub use tx::{Committed, Queued, Tx};
+pub use words::{InvalidQuery, Query};
+pub use writer::{Answer, Observer};
+
+use crate::metrics::Metrics;
+use queue::Urgency;
+use readers::Readers;
+use writer::Writer;
+
+/// An unsigned number of ours as SQLite keeps it.
+fn int(value: u64) -> Result<i64, StoreError> {
+    i64::try_from(value).map_err(|_| StoreError::invalid(format!("{value} is beyond all bounds")))
+}
+
+/// The database of one controller.
+pub struct Store {
+    writer: Writer,
+    readers: Arc<Readers>,
+    log_grew: watch::Sender<()>,
+    events_grew: watch::Sender<()>,
+}
+
+/// What a controller that starts finds.
+#[derive(Debug)]
+pub struct Kept {
+    pub nodes: Vec<NodeRow>,
+    pub actions: Vec<Queued>,
+    pub runs: Vec<Run>,
+    pub pauses: Vec<Pause>,
+    /// Serials.
+    pub revoked: Vec<String>,
+}
+
+/// Wakes followers, then tells the orchestrator.
+struct Announce {
+    observer: Arc<dyn Observer>,
+    log_grew: watch::Sender<()>,
+    events_grew: watch::Sender<()>,
+}
+
+impl Observer for Announce {
+    fn step(&self, tx: &Tx<'_>) -> Result<(), StoreError> {
+        self.observer.step(tx)
+    }
+
+    fn committed(&self, what: Committed) {
+        if what.log {
+            self.log_grew.send_replace(());
+        }
+        if what.events {
+            self.events_grew.send_replace(());
+        }
+        self.observer.committed(what);
+    }
+}
+
+impl Store {
+    /// Opens the database at `path`, making it if it is missing, and starts the writer. Blocks.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`] when the file cannot be used; it says why.
+    pub fn open(
+        path: &Path,
+        observer: impl FnOnce(&Kept) -> Arc<dyn Observer>,
+        metrics: Arc<Metrics>,
+        now: Timestamp,
+    ) -> Result<(Self, Kept), StoreError> {
+        let conn = connection::create(path)?;
+        let kept = Kept {
+            nodes: nodes::load(&conn)?,
+            actions: outbox::open_actions(&conn)?,
+            runs: runs::open_runs(&conn)?,
+            pauses: people::pauses(&conn)?,
+            revoked: people::revoked(&conn, now)?,
+        };
+        let (log_grew, events_grew) = (watch::Sender::new(()), watch::Sender::new(()));
+        let announce = Announce {
+            observer: observer(&kept),
+            log_grew: log_grew.clone(),
+            events_grew: events_grew.clone(),
+        };
+        let writer = Writer::start(path, conn, Arc::new(announce), metrics)?;
+        Ok((Self { writer, readers: Readers::new(path), log_grew, events_grew }, kept))
+    }
+
+    /// Runs `work` in the next commit, apart from others in it, and answers once it is durable.
+    ///
+    /// # Errors
+    /// What `work` returned, or why the commit failed: then nothing of it was kept.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.writer.submit(Urgency::Urgent, work).await?.wait().await
+    }
+
+    /// Queues `work` for the next commit and does not wait for it.
+    ///
+    /// # Errors
+    /// When the queue is full or closed: then the work is not done.
+    pub fn write_later(
+        &self,
+        work: impl FnOnce(&Tx<'_>) -> Result<(), StoreError> + Send + 'static,
+    ) -> Result<(), StoreError> {
+        self.writer.write_later(work)
+    }
+
+    /// Puts a batch into the log; the answer comes when it is durable. Batches enter in the order of the calls, so
+    /// several of one lane may be under way.
+    ///
+    /// # Errors
+    /// When the store is closed. The answer is [`StoreError::Missing`] when records before it are missing; then, and on
+    /// any other error, nothing was kept.
+    pub async fn ingest(&self, batch: Batch) -> Result<Answer<Ingested>, StoreError> {
+        let urgency = match batch.lane {
+            wa_proto::Lane::Events => Urgency::Urgent,
+            wa_proto::Lane::Bulk => Urgency::Bulk(batch.bytes),
+        };
+        self.writer.submit(urgency, move |tx| tx.ingest(batch)).await
+    }
+
+    /// Changes whenever the log has new rows.
+    pub fn log_grew(&self) -> watch::Receiver<()> {
+        self.log_grew.subscribe()
+    }
+
+    /// Changes whenever there are new events.
+    pub fn events_grew(&self) -> watch::Receiver<()> {
+        self.events_grew.subscribe()
+    }
+
+    pub async fn log_head(&self) -> Result<i64, StoreError> {
+        self.readers.read(log::head).await
+    }
+
+    /// Whether anything of this pane was ever logged.
+    pub async fn knows_pane(&self, pane: PaneAddress) -> Result<bool, StoreError> {
+        self.readers.read(move |conn| log::knows(conn, &pane)).await
+    }
+
+    /// A page of a pane's log in the pane's order, after `after`.
+    pub async fn log_page(
+        &self,
+        range: LogRange,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Vec<LogEntry>, StoreError> {
+        self.readers.read(move |conn| log::page(conn, &range, after, limit)).await
+    }
+
+    /// The last `count` entries of a pane, in its order.
+    pub async fn log_tail(&self, range: LogRange, count: usize) -> Result<Vec<LogEntry>, StoreError> {
+        self.readers.read(move |conn| log::tail(conn, &range, count)).await
+    }
+
+    /// What arrived for a pane after `head`, in order of arrival.
+    pub async fn log_arrivals(
+        &self,
+        pane: PaneAddress,
+        head: i64,
+        limit: usize,
+    ) -> Result<Vec<LogEntry>, StoreError> {
+        self.readers.read(move |conn| log::arrivals(conn, &pane, head, limit)).await
+    }
+
+    pub async fn search(&self, search: Search) -> Result<Vec<Hit>, StoreError> {
+        self.readers.read(move |conn| search::search(conn, &search)).await
+    }
+
+    pub async fn events_head(&self) -> Result<i64, StoreError> {
+        self.readers.read(events::head).await
+    }
+
+    /// The first `limit` events of the range, or the last if `newest`; always in order of arrival.
+    pub async fn events(
+        &self,
+        range: EventRange,
+        limit: usize,
+        newest: bool,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        self.readers.read(move |conn| events::read(conn, &range, limit, newest)).await
+    }
+
+    /// The newest runs first; of one pane, of one host, or all.
+    pub async fn runs(
+        &self,
+        pane: Option<PaneAddress>,
+        host: Option<Host>,
+        limit: usize,
+    ) -> Result<Vec<RunSummary>, StoreError> {
+        self.readers.read(move |conn| runs::list_runs(conn, pane.as_ref(), host.as_ref(), limit)).await
+    }
+
+    /// The newest actions first.
+    pub async fn actions(&self, limit: usize) -> Result<Vec<ActionRow>, StoreError> {
+        self.readers.read(move |conn| outbox::list_actions(conn, limit)).await
+    }
+
+    /// The audit trail from its beginning, each hash checked.
+    pub async fn audit_trail(&self) -> Result<Vec<AuditRow>, StoreError> {
+        self.readers.read(audit::read).await
+    }
+
+    /// When the next run wants to be woken.
+    pub async fn next_wake(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.readers.read(runs::next_wake).await
+    }
+}

@@ -1,0 +1,91 @@
+//! Nodes and the last report of their panes: enough to name them while they are away, also after a restart.
+
+use prost::Message as _;
+use rusqlite::{Connection, params};
+use wa_proto::wire::{from_us, to_us, v1};
+use wa_proto::{Host, Pane, Timestamp};
+
+use super::{StoreError, Tx, int};
+
+/// What is kept of a node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeRow {
+    pub host: Host,
+    pub version: String,
+    /// `None`: it has joined but never spoken.
+    pub last_seen: Option<Timestamp>,
+    pub skew_ms: i64,
+    /// Its last heartbeat, as it came.
+    pub heartbeat: v1::Heartbeat,
+    pub panes: Vec<Pane>,
+}
+
+fn damaged(problem: impl std::fmt::Display) -> StoreError {
+    StoreError::Damaged(problem.to_string().into())
+}
+
+impl Tx<'_> {
+    /// Makes the host known.
+    pub fn node_joined(&self, host: &Host) -> Result<(), StoreError> {
+        self.conn
+            .prepare_cached("INSERT INTO nodes (host) VALUES (?1) ON CONFLICT DO NOTHING")?
+            .execute([host.as_str()])?;
+        Ok(())
+    }
+
+    /// Stores what a node last said of itself and of its panes, replacing what was stored.
+    pub fn save_node(&self, node: &NodeRow) -> Result<(), StoreError> {
+        let host = node.host.as_str();
+        self.conn
+            .prepare_cached(
+                "INSERT INTO nodes (host, version, last_seen_us, skew_ms, heartbeat) VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT DO UPDATE SET version = ?2, last_seen_us = ?3, skew_ms = ?4, heartbeat = ?5",
+            )?
+            .execute(params![
+                host,
+                node.version,
+                node.last_seen.map_or(0, to_us),
+                node.skew_ms,
+                node.heartbeat.encode_to_vec()
+            ])?;
+        self.conn.prepare_cached("DELETE FROM panes WHERE host = ?1")?.execute([host])?;
+        let mut insert = self.conn.prepare_cached(
+            "INSERT OR REPLACE INTO panes (host, mux, pane_id, report) VALUES (?1, ?2, ?3, ?4)",
+        )?;
+        for pane in &node.panes {
+            let report = v1::Pane::from(pane.clone()).encode_to_vec();
+            insert.execute(params![host, pane.pane.mux.as_str(), int(pane.pane.pane_id)?, report])?;
+        }
+        Ok(())
+    }
+}
+
+/// All nodes with their panes.
+pub(super) fn load(conn: &Connection) -> Result<Vec<NodeRow>, StoreError> {
+    let mut statement = conn.prepare("SELECT host, version, last_seen_us, skew_ms, heartbeat FROM nodes")?;
+    let mut of_node = conn.prepare("SELECT report FROM panes WHERE host = ?1")?;
+    let mut rows = statement.query([])?;
+    let mut out = Vec::new();
+    while let Some(row) = rows.next()? {
+        let name: String = row.get(0)?;
+        let reports =
+            of_node.query_map([&name], |row| row.get::<_, Vec<u8>>(0))?.collect::<Result<Vec<_>, _>>()?;
+        let panes = reports.iter().map(|report| {
+            v1::Pane::decode(report.as_slice()).map_err(damaged)?.try_into().map_err(damaged)
+        });
+        let heartbeat: Option<Vec<u8>> = row.get(4)?;
+        let last_seen: i64 = row.get(2)?;
+        out.push(NodeRow {
+            host: Host::new(name).map_err(damaged)?,
+            version: row.get(1)?,
+            last_seen: (last_seen != 0)
+                .then(|| from_us("nodes.last_seen_us", last_seen))
+                .transpose()
+                .map_err(damaged)?,
+            skew_ms: row.get(3)?,
+            heartbeat: v1::Heartbeat::decode(heartbeat.unwrap_or_default().as_slice()).map_err(damaged)?,
+            panes: panes.collect::<Result<_, StoreError>>()?,
+        });
+    }
+    Ok(out)
+}

@@ -1,0 +1,200 @@
+//! The outbox: actions that nodes have to do, and how they ended.
+//!
+//! A row is made in the commit that decides the action, is offered to the node until the node has told its outcome, and
+//! is settled exactly once. The row's number is the action's fence: it only grows, over restarts too. The whole text of
+//! an action stands here alone and only until it is settled; the summary (redacted, with a hash) stays.
+
+use prost::Message as _;
+use rusqlite::{Connection, OptionalExtension as _, params};
+use wa_proto::wire::{from_us, to_us, v1};
+use wa_proto::{Action, ActionId, Host, Outcome, RunId, Timestamp};
+use wa_workflow::Input;
+
+use super::audit::Entry;
+use super::{Queued, StoreError, Tx};
+
+/// What an idempotency key was used for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Earlier {
+    pub action: ActionId,
+    pub outcome: Option<Outcome>,
+}
+
+fn damaged(problem: impl std::fmt::Display) -> StoreError {
+    StoreError::Damaged(problem.to_string().into())
+}
+
+impl Tx<'_> {
+    /// Puts an action into the outbox and gives it its fence. `summary` is what audit and lists show of it.
+    pub fn enqueue(
+        &self,
+        host: &Host,
+        mut action: Action,
+        run: Option<RunId>,
+        idempotency_key: Option<&str>,
+        summary: &str,
+    ) -> Result<Queued, StoreError> {
+        action.fence = 0;
+        let body = v1::Action::from(action.clone()).encode_to_vec();
+        self.conn
+            .prepare_cached(
+                "INSERT INTO outbox (action_id, host, who, run_id, idempotency_key, body, summary, created_us)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            )?
+            .execute(params![
+                action.id.as_bytes(),
+                host.as_str(),
+                action.who,
+                run.map(|run| *run.as_bytes()),
+                idempotency_key,
+                body,
+                summary,
+                to_us(self.now)
+            ])?;
+        action.fence = self.conn.last_insert_rowid().cast_unsigned();
+        let target = format!("{host} {} {}", action.pane.mux, action.pane.pane_id);
+        self.audit(&Entry {
+            who: &action.who,
+            what: action.verb.name(),
+            target: &target,
+            decision: "queued",
+            detail: &format!("{} {summary}", action.id),
+        })?;
+        let queued = Queued { host: host.clone(), action, run, inherited: false };
+        self.tell(|told| told.actions.push(queued.clone()));
+        Ok(queued)
+    }
+
+    /// What this caller's key was used for before.
+    pub fn find_key(&self, who: &str, key: &str) -> Result<Option<Earlier>, StoreError> {
+        let found = self
+            .conn
+            .prepare_cached(
+                "SELECT action_id, outcome, reason FROM outbox WHERE who = ?1 AND idempotency_key = ?2",
+            )?
+            .query_row([who, key], |row| {
+                Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Option<String>>(1)?, row.get::<_, Option<String>>(2)?))
+            })
+            .optional()?;
+        let Some((id, outcome, reason)) = found else { return Ok(None) };
+        let action = ActionId::from_slice(&id).ok_or_else(|| damaged("outbox.action_id"))?;
+        let outcome = outcome.map(|kind| -> Result<Outcome, StoreError> {
+            Ok(Outcome {
+                action,
+                kind: kind.parse().map_err(damaged)?,
+                reason: reason.unwrap_or_default(),
+                pane: None,
+                trace_parent: String::new(),
+                spawned: None,
+            })
+        });
+        Ok(Some(Earlier { action, outcome: outcome.transpose()? }))
+    }
+
+    /// The node may begin: from now on it is possible that the pane was touched.
+    pub fn mark_permitted(&self, action: ActionId, who: &str, target: &str) -> Result<(), StoreError> {
+        self.conn
+            .prepare_cached("UPDATE outbox SET permitted_us = coalesce(permitted_us, ?2) WHERE action_id = ?1")?
+            .execute(params![action.as_bytes(), to_us(self.now)])?;
+        self.audit(&Entry { who, what: "permit", target, decision: "granted", detail: &action.to_string() })
+    }
+
+    /// Records how an action ended, once. An outcome for what is not open on this host changes nothing but the audit.
+    pub(super) fn settle(&self, host: &Host, outcome: Outcome, trace_parent: &str) -> Result<(), StoreError> {
+        let open: Option<(Vec<u8>, Option<[u8; 16]>, String)> = self
+            .conn
+            .prepare_cached(
+                "SELECT body, run_id, who FROM outbox WHERE action_id = ?1 AND host = ?2 AND settled_us IS NULL",
+            )?
+            .query_row(params![outcome.action.as_bytes(), host.as_str()], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })
+            .optional()?;
+        let Some((body, run, who)) = open else {
+            return self.audit(&Entry {
+                who: &format!("node:{host}"),
+                what: "outcome",
+                target: host.as_str(),
+                decision: "ignored",
+                detail: &format!("{} {}: not open on this host", outcome.action, outcome.kind),
+            });
+        };
+        self.conn
+            .prepare_cached(
+                "UPDATE outbox SET settled_us = ?2, outcome = ?3, reason = ?4, body = x'' WHERE action_id = ?1",
+            )?
+            .execute(params![
+                outcome.action.as_bytes(),
+                to_us(self.now),
+                outcome.kind.as_str(),
+                outcome.reason
+            ])?;
+        let action = decode(&body)?;
+        self.audit(&Entry {
+            who: &who,
+            what: action.verb.name(),
+            target: &format!("{host} {} {}", action.pane.mux, action.pane.pane_id),
+            decision: outcome.kind.as_str(),
+            detail: &format!("{} {}", outcome.action, outcome.reason),
+        })?;
+        if let Some(run) = run.map(|run| RunId(uuid::Uuid::from_bytes(run))) {
+            let input =
+                Input::Outcome { action: outcome.action, kind: outcome.kind, reason: outcome.reason.clone() };
+            self.inbox_input(host, &action.pane, run, &input, trace_parent)?;
+        }
+        self.tell(|told| told.settled.push((host.clone(), outcome)));
+        Ok(())
+    }
+}
+
+fn decode(body: &[u8]) -> Result<Action, StoreError> {
+    v1::Action::decode(body).map_err(damaged)?.try_into().map_err(damaged)
+}
+
+/// All actions that are not settled, oldest first, for a controller that starts.
+pub(super) fn open_actions(conn: &Connection) -> Result<Vec<Queued>, StoreError> {
+    let mut statement =
+        conn.prepare("SELECT n, host, run_id, body FROM outbox WHERE settled_us IS NULL ORDER BY n")?;
+    let mut rows = statement.query([])?;
+    let mut out = Vec::new();
+    while let Some(row) = rows.next()? {
+        let mut action = decode(&row.get::<_, Vec<u8>>(3)?)?;
+        action.fence = row.get::<_, i64>(0)?.cast_unsigned();
+        out.push(Queued {
+            host: Host::new(row.get::<_, String>(1)?).map_err(damaged)?,
+            action,
+            run: row.get::<_, Option<[u8; 16]>>(2)?.map(|run| RunId(uuid::Uuid::from_bytes(run))),
+            inherited: true,
+        });
+    }
+    Ok(out)
+}
+
+/// How an action stands, for lists and for tests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActionRow {
+    pub action: ActionId,
+    pub who: String,
+    pub summary: String,
+    pub permitted: Option<Timestamp>,
+    pub outcome: Option<String>,
+}
+
+pub(super) fn list_actions(conn: &Connection, limit: usize) -> Result<Vec<ActionRow>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT action_id, who, summary, permitted_us, outcome FROM outbox ORDER BY n DESC LIMIT ?1",
+    )?;
+    let mut rows = statement.query([super::int(limit as u64)?])?;
+    let mut out = Vec::new();
+    while let Some(row) = rows.next()? {
+        let permitted: Option<i64> = row.get(3)?;
+        out.push(ActionRow {
+            action: ActionId::from_slice(&row.get::<_, Vec<u8>>(0)?).ok_or_else(|| damaged("outbox"))?,
+            who: row.get(1)?,
+            summary: row.get(2)?,
+            permitted: permitted.map(|us| from_us("permitted_us", us)).transpose().map_err(damaged)?,
+            outcome: row.get(4)?,
+        });
+    }
+    Ok(out)
+}

@@ -1,0 +1,113 @@
+//! Inside one commit: what a request or a step may do, and what is told to others once it is durable.
+
+use std::cell::{Cell, RefCell};
+
+use rusqlite::Connection;
+use wa_proto::{Action, Host, Outcome, RunId, Timestamp};
+
+use super::StoreError;
+
+/// One transaction on the writer's connection. The verbs on it are spread over the files of this module, by subject.
+pub struct Tx<'c> {
+    pub(super) conn: &'c Connection,
+    /// When this commit began.
+    pub now: Timestamp,
+    pub(super) next_log_id: &'c Cell<i64>,
+    told: RefCell<Committed>,
+    inbox: Cell<bool>,
+    /// Why the whole transaction is gone: SQLite takes it back by itself when the disk is full.
+    broken: RefCell<Option<StoreError>>,
+}
+
+/// What one commit changed, for those who react to it. Nothing in here is a promise before the commit has returned.
+#[derive(Debug, Default)]
+pub struct Committed {
+    /// The log has new rows.
+    pub log: bool,
+    /// There are new events.
+    pub events: bool,
+    /// Actions that entered the outbox.
+    pub actions: Vec<Queued>,
+    /// Actions whose outcome became known.
+    pub settled: Vec<(Host, Outcome)>,
+    /// Runs began, changed or ended.
+    pub runs: Vec<RunId>,
+    /// The earliest wake-up time that was set.
+    pub wake: Option<Timestamp>,
+}
+
+/// An action in the outbox.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Queued {
+    pub host: Host,
+    pub action: Action,
+    /// `None`: a person's or an agent's own.
+    pub run: Option<RunId>,
+    /// Already offered to the node in an earlier life of this controller, which may have permitted it.
+    pub inherited: bool,
+}
+
+impl<'c> Tx<'c> {
+    pub(super) fn new(conn: &'c Connection, now: Timestamp, next_log_id: &'c Cell<i64>) -> Self {
+        Self { conn, now, next_log_id, told: RefCell::default(), inbox: Cell::new(false), broken: RefCell::default() }
+    }
+
+    /// Runs `work` so that its failure undoes only its own changes, not those of others in the same commit.
+    pub(super) fn apart<T>(&self, work: impl FnOnce(&Self) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Some(error) = &*self.broken.borrow() {
+            return Err(error.clone());
+        }
+        self.conn.execute_batch("SAVEPOINT apart")?;
+        let inner = Tx::new(self.conn, self.now, self.next_log_id);
+        let result = work(&inner);
+        match &result {
+            Ok(_) => {
+                self.conn.execute_batch("RELEASE apart")?;
+                self.told.borrow_mut().add(inner.told.into_inner());
+                self.inbox.set(self.inbox.get() || inner.inbox.get());
+            }
+            Err(error) if self.conn.is_autocommit() => {
+                // Without a transaction around it, the next savepoint would commit by itself.
+                self.broken.replace(Some(error.clone()));
+            }
+            Err(_) => self.conn.execute_batch("ROLLBACK TO apart; RELEASE apart")?,
+        }
+        result
+    }
+
+    /// Whether there is still a transaction to commit.
+    pub(super) fn intact(&self) -> Result<(), StoreError> {
+        self.broken.borrow().clone().map_or(Ok(()), Err)
+    }
+
+    /// Something entered the inbox: it is worked off before this commit ends.
+    pub(super) fn mark_inbox(&self) {
+        self.inbox.set(true);
+    }
+
+    pub(super) fn has_inbox(&self) -> bool {
+        self.inbox.get()
+    }
+
+    pub(super) fn tell(&self, change: impl FnOnce(&mut Committed)) {
+        change(&mut self.told.borrow_mut());
+    }
+
+    pub(super) fn into_committed(self) -> Committed {
+        self.told.into_inner()
+    }
+}
+
+impl Committed {
+    fn add(&mut self, other: Self) {
+        self.log |= other.log;
+        self.events |= other.events;
+        self.actions.extend(other.actions);
+        self.settled.extend(other.settled);
+        self.runs.extend(other.runs);
+        self.wake = match (self.wake, other.wake) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+    }
+}

@@ -1,0 +1,8 @@
+//! The controller from outside: real sockets, real certificates, a node and operators that are made by hand.
+
+mod acting;
+mod desk;
+mod joining;
+mod roles;
+mod sessions;
+mod workflows;

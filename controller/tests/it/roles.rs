@@ -1,0 +1,142 @@
+//! Every method of every service, without a certificate and with each role (promise S1).
+
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+use wa_link::principal::Role;
+use wa_proto::wire::v1;
+use wa_proto::wire::v1::enrollment_client::EnrollmentClient;
+use wa_proto::wire::v1::fleet_client::FleetClient;
+use wa_proto::wire::v1::node_link_client::NodeLinkClient;
+
+use crate::desk::Desk;
+
+const READ: &[Role] = &[Role::Viewer, Role::Operator, Role::Admin, Role::Agent];
+const ACT: &[Role] = &[Role::Operator, Role::Admin, Role::Agent];
+
+/// Which roles may call what. `None`: anybody.
+const METHODS: &[(&str, Option<&[Role]>)] = &[
+    ("Join", None),
+    ("Session", Some(&[Role::Node])),
+    ("CreateToken", Some(&[Role::Admin])),
+    ("FleetStatus", Some(READ)),
+    ("ListPanes", Some(READ)),
+    ("GetScreen", Some(READ)),
+    ("Logs", Some(READ)),
+    ("Search", Some(READ)),
+    ("Events", Some(READ)),
+    ("Wait", Some(READ)),
+    ("Act", Some(ACT)),
+    ("Pause", Some(&[Role::Operator, Role::Admin])),
+    ("ListRuns", Some(READ)),
+];
+
+async fn call(channel: Channel, method: &str) -> Result<(), Status> {
+    let mut fleet = FleetClient::new(channel.clone());
+    match method {
+        "Join" => EnrollmentClient::new(channel).join(v1::JoinRequest::default()).await.map(drop),
+        "Session" => {
+            let (sender, receiver) = tokio::sync::mpsc::channel(1);
+            drop(sender);
+            let stream = NodeLinkClient::new(channel).session(ReceiverStream::new(receiver)).await;
+            stream?.into_inner().message().await.map(drop)
+        }
+        "CreateToken" => fleet.create_token(v1::CreateTokenRequest::default()).await.map(drop),
+        "FleetStatus" => fleet.fleet_status(v1::FleetStatusRequest {}).await.map(drop),
+        "ListPanes" => fleet.list_panes(v1::ListPanesRequest::default()).await.map(drop),
+        "GetScreen" => fleet.get_screen(v1::GetScreenRequest::default()).await.map(drop),
+        "Logs" => fleet.logs(v1::LogsRequest::default()).await.map(drop),
+        "Search" => fleet.search(v1::SearchRequest::default()).await.map(drop),
+        "Events" => fleet.events(v1::EventsRequest::default()).await.map(drop),
+        "Wait" => fleet.wait(v1::WaitRequest::default()).await.map(drop),
+        "Act" => fleet.act(v1::ActRequest::default()).await.map(drop),
+        "Pause" => fleet.pause(v1::PauseRequest::default()).await.map(drop),
+        "ListRuns" => fleet.list_runs(v1::ListRunsRequest::default()).await.map(drop),
+        other => panic!("no such method: {other}"),
+    }
+}
+
+/// Refused at the door, whatever the request says.
+fn turned_away(result: &Result<(), Status>) -> bool {
+    let of_the_door = |status: &Status| {
+        status.code() == Code::PermissionDenied
+            && ["needs a client certificate", "needs the role"].iter().any(|word| status.message().contains(word))
+    };
+    result.as_ref().is_err_and(of_the_door)
+}
+
+#[test]
+fn the_table_has_every_method() {
+    let protos =
+        [include_str!("../../../proto/wa/v1/link.proto"), include_str!("../../../proto/wa/v1/fleet.proto")];
+    let mut methods: Vec<&str> = protos
+        .iter()
+        .flat_map(|proto| proto.lines())
+        .filter_map(|line| line.trim().strip_prefix("rpc ")?.split('(').next())
+        .collect();
+    let mut table: Vec<&str> = METHODS.iter().map(|(method, _)| *method).collect();
+    methods.sort_unstable();
+    table.sort_unstable();
+    assert_eq!(methods, table);
+}
+
+#[tokio::test]
+async fn nobody_gets_in_without_a_certificate() {
+    let desk = Desk::start().await;
+    for (method, roles) in METHODS {
+        let result = call(desk.anonymous().await, method).await;
+        assert_eq!(turned_away(&result), roles.is_some(), "{method}: {result:?}");
+    }
+}
+
+#[tokio::test]
+async fn each_role_opens_what_is_its_own() {
+    let desk = Desk::start().await;
+    for role in Role::ALL {
+        let identity = desk.identity(role, "web-1");
+        for (method, roles) in METHODS {
+            let result = call(desk.channel(&identity).await, method).await;
+            let allowed = roles.is_none_or(|roles| roles.contains(&role));
+            assert_eq!(turned_away(&result), !allowed, "{role} {method}: {result:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_ca_is_refused() {
+    let (desk, other) = (Desk::start().await, Desk::start().await);
+    let mut stranger = other.identity(Role::Admin, "owner");
+    stranger.ca_pem = desk.authority().certificate_pem().to_owned();
+    let config = wa_link::tls::client_config(&stranger).unwrap();
+    let error = wa_link::dial::connect(&desk.running().url, config, crate::desk::LIMIT).await.unwrap_err();
+    assert!(error.to_string().contains("does not accept our certificate"), "{error}");
+}
+
+#[tokio::test]
+async fn an_agent_sees_and_reaches_its_own_host_only() {
+    let desk = Desk::start().await;
+    for host in ["web-1", "web-2"] {
+        desk.enrol(host).await;
+    }
+    let mut agent = desk.fleet(Role::Agent, "web-1").await;
+    let nodes = agent.fleet_status(v1::FleetStatusRequest {}).await.unwrap().into_inner().nodes;
+    assert_eq!(nodes.iter().map(|node| node.host.as_str()).collect::<Vec<_>>(), ["web-1"]);
+    let elsewhere = Some(crate::desk::address("web-2", 1));
+    let refused = [
+        agent.list_panes(v1::ListPanesRequest { pane: elsewhere.clone(), ..Default::default() }).await.map(drop),
+        agent.get_screen(v1::GetScreenRequest { pane: elsewhere.clone() }).await.map(drop),
+        agent.logs(v1::LogsRequest { pane: elsewhere.clone(), ..Default::default() }).await.map(drop),
+        agent
+            .act(v1::ActRequest {
+                pane: elsewhere,
+                verb: Some(v1::act_request::Verb::Kill(v1::KillPane {})),
+                ..Default::default()
+            })
+            .await
+            .map(drop),
+    ];
+    for result in refused {
+        let status = result.unwrap_err();
+        assert!(status.code() == Code::PermissionDenied && status.message().contains("own host"), "{status}");
+    }
+}

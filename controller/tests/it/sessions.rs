@@ -1,0 +1,300 @@
+//! Sessions: what a node sends, what is kept of it, and what people see.
+
+use futures_util::StreamExt as _;
+use tokio::time::timeout;
+use tonic::Code;
+use wa_link::principal::Role;
+use wa_proto::wire::v1::controller_message::Kind as Down;
+use wa_proto::wire::v1::node_message::Kind as Up;
+use wa_proto::wire::{to_us, v1};
+use wa_proto::{AgentKind, EventKind, Lane, PaneState, SpoolId};
+
+use crate::desk::{Desk, LIMIT, Node, address, block, event_record, line_record, pane, pane_ref, until};
+
+async fn log(desk: &Desk, request: v1::LogsRequest) -> Vec<String> {
+    let mut stream = desk.admin().await.logs(request).await.unwrap().into_inner();
+    let mut out = Vec::new();
+    while let Some(item) = stream.message().await.unwrap() {
+        out.push(text(item));
+    }
+    out
+}
+
+fn text(item: v1::LogItem) -> String {
+    match item.item {
+        Some(v1::log_item::Item::Line(line)) => line.text,
+        Some(v1::log_item::Item::Gap(gap)) => format!("gap {}", gap.cause),
+        None => panic!("neither line nor gap"),
+    }
+}
+
+fn of_pane(pane_id: u64) -> v1::LogsRequest {
+    v1::LogsRequest { pane: Some(address("web-1", pane_id)), ..Default::default() }
+}
+
+/// Promises L1 and L2 over the wire: a node that never got its acknowledgements sends everything again.
+#[tokio::test]
+async fn every_line_is_logged_once_over_kills_of_the_controller() {
+    let mut desk = Desk::start().await;
+    let identity = desk.enrol("web-1").await;
+    let spool = SpoolId::generate();
+    let record = |seq| line_record(seq, &format!("line {seq}"));
+    for round in 0..4_u64 {
+        let mut node = Node::connect(&desk, &identity, spool).await;
+        assert!(node.welcome.acked_bulk >= round * 50, "what was acknowledged is durable");
+        for from in (1..=(round + 1) * 50).step_by(10) {
+            node.records(Lane::Bulk, (from..from + 10).map(record).collect()).await;
+        }
+        if round % 2 == 0 {
+            while node.next(|m| if let Down::Ack(ack) = m { Some(ack.seq) } else { None }).await.unwrap()
+                < (round + 1) * 50
+            {}
+        } else {
+            // Killed with blocks on their way, and then all acknowledged by the next.
+            desk.kill_and_restart().await;
+            let mut node = Node::connect(&desk, &identity, spool).await;
+            node.records(Lane::Bulk, (1..=(round + 1) * 50).map(record).collect()).await;
+            node.acked(Lane::Bulk, (round + 1) * 50).await;
+            continue;
+        }
+        desk.kill_and_restart().await;
+    }
+    let wanted: Vec<String> = (1..=200).map(|seq| format!("line {seq}")).collect();
+    assert_eq!(log(&desk, of_pane(1)).await, wanted);
+    assert_eq!(log(&desk, v1::LogsRequest { tail: 3, ..of_pane(1) }).await, wanted[197..]);
+}
+
+#[tokio::test]
+async fn a_bad_block_ends_its_session_and_no_other() {
+    let desk = Desk::start().await;
+    let (bad, good) = (desk.enrol("web-1").await, desk.enrol("web-2").await);
+    let mut other = Node::connect(&desk, &good, SpoolId::generate()).await;
+    let spool = SpoolId::generate();
+    type Bend = fn(&mut v1::RecordBlock);
+    let bends: [(Bend, &str); 4] = [
+        (|block| block.count = 9, "claims 9"),
+        (|block| block.data.truncate(3), "does not decompress"),
+        (|block| block.raw_size = u32::MAX, "at most"),
+        (|block| block.first_seq = 0, "seqs that follow"),
+    ];
+    for (bend, expect) in bends {
+        let node = Node::connect(&desk, &bad, spool).await;
+        let mut message = block(Lane::Bulk, vec![line_record(1, "x")]);
+        bend(&mut message);
+        node.send(Up::Block(message)).await;
+        let reason = node.ended().await;
+        assert!(reason.code() == Code::InvalidArgument && reason.message().contains(expect), "{reason}");
+    }
+    // Seqs from the future.
+    let node = Node::connect(&desk, &bad, spool).await;
+    node.records(Lane::Bulk, vec![line_record(5, "x")]).await;
+    let reason = node.ended().await;
+    assert!(reason.message().contains("cannot follow seq 0"), "{reason}");
+
+    other.records(Lane::Bulk, vec![line_record(1, "unharmed")]).await;
+    other.acked(Lane::Bulk, 1).await;
+    assert!(desk.running().metrics().render().contains("wa_controller_sessions_refused_total 5\n"));
+}
+
+#[tokio::test]
+async fn the_newer_session_of_a_node_is_the_one() {
+    let desk = Desk::start().await;
+    let identity = desk.enrol("web-1").await;
+    let first = Node::connect(&desk, &identity, SpoolId::generate()).await;
+    let mut second = Node::connect(&desk, &identity, SpoolId::generate()).await;
+    let reason = first.ended().await;
+    assert!(reason.message().contains("took its place"), "{reason}");
+    second.records(Lane::Bulk, vec![line_record(1, "x")]).await;
+    second.acked(Lane::Bulk, 1).await;
+    let nodes = desk.admin().await.fleet_status(v1::FleetStatusRequest {}).await.unwrap().into_inner().nodes;
+    assert!(nodes[0].connected);
+}
+
+#[tokio::test]
+async fn a_node_of_another_protocol_is_told_so() {
+    let desk = Desk::start().await;
+    let identity = desk.enrol("web-1").await;
+    let refused = Node::try_connect(&desk, &identity, SpoolId::generate(), &[7, 8]).await.err().unwrap();
+    assert!(refused.message().contains("protocol"), "{refused}");
+    let node = Node::try_connect(&desk, &identity, SpoolId::generate(), &[1, 8]).await.unwrap();
+    assert_eq!(node.welcome.protocol, 1);
+}
+
+#[tokio::test]
+async fn panes_are_listed_by_selector_and_named_after_a_restart() {
+    let mut desk = Desk::start().await;
+    let identity = desk.enrol("web-1").await;
+    let mut node = Node::connect(&desk, &identity, SpoolId::generate()).await;
+    let panes =
+        vec![pane(1, Some(AgentKind::codex()), PaneState::Working), pane(2, None, PaneState::Shell)];
+    node.panes(true, panes).await;
+    let heartbeat = v1::Heartbeat {
+        now_us: to_us(wa_link::clock::now()) + 5_000_000,
+        lag_ms: 7,
+        problems: vec!["no policy file".into()],
+        ..Default::default()
+    };
+    node.send(Up::Heartbeat(heartbeat)).await;
+    node.next(|m| matches!(m, Down::Heartbeat(_)).then_some(())).await.unwrap();
+
+    let list = async |desk: &Desk, selector: &str| {
+        let request = v1::ListPanesRequest { selector: selector.into(), pane: None };
+        desk.admin().await.list_panes(request).await.map(|answer| answer.into_inner().panes)
+    };
+    for (selector, wanted) in [
+        ("", vec![1, 2]),
+        ("agent=codex", vec![1]),
+        ("state in (shell,idle)", vec![2]),
+        ("host=web-1,project=shop,agent", vec![1]),
+        ("pane=web-1/2", vec![2]),
+        ("host=web-2", vec![]),
+    ] {
+        let found = list(&desk, selector).await.unwrap();
+        let ids: Vec<u64> = found.iter().map(|item| item.pane.as_ref().unwrap().r#ref.as_ref().unwrap().pane_id).collect();
+        assert_eq!(ids, wanted, "{selector}");
+        assert!(found.iter().all(|item| item.connected && !item.paused));
+    }
+    assert_eq!(list(&desk, "agent in (").await.unwrap_err().code(), Code::InvalidArgument);
+    let unknown = v1::ListPanesRequest { selector: String::new(), pane: Some(address("web-1", 9)) };
+    assert_eq!(desk.admin().await.list_panes(unknown).await.unwrap_err().code(), Code::NotFound);
+    let status = desk.admin().await.fleet_status(v1::FleetStatusRequest {}).await.unwrap().into_inner().nodes;
+    assert!((4900..=5100).contains(&status[0].clock_skew_ms), "{status:?}");
+    assert_eq!((status[0].lag_ms, status[0].problems.as_slice()), (7, &["no policy file".to_owned()][..]));
+
+    desk.restart().await;
+    let kept = list(&desk, "agent=codex").await.unwrap();
+    assert!(kept.len() == 1 && !kept[0].connected, "{kept:?}");
+    let status = desk.admin().await.fleet_status(v1::FleetStatusRequest {}).await.unwrap().into_inner().nodes;
+    assert!(!status[0].connected && status[0].last_seen_us > 0 && status[0].version == "0.0.test");
+    let screen = v1::GetScreenRequest { pane: Some(address("web-1", 1)) };
+    assert_eq!(desk.admin().await.get_screen(screen).await.unwrap_err().code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn a_screen_comes_from_the_node() {
+    let desk = Desk::start().await;
+    let identity = desk.enrol("web-1").await;
+    let mut node = Node::connect(&desk, &identity, SpoolId::generate()).await;
+    node.panes(true, vec![pane(1, None, PaneState::Shell), pane(2, None, PaneState::Shell)]).await;
+    let mut viewer = desk.fleet(Role::Viewer, "v").await;
+    until("the pane", async || {
+        let request = v1::ListPanesRequest { selector: String::new(), pane: Some(address("web-1", 2)) };
+        viewer.clone().list_panes(request).await.ok()
+    })
+    .await;
+    let serve = async {
+        for (pane_id, error) in [(1, ""), (2, "no such pane")] {
+            let wanted = |m: &Down| if let Down::ScreenRequest(r) = m { Some(r.clone()) } else { None };
+            let request = node.next(wanted).await.unwrap();
+            assert_eq!(request.pane, Some(pane_ref(pane_id).into()));
+            let screen = error.is_empty().then(|| v1::Screen { title: "t".into(), ..Default::default() });
+            let reply = v1::ScreenReply { request_id: request.request_id, screen, error: error.into() };
+            node.send(Up::ScreenReply(reply)).await;
+        }
+    };
+    let ask = async {
+        let one = v1::GetScreenRequest { pane: Some(address("web-1", 1)) };
+        let screen = viewer.get_screen(one).await.unwrap().into_inner().screen.unwrap();
+        assert_eq!(screen.title, "t");
+        let two = v1::GetScreenRequest { pane: Some(address("web-1", 2)) };
+        assert_eq!(viewer.get_screen(two).await.unwrap_err().code(), Code::NotFound);
+    };
+    tokio::join!(serve, ask);
+}
+
+#[tokio::test]
+async fn followers_see_what_arrives_and_end_with_the_controller() {
+    let desk = Desk::start().await;
+    let identity = desk.enrol("web-1").await;
+    let mut node = Node::connect(&desk, &identity, SpoolId::generate()).await;
+    node.records(Lane::Bulk, vec![line_record(1, "before")]).await;
+    node.acked(Lane::Bulk, 1).await;
+    let mut admin = desk.admin().await;
+    let follow = v1::LogsRequest { follow: true, ..of_pane(1) };
+    let mut lines = admin.logs(follow).await.unwrap().into_inner();
+    let follow = v1::EventsRequest { follow: true, selector: "agent=codex".into(), ..Default::default() };
+    let mut events = admin.events(follow).await.unwrap().into_inner();
+    assert_eq!(text(lines.next().await.unwrap().unwrap()), "before");
+    node.records(Lane::Bulk, vec![line_record(2, "after")]).await;
+    node.records(
+        Lane::Events,
+        vec![
+            event_record(1, EventKind::Bell, AgentKind::gemini()),
+            event_record(2, EventKind::LimitReached, AgentKind::codex()),
+        ],
+    )
+    .await;
+    let line = timeout(LIMIT, lines.next()).await.unwrap().unwrap().unwrap();
+    assert_eq!(text(line), "after");
+    let event = timeout(LIMIT, events.next()).await.unwrap().unwrap().unwrap();
+    assert_eq!(event.event.unwrap().event, "limit.reached");
+    desk.stop().await;
+    assert!(timeout(LIMIT, lines.next()).await.unwrap().is_none_or(|end| end.is_err()));
+    assert!(timeout(LIMIT, events.next()).await.unwrap().is_none_or(|end| end.is_err()));
+}
+
+#[tokio::test]
+async fn events_are_read_by_kind_pane_and_tail() {
+    let desk = Desk::start().await;
+    let identity = desk.enrol("web-1").await;
+    let mut node = Node::connect(&desk, &identity, SpoolId::generate()).await;
+    let kinds = [EventKind::Bell, EventKind::LimitWarning, EventKind::Bell, EventKind::LimitReached];
+    let records = (1..).zip(kinds).map(|(seq, kind)| event_record(seq, kind, AgentKind::codex())).collect();
+    node.records(Lane::Events, records).await;
+    node.acked(Lane::Events, 4).await;
+    let read = async |request: v1::EventsRequest| {
+        let stream = desk.admin().await.events(request).await.unwrap().into_inner();
+        stream.map(|item| item.unwrap().event.unwrap().event).collect::<Vec<_>>().await
+    };
+    let base = v1::EventsRequest { pane: Some(address("web-1", 1)), ..Default::default() };
+    assert_eq!(read(base.clone()).await, ["bell", "limit.warning", "bell", "limit.reached"]);
+    assert_eq!(read(v1::EventsRequest { tail: 2, ..base.clone() }).await, ["bell", "limit.reached"]);
+    assert_eq!(read(v1::EventsRequest { events: vec!["bell".into()], ..base.clone() }).await, ["bell", "bell"]);
+    assert!(read(v1::EventsRequest { pane: Some(address("web-1", 2)), ..base }).await.is_empty());
+    let all = read(v1::EventsRequest::default()).await;
+    assert_eq!(all[0], "node.joined");
+}
+
+#[tokio::test]
+async fn search_gives_spans_and_keeps_to_the_selector() {
+    let desk = Desk::start().await;
+    let identity = desk.enrol("web-1").await;
+    let mut node = Node::connect(&desk, &identity, SpoolId::generate()).await;
+    node.records(Lane::Bulk, vec![line_record(1, "panic in src/main.rs"), line_record(2, "no panic")]).await;
+    node.acked(Lane::Bulk, 2).await;
+    let search = async |request: v1::SearchRequest| {
+        let stream = desk.admin().await.search(request).await.unwrap().into_inner();
+        stream.map(Result::unwrap).collect::<Vec<_>>().await
+    };
+    let base = v1::SearchRequest { query: "src/main.rs".into(), ..Default::default() };
+    let hits = search(base.clone()).await;
+    assert_eq!(hits[0].matches, [v1::Span { start: 9, end: 20 }]);
+    assert_eq!(search(v1::SearchRequest { selector: "agent=codex".into(), ..base.clone() }).await.len(), 1);
+    assert!(search(v1::SearchRequest { selector: "agent=claude".into(), ..base.clone() }).await.is_empty());
+    let newest = v1::SearchRequest { query: "panic".into(), limit: 1, ..Default::default() };
+    assert_eq!(text(search(newest).await.remove(0).item.unwrap()), "no panic");
+    for bad in [("", ""), ("a", "b"), ("", "(")] {
+        let request = v1::SearchRequest { query: bad.0.into(), regex: bad.1.into(), ..Default::default() };
+        assert_eq!(desk.admin().await.search(request).await.unwrap_err().code(), Code::InvalidArgument);
+    }
+    let unknown = v1::LogsRequest { pane: Some(address("web-1", 77)), ..Default::default() };
+    assert_eq!(desk.admin().await.logs(unknown).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_certificate_is_renewed_over_the_session() {
+    let desk = Desk::start().await;
+    let mut identity = desk.enrol("web-1").await;
+    let mut node = Node::connect(&desk, &identity, SpoolId::generate()).await;
+    let (csr_pem, key_pem) = wa_link::tls::csr().unwrap();
+    node.send(Up::Renew(v1::RenewRequest { csr_pem })).await;
+    let reply = |m: &Down| if let Down::Renew(reply) = m { Some(reply.clone()) } else { None };
+    let renewed = node.next(reply).await.unwrap();
+    assert_eq!(renewed.error, "");
+    (identity.certificate_pem, identity.key_pem) = (renewed.certificate_pem, key_pem);
+    Node::connect(&desk, &identity, SpoolId::generate()).await;
+    node.ended().await;
+    let mut node = Node::connect(&desk, &identity, SpoolId::generate()).await;
+    node.send(Up::Renew(v1::RenewRequest { csr_pem: "no".into() })).await;
+    assert!(node.next(reply).await.unwrap().error.contains("request"));
+}

@@ -1,0 +1,307 @@
+//! The scripted agents on real terminals.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod support;
+
+use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use support::{PATIENCE, Server, Wire};
+use wa_embedded_mux::demo::{self, CLAUDE_RECORD};
+use wa_embedded_mux::terminal::Size;
+use wa_embedded_mux::{Command, Options};
+use wa_mux::codec::{Key, KeyCode, Modifiers, Pdu, Row};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_wa-demo-agent");
+/// Short times, so that a test is short too; long enough to be seen.
+const QUICK: &[&str] = &["--turn", "400ms", "--compact-for", "400ms"];
+
+/// Claude Code in pane 0, with a client that watches it.
+struct Claude {
+    server: Server,
+    client: Wire,
+    record: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Claude {
+    fn start(arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        demo::install(folder.path(), Path::new(PROGRAM)).unwrap();
+        let record = folder.path().join(CLAUDE_RECORD);
+        let program = folder.path().join("claude");
+        let mut args: Vec<OsString> = vec![program.into(), "--record".into(), record.clone().into()];
+        args.extend(QUICK.iter().chain(arguments).map(Into::into));
+        let server = Server::start(|options: &mut Options| options.first_command = Some(Command::new(args)));
+        let mut client = server.client();
+        client.ask(&Pdu::GetPaneRenderChanges { pane_id: 0 });
+        Self { server, client, record, _folder: folder }
+    }
+
+    /// The viewport, trailing blanks and blank rows left out.
+    fn screen(&mut self) -> Vec<Row> {
+        let dims = match self.client.ask(&Pdu::GetPaneRenderableDimensions { pane_id: 0 }) {
+            Pdu::GetPaneRenderableDimensionsResponse { dims, .. } => dims,
+            pdu => panic!("{pdu:?}"),
+        };
+        let bottom = dims.physical_top + i64::try_from(dims.viewport_rows).unwrap();
+        let viewport = dims.physical_top..bottom;
+        match self.client.ask(&Pdu::GetLines { pane_id: 0, lines: vec![viewport] }) {
+            Pdu::GetLinesResponse { rows, .. } => rows,
+            pdu => panic!("{pdu:?}"),
+        }
+    }
+
+    fn texts(&mut self) -> Vec<String> {
+        let rows = self.screen();
+        let texts = rows.iter().map(|row| row.text.trim_end_matches(' ').to_owned());
+        texts.filter(|text| !text.is_empty()).collect()
+    }
+
+    /// Waits until the screen is as wanted.
+    fn until(&mut self, what: &str, mut wanted: impl FnMut(&[String]) -> bool) -> Vec<String> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let texts = self.texts();
+            if wanted(&texts) {
+                return texts;
+            }
+            assert!(Instant::now() < end, "{what}: {texts:#?}");
+            // The next look when there is something to see.
+            self.client.until(|_| Some(()));
+        }
+    }
+
+    fn until_row(&mut self, wanted: &str) -> Vec<String> {
+        self.until(wanted, |rows| rows.iter().any(|row| row.contains(wanted)))
+    }
+
+    fn until_idle(&mut self) -> Vec<String> {
+        self.until_row("? for shortcuts")
+    }
+
+    fn paste(&mut self, text: &str) {
+        self.client.ask(&Pdu::SendPaste { pane_id: 0, data: text.into() });
+    }
+
+    fn press(&mut self, code: KeyCode, modifiers: Modifiers) {
+        let event = Key { code, modifiers };
+        self.client.ask(&Pdu::SendKeyDown { pane_id: 0, event, input_serial: 1 });
+    }
+
+    fn enter(&mut self) {
+        self.press(KeyCode::Enter, Modifiers::NONE);
+    }
+
+    fn recorded(&self) -> String {
+        std::fs::read_to_string(&self.record).unwrap()
+    }
+}
+
+#[test]
+fn a_prompt_is_drafted_sent_and_answered() {
+    let mut claude = Claude::start(&[]);
+    let idle = claude.until_idle();
+    assert!(idle[0].contains("Claude Code v2.1.29"), "{idle:#?}");
+    let composer = idle.iter().position(|row| row == "❯\u{a0}").unwrap();
+    let rule = "─".repeat(80);
+    assert_eq!((&idle[composer - 1], &idle[composer + 1]), (&rule, &rule));
+    assert_eq!(idle[composer + 2..], ["  ? for shortcuts"]);
+    // The cursor that is seen is a reversed blank in the composer.
+    let rows = claude.screen();
+    let row = rows.iter().find(|row| row.text.starts_with("❯\u{a0}")).unwrap();
+    assert!(row.runs.iter().any(|run| run.style.reverse && run.start == 5));
+
+    claude.paste("two words");
+    claude.until_row("❯\u{a0}two words");
+    assert_eq!(claude.recorded(), "");
+    claude.enter();
+    let busy = claude.until_row("Mulling…");
+    assert!(busy.contains(&"  esc to interrupt".to_owned()) && busy.contains(&"❯\u{a0}".to_owned()));
+    let spinner = busy.iter().find(|row| row.contains("Mulling…")).unwrap();
+    assert!(spinner.ends_with("tokens)") && spinner.contains("s · ↓ "), "{spinner}");
+    // In the transcript an ordinary blank follows the glyph, on a background of its own.
+    let rows = claude.screen();
+    let submitted = rows.iter().find(|row| row.text.starts_with("❯ two words")).unwrap();
+    assert!(submitted.runs.iter().all(|run| run.style.bg == wa_mux::codec::Color::Rgb(55, 55, 55)));
+
+    let done = claude.until_idle();
+    assert!(done.contains(&"⏺ Done with turn 1: 9 characters read.".to_owned()), "{done:#?}");
+    assert_eq!(claude.recorded(), "two words\n");
+}
+
+#[test]
+fn long_pastes_are_folded_and_newlines_recorded() {
+    let mut claude = Claude::start(&[]);
+    claude.until_idle();
+    claude.paste("one\ntwo\nthree\nfour");
+    claude.until_row("[Pasted text #1 +3 lines]");
+    claude.enter();
+    claude.until_row("⏺ Done with turn 1");
+    assert_eq!(claude.recorded(), "one\\ntwo\\nthree\\nfour\n");
+}
+
+#[test]
+fn conversations_are_compacted_by_themselves_and_on_demand() {
+    let mut claude = Claude::start(&["--compact-after", "600ms", "--compact-after", "700ms"]);
+    claude.until_idle();
+    claude.until_row("✽ Compacting conversation…");
+    let first = claude.until_row("✻ Conversation compacted (ctrl+o for history)");
+    claude.until_row("✽ Compacting conversation…");
+    // The second looks just like the first.
+    let second = claude.until("a second one", |rows| rows == first);
+    assert!(second[0].contains("Claude Code v2.1.29"));
+    claude.until_idle();
+    claude.paste("/compact");
+    claude.until_row("❯\u{a0}/compact");
+    claude.enter();
+    let asked_for = claude.until_row("  ⎿  Compacted (ctrl+o to see full summary)");
+    assert!(asked_for.contains(&"❯ /compact".to_owned()), "{asked_for:#?}");
+    claude.until_idle();
+    // A change of width paints everything anew, and that is all.
+    let before = claude.texts();
+    let size = Size { cols: 100, rows: 24 };
+    assert!(claude.server.running.handle().resize(0, size));
+    let wide = "─".repeat(100);
+    let after = claude.until("the new width", |rows| rows.contains(&wide));
+    let no_rules =
+        |rows: &[String]| rows.iter().filter(|row| !row.starts_with('─')).cloned().collect::<Vec<_>>();
+    assert_eq!(no_rules(&after), no_rules(&before));
+    assert_eq!(claude.recorded(), "/compact\n");
+}
+
+#[test]
+fn the_old_style_draws_a_double_rule() {
+    let mut claude = Claude::start(&["--style", "2.0", "--compact-after", "100ms"]);
+    let rows = claude.until_row("Conversation compacted · ctrl+o for history");
+    let marker = rows.iter().find(|row| row.contains("compacted")).unwrap();
+    assert!(marker.starts_with("════") && marker.ends_with("════"));
+    assert_eq!(marker.chars().count(), 80);
+    assert!(rows[0].contains("v2.0."));
+}
+
+#[test]
+fn a_dialog_takes_the_composers_place() {
+    let mut claude = Claude::start(&["--dialog-after", "100ms", "--draft", "half a thought"]);
+    let rows = claude.until_row("Do you want to proceed?");
+    assert!(rows.iter().all(|row| !row.starts_with('❯')));
+    assert!(rows.contains(&" ❯ 1. Yes".to_owned()));
+    assert_eq!(rows.last().unwrap(), " Esc to cancel · Tab to amend");
+    // A paste means nothing to it.
+    claude.paste("Proceed.");
+    claude.press(KeyCode::Down, Modifiers::NONE);
+    claude.press(KeyCode::Down, Modifiers::NONE);
+    claude.until_row(" ❯ 3. No");
+    claude.enter();
+    let rows = claude.until_row("half a thought");
+    assert!(rows.contains(&"  ⎿  Interrupted · What should Claude do instead?".to_owned()));
+    assert_eq!(claude.recorded(), "dialog: No\n");
+    assert!(rows.iter().all(|row| !row.contains("Proceed.")));
+}
+
+#[test]
+fn some_enters_are_swallowed() {
+    let mut claude = Claude::start(&["--swallow-enter", "1"]);
+    claude.until_idle();
+    claude.paste("again");
+    claude.until_row("❯\u{a0}again");
+    claude.enter();
+    assert!(claude.texts().contains(&"❯\u{a0}again".to_owned()));
+    assert_eq!(claude.recorded(), "");
+    claude.enter();
+    claude.until_row("⏺ Done with turn 1");
+    assert_eq!(claude.recorded(), "again\n");
+}
+
+#[test]
+fn what_is_sent_meanwhile_waits_its_turn() {
+    let mut claude = Claude::start(&[]);
+    claude.until_idle();
+    for prompt in ["first", "second"] {
+        claude.paste(prompt);
+        claude.enter();
+    }
+    claude.until_row("⏺ Done with turn 2");
+    assert_eq!(claude.recorded(), "first\nsecond\n");
+}
+
+#[test]
+fn limits_are_told() {
+    let mut claude = Claude::start(&["--limit-after", "100ms"]);
+    claude.until_row("  ⎿  You've hit your session limit · resets 5pm (America/Chicago)");
+    claude.until_row("     /upgrade to increase your usage limit.");
+}
+
+#[test]
+fn ctrl_c_clears_then_warns_then_leaves() {
+    let mut claude = Claude::start(&["--draft", "to be dropped"]);
+    claude.until_row("to be dropped");
+    let c = KeyCode::Char('c');
+    claude.press(c, Modifiers::CTRL);
+    claude.until_idle();
+    claude.press(c, Modifiers::CTRL);
+    claude.until_row("Press Ctrl-C again to exit");
+    claude.press(c, Modifiers::CTRL);
+    claude.client.until(|push| matches!(push, Pdu::PaneRemoved { pane_id: 0 }).then_some(()));
+}
+
+/// Names of the processes that this test's process started.
+fn children() -> Vec<String> {
+    let own = std::process::id().to_string();
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else {
+            continue;
+        };
+        let (Some(open), Some(close)) = (stat.find('('), stat.rfind(')')) else {
+            continue;
+        };
+        if stat[close + 1..].split_whitespace().nth(1) == Some(own.as_str()) {
+            names.push(stat[open + 1..close].to_owned());
+        }
+    }
+    names
+}
+
+#[test]
+fn the_demonstration_has_four_panes() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("demo");
+    let panes = demo::install(&home, Path::new(PROGRAM)).unwrap();
+    assert_eq!(home.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+    let names: Vec<_> = panes.iter().map(|pane| pane.name).collect();
+    assert_eq!(names, ["claude", "codex", "gemini", "shell"]);
+    // Once more in the same place does no harm.
+    assert_eq!(demo::install(&home, Path::new(PROGRAM)).unwrap(), panes);
+
+    let server = Server::start(|options| options.first_command = None);
+    let handle = server.running.handle();
+    let mut client = server.client();
+    for (wanted, pane) in (0..).zip(&panes) {
+        assert_eq!(handle.spawn(&pane.command, pane.size, "demo").unwrap().pane, wanted);
+    }
+    client.until_text(0, "✻ Conversation compacted");
+    client.ask(&Pdu::GetPaneRenderChanges { pane_id: 1 });
+    for pane in 1..4 {
+        let wanted = ["", "5h limit left. Run /status", "14 passed, 0 failed", "14 passed; 0 failed"][pane];
+        let pane = pane as u64;
+        let mut late = server.client();
+        late.ask(&Pdu::GetPaneRenderChanges { pane_id: pane });
+        late.until_text(pane, wanted);
+    }
+    // The process table shows the agents' names; other tests add theirs.
+    let children = children();
+    for name in ["claude", "codex", "gemini", "sh"] {
+        assert!(children.iter().any(|child| child == name), "{name}: {children:?}");
+    }
+}
+
+#[test]
+fn programs_know_when_they_are_agents() {
+    let is = |name: &str| demo::is_agent(Some(&OsString::from(name)));
+    assert!(is("/tmp/demo/claude") && is("codex") && is("./gemini"));
+    assert!(!is("/usr/bin/wa") && !is("") && !demo::is_agent(None));
+}

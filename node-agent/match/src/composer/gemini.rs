@@ -1,0 +1,201 @@
+//! Gemini CLI: `>` in a box (0.24), or between a rule and the footer on a tinted band (0.35 and later). The insertion point
+//! is a reversed cell; the terminal's cursor is hidden. The placeholder is grey, not dim.
+
+use std::ops::Range;
+
+use wa_proto::{Color, Frame};
+
+use super::{Composer, ComposerView, Working, draft, is_option};
+use crate::cells::{Cell, cell_at, cells_from, groups, insertion, is_blank, is_rule, is_styled, last_row};
+
+const PLACEHOLDERS: &[&str] = &["Type your message or @path/to/file", "Type your shell command"];
+const LIVE_ROWS: usize = 16;
+
+pub(super) fn read(frame: &Frame) -> ComposerView {
+    let Some(last) = last_row(frame) else { return ComposerView::missing() };
+    let boxed = last_box(frame, last);
+    if let Some(rows) = &boxed
+        && let Some(view) = boxed_composer(frame, rows, last)
+    {
+        return view;
+    }
+    if let Some(view) = banded_composer(frame, last) {
+        return view;
+    }
+    boxed
+        .filter(|rows| rows.clone().any(|row| is_selected_option(&frame.rows[row].text)))
+        .map_or_else(ComposerView::missing, |rows| ComposerView::dialog(rows.start..last + 1))
+}
+
+/// The lowest box in column 0, unless more than a footer follows it.
+fn last_box(frame: &Frame, last: usize) -> Option<Range<usize>> {
+    let end = (0..=last).rev().find(|row| frame.rows[*row].text.starts_with('╰'))?;
+    let start = (0..end)
+        .rev()
+        .take_while(|row| !frame.rows[*row].text.starts_with('╰'))
+        .find(|row| frame.rows[*row].text.starts_with('╭'))?;
+    let below = (end + 1..=last).filter(|row| !is_blank(&frame.rows[*row])).count();
+    (below <= 6).then_some(start..end + 1)
+}
+
+fn is_selected_option(text: &str) -> bool {
+    let inner = text.trim_start_matches(['│', ' ']);
+    inner.starts_with("● ") && is_option(inner)
+}
+
+/// `│ > text │`
+fn boxed_composer(frame: &Frame, rows: &Range<usize>, last: usize) -> Option<ComposerView> {
+    let inner = rows.start + 1..rows.end - 1;
+    if inner.is_empty() || !inner.clone().all(|row| frame.rows[row].text.starts_with('│')) {
+        return None;
+    }
+    let glyph = cell_at(&frame.rows[inner.start], 2).map(|cell| cell.ch).unwrap_or(' ');
+    let is_glyph = matches!(glyph, '>' | '!' | '*')
+        && cell_at(&frame.rows[inner.start], 3).is_some_and(|c| c.is_blank());
+    // A draft of more than ten rows has its glyph scrolled out; then only the insertion point tells.
+    let insert = insertion(frame, inner.clone(), 4);
+    if !is_glyph && (insert.is_none() || inner.len() < 10) {
+        return None;
+    }
+    if is_styled(frame) && insert.is_none() {
+        return None;
+    }
+    let footer = rows.end..last + 1;
+    Some(view(frame, Body { rows: inner, top: rows.start, column: 4, glyph, clipped: !is_glyph }, footer))
+}
+
+/// A rule across the pane, a hint row, and ` > text` with blank or half-block rows around it.
+fn banded_composer(frame: &Frame, last: usize) -> Option<ComposerView> {
+    let rule = (0..=last)
+        .rev()
+        .find(|row| frame.rows[*row].text.starts_with('─') && is_rule(&frame.rows[*row].text))?;
+    let band = |row: &usize| {
+        let text = frame.rows[*row].text.trim();
+        text.is_empty() || text.chars().all(|c| matches!(c, '▀' | '▄'))
+    };
+    let glyph_row = (rule + 1..=last.min(rule + 6)).find(|row| {
+        let cell = cell_at(&frame.rows[*row], 1);
+        let after = cell_at(&frame.rows[*row], 2);
+        frame.rows[*row].text.starts_with(' ')
+            && cell.is_some_and(|cell| matches!(cell.ch, '>' | '!' | '*'))
+            && after.is_none_or(|cell| cell.is_blank())
+    });
+    let glyph = glyph_row.and_then(|row| cell_at(&frame.rows[row], 1)).map_or(' ', |cell| cell.ch);
+    let start = match glyph_row {
+        Some(row) => row,
+        None => {
+            insertion(frame, rule + 1..last + 1, 3).and_then(|_| (rule + 1..=last).find(|row| !band(row)))?
+        }
+    };
+    let all = groups(frame, start..last + 1);
+    let footer = all.last().filter(|group| group.start > start).cloned().unwrap_or(last + 1..last + 1);
+    let end = (start + 1..footer.start).rev().find(|row| !band(row)).map_or(start + 1, |row| row + 1);
+    // The insertion point may stand in an empty last line of the draft.
+    let insert = insertion(frame, start..footer.start, 3);
+    if is_styled(frame) && insert.is_none() {
+        return None;
+    }
+    let end = insert.map_or(end, |(row, _)| end.max(row + 1));
+    let body = Body { rows: start..end, top: rule, column: 3, glyph, clipped: glyph_row.is_none() };
+    Some(view(frame, body, footer))
+}
+
+struct Body {
+    rows: Range<usize>,
+    /// First row of the composer's frame.
+    top: usize,
+    /// Column where the text begins.
+    column: u32,
+    glyph: char,
+    clipped: bool,
+}
+
+fn view(frame: &Frame, body: Body, footer: Range<usize>) -> ComposerView {
+    let content = content(frame, &body);
+    let (live_top, working) = live_area(frame, body.top);
+    ComposerView {
+        content,
+        footer,
+        live_top: Some(live_top),
+        working,
+        shell_mode: body.glyph == '!',
+        clipped: body.clipped,
+        rows: body.rows,
+    }
+}
+
+fn content(frame: &Frame, body: &Body) -> Composer {
+    let mut text = String::new();
+    for (index, row) in frame.rows[body.rows.clone()].iter().enumerate() {
+        if index > 0 {
+            text.push('\n');
+        }
+        let line: String = cells_from(row, body.column).map(|cell| cell.ch).collect();
+        text.push_str(line.trim_end().trim_end_matches('│').trim_end());
+    }
+    let trimmed = text.trim();
+    let placeholder = PLACEHOLDERS.contains(&trimmed);
+    if trimmed.is_empty() || (placeholder && !body.clipped && is_placeholder(frame, body)) {
+        return Composer::Empty;
+    }
+    draft(text)
+}
+
+/// The placeholder follows a reversed blank and is grey; typed text is not.
+fn is_placeholder(frame: &Frame, body: &Body) -> bool {
+    if !is_styled(frame) {
+        return true;
+    }
+    let row = &frame.rows[body.rows.start];
+    let reversed_blank = cell_at(row, body.column).is_some_and(|cell| cell.is_blank() && cell.style.reverse);
+    let grey = |cell: &Cell| {
+        cell.style.dim
+            || match cell.style.fg {
+                Color::Palette(index) => !matches!(index, 7 | 15 | 231 | 255),
+                Color::Rgb(r, g, b) => r.max(g).max(b) < 0xd0,
+                Color::Default => false,
+            }
+    };
+    let first = cells_from(row, body.column + 1).find(|cell| !cell.is_blank());
+    reversed_blank && first.is_some_and(|cell| grey(&cell))
+}
+
+/// Goes up from the composer's frame: the status row, queued messages, the spinner.
+fn live_area(frame: &Frame, top: usize) -> (usize, Option<Working>) {
+    let mut live = top;
+    let mut spinner = None;
+    for row in (top.saturating_sub(LIVE_ROWS)..top).rev() {
+        let text = frame.rows[row].text.as_str();
+        if is_blank(&frame.rows[row]) {
+            continue;
+        }
+        if let Some(working) = working(text, row) {
+            (live, spinner) = (row, Some(working));
+            continue;
+        }
+        let hint = ["? for shortcuts", "Press Ctrl+", "Press Esc", "Ctrl+O to expand", "to expand pasted"];
+        let queue_head = text.trim_start().starts_with("Queued (press");
+        if queue_head || (crate::cells::indent(text) >= 2 && hint.iter().any(|words| text.contains(words))) {
+            live = row;
+        } else if !(text.starts_with("    ") && has_queue_head(frame, row)) {
+            break;
+        }
+    }
+    (live, spinner)
+}
+
+/// Rows of queued messages stand below their head.
+fn has_queue_head(frame: &Frame, row: usize) -> bool {
+    (row.saturating_sub(8)..row).any(|above| frame.rows[above].text.trim_start().starts_with("Queued (press"))
+}
+
+/// ` ⠼ Thinking... (esc to cancel, 2s)`
+fn working(text: &str, row: usize) -> Option<Working> {
+    let trimmed = text.trim_start();
+    let spinner = trimmed.starts_with(|c: char| ('\u{2800}'..='\u{28ff}').contains(&c));
+    (spinner && crate::cells::indent(text) <= 1 && trimmed.contains("(esc to cancel")).then(|| Working {
+        row,
+        text: trimmed.trim_end().to_owned(),
+        compacting: trimmed.contains("ompress"),
+    })
+}

@@ -1,0 +1,506 @@
+//! The matcher of one pane: frames and facts in, events and state out.
+//!
+//! Constraints. It is called for every changed frame and whenever it asked to be woken. It never fires for what was there
+//! before: at first sight of a pane, and while a new agent process replays an old session, everything is history. What it
+//! needs to go on after a restart is saved: hashes and flags, never text of the screen.
+//!
+//! Operation. Follow the agent process; look at the frame; count turns; let rule matches, dialogs and compaction marks
+//! through their own gates; decide the state; derive events from it.
+
+use jiff::{SignedDuration, Timestamp};
+use wa_proto::{AgentKind, EventKind, Frame, PaneState, StateDetail, Witness};
+
+use crate::compaction::{Compaction, Sight};
+use crate::composer::Composer;
+use crate::hash;
+use crate::look::{Known, Look, TitleSign, look};
+use crate::observation::{Detected, Facts, Observation};
+use crate::presence::{Match, Moment, Presences};
+use crate::process::Foreground;
+use crate::reading;
+use crate::rules::{Engine, Rearm};
+use crate::state::{self, Inputs, Left};
+
+/// An end screen may reach us this long after its process is gone.
+const LAST_WORDS: SignedDuration = SignedDuration::from_secs(1);
+/// Prompts remembered, to know a new one from one that came back into view.
+const PROMPTS: usize = 32;
+
+/// The agent that runs in a pane, in one life.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Running {
+    pub(crate) kind: AgentKind,
+    /// 0: only the screen tells of it.
+    pub(crate) pid: u32,
+    pub(crate) version: String,
+    pub(crate) had_composer: bool,
+    /// It was idle once: from then on a new prompt is a turn, not a replay.
+    pub(crate) settled: bool,
+    pub(crate) turns: u64,
+    pub(crate) turn_open: bool,
+    /// Its end screen was seen.
+    pub(crate) ended: bool,
+}
+
+/// An agent that went, until it is told how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Leaving {
+    agent: Running,
+    since: Timestamp,
+    crashed: bool,
+}
+
+/// Follows one pane.
+#[derive(Debug, Clone)]
+pub struct PaneMatcher {
+    pub(crate) fresh: bool,
+    pub(crate) running: Option<Running>,
+    leaving: Option<Leaving>,
+    pub(crate) left: Option<(Left, AgentKind)>,
+    pub(crate) state: PaneState,
+    pub(crate) since: Option<Timestamp>,
+    quiet: Option<(u64, Timestamp)>,
+    pub(crate) prompts: Vec<i64>,
+    pub(crate) presences: Presences,
+    pub(crate) compaction: Compaction,
+    pub(crate) session_id: String,
+    /// Warnings that were told in this turn, by window.
+    warned: Vec<(u64, String)>,
+    wakeup: Option<Timestamp>,
+}
+
+impl Default for PaneMatcher {
+    fn default() -> Self {
+        Self {
+            fresh: true,
+            running: None,
+            leaving: None,
+            left: None,
+            state: PaneState::Unknown,
+            since: None,
+            quiet: None,
+            prompts: Vec::new(),
+            presences: Presences::default(),
+            compaction: Compaction::default(),
+            session_id: String::new(),
+            warned: Vec::new(),
+            wakeup: None,
+        }
+    }
+}
+
+/// What one frame means for turns and for what is history.
+struct Turn {
+    began: bool,
+    prompt_changed: bool,
+    /// A marker or the title says that it works.
+    marked: bool,
+    history: bool,
+}
+
+impl PaneMatcher {
+    /// A matcher that has seen nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// When to call [`Self::observe`] again although nothing has changed.
+    pub fn next_wakeup(&self) -> Option<Timestamp> {
+        self.wakeup
+    }
+
+    /// Takes in a frame and tells what happened and how things stand.
+    pub fn observe(&mut self, engine: &Engine, frame: &Frame, facts: &Facts, now: Timestamp) -> Observation {
+        let first = std::mem::replace(&mut self.fresh, false);
+        let facts = &self.settled_facts(facts);
+        let mut events = Vec::new();
+        self.follow_exit(facts, frame, now);
+        let seen = self.look(engine, frame, facts);
+        let started = self.follow_start(&seen, facts, first, &mut events);
+        let turn = self.count_turn(&seen, first || started);
+        self.rules(engine, &seen, &turn, now, &mut events);
+        self.compactions(engine, &seen, &turn, first || started, now, &mut events);
+        self.dialogs(engine, &seen, &turn, now, &mut events);
+        self.close_exit(now, &mut events);
+        let detail = self.decide(&seen, facts, first, &turn, now, &mut events);
+        self.plan_wakeup(&seen, now);
+        Observation {
+            events,
+            state: self.state,
+            detail,
+            live_top: seen.view.live_top,
+            agent: seen.agent.clone(),
+            version: self.running.as_ref().map_or_else(String::new, |agent| agent.version.clone()),
+            agent_pid: self.running.as_ref().map_or(0, |agent| agent.pid),
+            session_id: self.session_id.clone(),
+            composer: seen.view,
+        }
+    }
+
+    /// A process table that cannot be read for the moment says nothing against the agent that it named before.
+    fn settled_facts(&self, facts: &Facts) -> Facts {
+        let mut facts = facts.clone();
+        if let (Foreground::Unknown, Some(agent)) = (&facts.foreground, &self.running)
+            && agent.pid != 0
+        {
+            let (kind, version, pid) = (agent.kind.clone(), agent.version.clone(), agent.pid);
+            facts.foreground = Foreground::Agent { kind, version, pid };
+        }
+        facts
+    }
+
+    /// Notices that the agent's process no longer holds the terminal, and is not merely stopped.
+    fn follow_exit(&mut self, facts: &Facts, frame: &Frame, now: Timestamp) {
+        let Some(agent) = &self.running else { return };
+        let gone = match &facts.foreground {
+            Foreground::Agent { pid, kind, .. } => {
+                agent.pid != 0 && (*pid != agent.pid || *kind != agent.kind)
+            }
+            // Known by the screen alone, it may well run behind what is remote.
+            Foreground::Remote { .. } if agent.pid == 0 => agent.ended,
+            Foreground::Shell { .. } | Foreground::Other { .. } | Foreground::Remote { .. } => {
+                facts.agent_alive != Some(true) && !(facts.agent_alive.is_none() && is_suspended(frame))
+            }
+            Foreground::Unknown => agent.pid == 0 && agent.ended,
+        };
+        if gone && let Some(agent) = self.running.take() {
+            self.left = None;
+            self.leaving = Some(Leaving { agent, since: now, crashed: false });
+        }
+    }
+
+    fn look(&self, engine: &Engine, frame: &Frame, facts: &Facts) -> Look {
+        let by_screen = self.running.as_ref().filter(|agent| agent.pid == 0);
+        let known = Known {
+            agent: by_screen.map(|agent| &agent.kind),
+            version: self.running.as_ref().map_or("", |agent| &agent.version),
+            left: self.leaving.as_ref().map(|leaving| &leaving.agent.kind),
+        };
+        look(engine, frame, facts, &known)
+    }
+
+    /// Notices an agent that was not there before. Tells of it unless it may have run for long already.
+    fn follow_start(&mut self, seen: &Look, facts: &Facts, first: bool, events: &mut Vec<Detected>) -> bool {
+        let Some(kind) = &seen.agent else { return false };
+        if let Some(agent) = &mut self.running {
+            if let (0, Some(pid)) = (agent.pid, facts.foreground.agent_pid()) {
+                agent.pid = pid;
+                agent.kind.clone_from(kind);
+            }
+            if !seen.version.is_empty() {
+                agent.version.clone_from(&seen.version);
+            }
+            return false;
+        }
+        let pid = facts.foreground.agent_pid().unwrap_or(0);
+        self.running = Some(Running {
+            kind: kind.clone(),
+            pid,
+            version: seen.version.clone(),
+            had_composer: false,
+            settled: false,
+            turns: 0,
+            turn_open: false,
+            ended: false,
+        });
+        self.left = None;
+        self.session_id.clear();
+        self.warned.clear();
+        self.presences.new_process();
+        if !first || is_new_session(seen) {
+            let mut event =
+                reading::derived(EventKind::AgentStarted, Some(kind), reading::witnesses(seen), "");
+            if !seen.version.is_empty() {
+                event.fields.insert("version".to_owned(), seen.version.clone());
+            }
+            events.push(event);
+        }
+        true
+    }
+
+    fn count_turn(&mut self, seen: &Look, history: bool) -> Turn {
+        let marked =
+            seen.view.working.is_some() || (seen.title == TitleSign::Working && reading::is_whole(seen));
+        let prompt = seen.prompt.map(|(_, words)| words.cast_signed());
+        let prompt_changed = prompt.is_some_and(|prompt| !self.prompts.contains(&prompt));
+        if let Some(prompt) = prompt.filter(|_| prompt_changed) {
+            if self.prompts.len() >= PROMPTS {
+                self.prompts.remove(0);
+            }
+            self.prompts.push(prompt);
+        }
+        let mut turn = Turn { began: false, prompt_changed, marked, history };
+        let Some(agent) = &mut self.running else { return turn };
+        agent.had_composer |= reading::is_whole(seen);
+        let opens = marked && !agent.turn_open && seen.view.content != Composer::Dialog;
+        turn.began = opens || (prompt_changed && agent.settled && !history);
+        if turn.began {
+            agent.turns += 1;
+        }
+        turn
+    }
+
+    fn moment(&self, seen: &Look, turn: &Turn, now: Timestamp) -> Moment {
+        Moment {
+            turn: self.running.as_ref().map_or(1, |agent| agent.turns),
+            prompt_changed: turn.prompt_changed,
+            whole: reading::is_whole(seen) || seen.agent.is_none(),
+            history: turn.history,
+            now,
+        }
+    }
+
+    /// Lets the matches of rules through, except those with gates of their own.
+    fn rules(
+        &mut self,
+        engine: &Engine,
+        seen: &Look,
+        turn: &Turn,
+        now: Timestamp,
+        events: &mut Vec<Detected>,
+    ) {
+        let moment = self.moment(seen, turn, now);
+        let mut visible = Vec::with_capacity(seen.hits.len());
+        for hit in &seen.hits {
+            let Some(rule) = engine.rule(hit.rule) else { continue };
+            if matches!(rule.text.rearm, Rearm::Compaction) || hit.event == EventKind::ApprovalRequested {
+                continue;
+            }
+            visible.push(hit.key);
+            let found = Match { key: hit.key, rearm: rule.text.rearm, cooldown: rule.text.cooldown };
+            let appeared = self.presences.appears(&found, &moment);
+            if !appeared || !reading::is_witnessed(engine, seen, hit) {
+                continue;
+            }
+            let mut event = reading::detected(engine, seen, hit);
+            match hit.event {
+                EventKind::AgentStarted => continue,
+                EventKind::SessionEnded => self.end_session(&mut event, events),
+                EventKind::AgentCrashed => {
+                    if let Some(leaving) = &mut self.leaving {
+                        leaving.crashed = true;
+                    }
+                }
+                EventKind::LimitWarning if self.was_warned(&event) => {}
+                _ => events.push(event),
+            }
+        }
+        if let Some((dialog, _)) = reading::dialog(seen) {
+            visible.push(dialog.key);
+        }
+        self.presences.settle(&visible, &moment);
+    }
+
+    /// One warning for a window in one turn, in however many places it stands.
+    fn was_warned(&mut self, event: &Detected) -> bool {
+        let turns = self.running.as_ref().map_or(0, |agent| agent.turns);
+        self.warned.retain(|(turn, _)| *turn == turns);
+        let window = event.fields.get("window").cloned().unwrap_or_default();
+        if self.warned.iter().any(|(_, told)| *told == window) {
+            return true;
+        }
+        self.warned.push((turns, window));
+        false
+    }
+
+    /// The end screen of the agent that runs, or has just gone. Told once, though it names the session in two places.
+    fn end_session(&mut self, event: &mut Detected, events: &mut Vec<Detected>) {
+        let leaving = self.leaving.as_mut().map(|leaving| &mut leaving.agent);
+        let mut told = false;
+        if let Some(agent) = self.running.as_mut().or(leaving) {
+            told = std::mem::replace(&mut agent.ended, true);
+            event.agent = Some(agent.kind.clone());
+        }
+        let id = event.fields.get("session_id").cloned().unwrap_or_default();
+        let same = id.is_empty() || id == self.session_id;
+        if !id.is_empty() {
+            self.session_id = id;
+        }
+        if !(told && same) {
+            events.push(event.clone());
+        }
+    }
+
+    fn compactions(
+        &mut self,
+        engine: &Engine,
+        seen: &Look,
+        turn: &Turn,
+        begin: bool,
+        now: Timestamp,
+        events: &mut Vec<Detected>,
+    ) {
+        if seen.agent.is_none() {
+            return;
+        }
+        let marks = reading::marks(seen);
+        let sight = Sight {
+            marks: marks.as_ref().map(|marks| (marks.count, marks.below.as_str())),
+            compacting: seen.view.working.as_ref().is_some_and(|working| working.compacting),
+            turn_began: turn.began,
+            prompt_changed: turn.prompt_changed,
+            working: turn.marked,
+            whole: reading::is_whole(seen),
+        };
+        if begin {
+            self.compaction.begin(&sight);
+        } else if self.compaction.observe(&sight, now)
+            && let Some(marks) = &marks
+        {
+            events.push(reading::detected(engine, seen, marks.last));
+        }
+    }
+
+    fn dialogs(
+        &mut self,
+        engine: &Engine,
+        seen: &Look,
+        turn: &Turn,
+        now: Timestamp,
+        events: &mut Vec<Detected>,
+    ) {
+        let Some((key, event)) = reading::approval(engine, seen) else { return };
+        // A dialog that is open at first sight still waits for an answer: that is news.
+        let moment = Moment { history: false, ..self.moment(seen, turn, now) };
+        let found = Match { key, rearm: Rearm::Gone, cooldown: 300 };
+        if self.presences.appears(&found, &moment) {
+            events.push(event);
+        }
+    }
+
+    /// Tells how the agent went, once its last words are read or it had the time to say them.
+    fn close_exit(&mut self, now: Timestamp, events: &mut Vec<Detected>) {
+        let Some(leaving) = &self.leaving else { return };
+        let silent = now.duration_since(leaving.since) >= LAST_WORDS;
+        let ended = leaving.agent.ended;
+        if !ended && !leaving.crashed && !silent && self.running.is_none() {
+            return;
+        }
+        let crashed = leaving.crashed || (!ended && leaving.agent.turn_open);
+        let (kind, left) = if crashed {
+            (EventKind::AgentCrashed, Left::Crashed)
+        } else {
+            (EventKind::AgentExited, Left::Exited)
+        };
+        let witness = if leaving.agent.pid == 0 { Witness::Screen } else { Witness::Process };
+        let mut event = reading::derived(kind, Some(&leaving.agent.kind), vec![witness], "");
+        if ended && !self.session_id.is_empty() {
+            event.fields.insert("session_id".to_owned(), self.session_id.clone());
+        }
+        // Before whatever began in the same frame.
+        let at =
+            events.iter().position(|event| event.kind == EventKind::AgentStarted).unwrap_or(events.len());
+        events.insert(at, event);
+        if self.running.is_none() {
+            self.left = Some((left, leaving.agent.kind.clone()));
+        }
+        self.leaving = None;
+    }
+
+    fn decide(
+        &mut self,
+        seen: &Look,
+        facts: &Facts,
+        first: bool,
+        turn: &Turn,
+        now: Timestamp,
+        events: &mut Vec<Detected>,
+    ) -> StateDetail {
+        if self.left.is_some()
+            && matches!(facts.foreground, Foreground::Other { .. } | Foreground::Remote { .. })
+        {
+            self.left = None;
+        }
+        let dialog_kind =
+            reading::dialog(seen).and_then(|(_, hit)| hit?.fields.get("kind").cloned()).unwrap_or_default();
+        let gone = self.leaving.as_ref().filter(|_| self.running.is_none()).map(|_| Left::Exited);
+        let (state, mut detail) = state::decide(&Inputs {
+            look: seen,
+            foreground: &facts.foreground,
+            before: if first { PaneState::Unknown } else { self.state },
+            left: self.left.as_ref().map(|(left, _)| *left).or(gone),
+            had_composer: self.running.as_ref().is_some_and(|agent| agent.had_composer),
+            turn_open: self.running.as_ref().is_some_and(|agent| agent.turn_open),
+            quiet_since: self.quiet_since(seen, now),
+            still: false,
+            limited: reading::limited(seen),
+            warning: reading::warning(seen),
+            dialog_kind: &dialog_kind,
+            now,
+        });
+        if state != self.state || self.since.is_none() {
+            self.since = Some(now);
+        }
+        detail.since = self.since;
+        self.state = state;
+        self.turn_events(seen, turn, events);
+        detail
+    }
+
+    fn turn_events(&mut self, seen: &Look, turn: &Turn, events: &mut Vec<Detected>) {
+        let Some(agent) = &mut self.running else { return };
+        let told = |kind| reading::derived(kind, Some(&agent.kind), reading::witnesses(seen), "");
+        if turn.marked && !agent.turn_open && self.state == PaneState::Working {
+            if !turn.history {
+                events.push(told(EventKind::TurnStarted));
+            }
+            agent.turn_open = true;
+        }
+        if matches!(self.state, PaneState::Idle | PaneState::LimitWarning | PaneState::Limited)
+            && !turn.marked
+        {
+            if agent.turn_open {
+                events.push(told(EventKind::TurnFinished));
+            }
+            agent.turn_open = false;
+            agent.settled = true;
+        }
+    }
+
+    /// Since when nothing above the live area has changed.
+    fn quiet_since(&mut self, seen: &Look, now: Timestamp) -> Timestamp {
+        let top = seen.view.live_top.unwrap_or(seen.sheet.rows.len());
+        let rows: Vec<&str> = (0..top).map(|row| seen.sheet.text(row)).collect();
+        let words = hash::hash(&rows);
+        match self.quiet {
+            Some((before, since)) if before == words => since,
+            _ => {
+                self.quiet = Some((words, now));
+                now
+            }
+        }
+    }
+
+    fn plan_wakeup(&mut self, seen: &Look, now: Timestamp) {
+        let quiet = self.quiet.and_then(|(_, since)| since.checked_add(state::QUIET).ok());
+        let quiet = quiet
+            .filter(|_| seen.agent.is_some() && !matches!(self.state, PaneState::Idle | PaneState::Waiting));
+        let leaving = self.leaving.as_ref().and_then(|leaving| leaving.since.checked_add(LAST_WORDS).ok());
+        let all = [quiet, leaving, self.compaction.next_wakeup(), self.presences.next_wakeup()];
+        self.wakeup = all.into_iter().flatten().filter(|at| *at > now).min();
+    }
+}
+
+/// A session in which nothing has happened yet: the banner stands there and no prompt was submitted.
+pub(crate) fn is_new_session(seen: &Look) -> bool {
+    seen.hits.iter().any(|hit| hit.event == EventKind::AgentStarted)
+        && seen.prompt.is_none()
+        && seen.view.working.is_none()
+        && matches!(seen.view.content, Composer::Empty | Composer::Missing)
+        && reading::marks(seen).is_none()
+        && reading::limited(seen).is_none()
+}
+
+/// The shell has just said that it stopped a job.
+fn is_suspended(frame: &Frame) -> bool {
+    let last = frame.rows.iter().rev().filter(|row| !row.text.trim().is_empty()).take(6);
+    let job = |text: &str| {
+        let rest = text.trim_start().strip_prefix('[').and_then(|rest| rest.split_once(']'));
+        let bash = rest.is_some_and(|(number, rest)| {
+            number.bytes().all(|b| b.is_ascii_digit())
+                && (rest.contains("Stopped") || rest.contains("suspended"))
+        });
+        bash || text.contains(": suspended") || text.contains("has stopped")
+    };
+    last.into_iter().any(|row| job(&row.text))
+}

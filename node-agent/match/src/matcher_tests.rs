@@ -1,0 +1,517 @@
+//! Panes over time: what fires, when, and how often.
+
+use std::path::Path;
+
+use jiff::{SignedDuration, Timestamp};
+use wa_proto::{AgentKind, EventKind, Frame, PaneState};
+
+use crate::testing::{testdata, title};
+use crate::{Detected, Engine, Facts, Foreground, Observation, PaneMatcher};
+
+/// A pane under test: frames go in at given distances, events are collected.
+struct Pane {
+    matcher: PaneMatcher,
+    now: Timestamp,
+    facts: Facts,
+}
+
+impl Pane {
+    fn new(agent: &str) -> Self {
+        let mut pane =
+            Self { matcher: PaneMatcher::new(), now: Timestamp::UNIX_EPOCH, facts: Facts::default() };
+        pane.process(agent, 100);
+        pane
+    }
+
+    fn process(&mut self, agent: &str, pid: u32) {
+        self.facts.foreground = match agent {
+            "bash" => Foreground::Shell { name: agent.to_owned() },
+            "" => Foreground::Unknown,
+            _ => Foreground::Agent { kind: AgentKind::new(agent), version: String::new(), pid },
+        };
+    }
+
+    fn show(&mut self, frame: &Frame) -> Observation {
+        self.now += SignedDuration::from_millis(50);
+        self.matcher.observe(Engine::builtin(), frame, &self.facts, self.now)
+    }
+
+    /// Shows a screen and then lets time pass, waking the matcher when it asks.
+    fn rest(&mut self, frame: &Frame) -> (Vec<Detected>, Observation) {
+        let mut last = self.show(frame);
+        let mut events = std::mem::take(&mut last.events);
+        for _ in 0..20 {
+            let Some(at) = self.matcher.next_wakeup() else { break };
+            assert!(at > self.now, "it asks for what is over");
+            self.now = at;
+            last = self.matcher.observe(Engine::builtin(), frame, &self.facts, self.now);
+            events.append(&mut last.events);
+        }
+        assert_eq!(self.matcher.next_wakeup(), None, "it asks for ever");
+        (events, last)
+    }
+
+    fn kinds(&mut self, frame: &Frame) -> Vec<EventKind> {
+        self.rest(frame).0.iter().map(|event| event.kind).filter(|kind| !is_turn(*kind)).collect()
+    }
+
+    fn restart(&mut self) {
+        self.matcher = PaneMatcher::restore(&self.matcher.save());
+    }
+}
+
+fn is_turn(kind: EventKind) -> bool {
+    matches!(kind, EventKind::TurnStarted | EventKind::TurnFinished)
+}
+
+/// A Claude Code screen: transcript, spinner row or nothing, composer.
+fn claude(cols: usize, transcript: &[&str], spinner: &str) -> Frame {
+    let rule = "─".repeat(cols);
+    let mut rows: Vec<String> = transcript.iter().map(|row| (*row).to_owned()).collect();
+    rows.push(String::new());
+    if !spinner.is_empty() {
+        rows.extend([spinner.to_owned(), String::new()]);
+    }
+    rows.extend([rule.clone(), "❯\u{a0}".to_owned(), rule, "  ? for shortcuts".to_owned()]);
+    Frame::from_text(u32::try_from(cols).unwrap(), &rows.join("\n"))
+}
+
+const LOGO: &[&str] =
+    &[" ▐▛███▜▌   Claude Code v2.1.96", "▝▜█████▛▘  Opus 4.6 · Claude Pro", "  ▘▘ ▝▝    ~/code/proxy", ""];
+const WORK: &str = "✻ Mulling… (12s · ↑ 335 tokens)";
+const COMPACTING: &str = "✽ Compacting conversation… (29s)";
+const MARK: &str = "✻ Conversation compacted (ctrl+o for history)";
+
+fn with_logo<'a>(rows: &[&'a str]) -> Vec<&'a str> {
+    [LOGO, rows].concat()
+}
+
+fn talk() -> Vec<&'static str> {
+    with_logo(&["❯ read the parser", "", "⏺ I have read it.", "", "❯ now split it", "", "⏺ Reading 3 files"])
+}
+
+fn compacted() -> Vec<&'static str> {
+    with_logo(&[MARK, "", "  ⎿  Read src/lib.rs (114 lines)"])
+}
+
+/// A pane in which a conversation is going on.
+fn talking() -> Pane {
+    let mut pane = Pane::new("claude");
+    assert_eq!(pane.kinds(&claude(80, LOGO, "")), [EventKind::AgentStarted]);
+    assert_eq!(pane.kinds(&claude(80, &talk(), WORK)), []);
+    pane
+}
+
+const COMPACTED: [EventKind; 1] = [EventKind::ContextCompacted];
+
+#[test]
+fn a_compaction_fires_once() {
+    let mut pane = talking();
+    assert_eq!(pane.kinds(&claude(80, &talk(), COMPACTING)), []);
+    let (events, _) = pane.rest(&claude(80, &compacted(), ""));
+    let event = events.iter().find(|event| event.kind == EventKind::ContextCompacted).unwrap();
+    assert_eq!((event.rule.as_str(), event.line.as_str()), ("claude.compacted.star", MARK));
+    assert_eq!(event.witnesses, [wa_proto::Witness::Screen, wa_proto::Witness::Process]);
+    // It stays; the pane is redrawn at another width, from an empty screen on; it stays.
+    for cols in [80, 80, 120] {
+        assert_eq!(pane.kinds(&claude(cols, &compacted(), "")), []);
+    }
+    pane.show(&Frame::from_text(120, ""));
+    pane.show(&claude(120, LOGO, ""));
+    assert_eq!(pane.kinds(&claude(120, &compacted(), "")), []);
+}
+
+#[test]
+fn two_compactions_that_leave_the_same_screen_fire_twice() {
+    let mut pane = talking();
+    pane.kinds(&claude(80, &talk(), COMPACTING));
+    assert_eq!(pane.kinds(&claude(80, &compacted(), "")), COMPACTED);
+    let next = [compacted(), vec!["", "❯ and the docs"]].concat();
+    assert_eq!(pane.kinds(&claude(80, &next, WORK)), []);
+    assert_eq!(pane.kinds(&claude(80, &compacted(), "")), COMPACTED);
+}
+
+#[test]
+fn a_compaction_in_the_middle_of_a_turn_without_a_spinner() {
+    let mut pane = talking();
+    let after = [compacted(), vec!["", "⏺ I go on with the split."]].concat();
+    assert_eq!(pane.kinds(&claude(80, &after, WORK)), COMPACTED);
+    assert_eq!(pane.kinds(&claude(80, &after, "")), []);
+}
+
+#[test]
+fn two_compactions_in_one_turn_fire_twice() {
+    let mut pane = talking();
+    pane.kinds(&claude(80, &talk(), COMPACTING));
+    let after =
+        [compacted(), vec!["", "⏺ I go on with the split, and then with the next of the files."]].concat();
+    assert_eq!(pane.kinds(&claude(80, &after, WORK)), COMPACTED);
+    assert_eq!(pane.kinds(&claude(80, &after, COMPACTING)), []);
+    assert_eq!(pane.kinds(&claude(80, &compacted(), WORK)), COMPACTED);
+}
+
+#[test]
+fn a_cancelled_compaction_does_not_fire() {
+    let mut pane = talking();
+    pane.kinds(&claude(80, &talk(), COMPACTING));
+    assert_eq!(pane.kinds(&claude(80, &compacted(), "")), COMPACTED);
+    let asked = [compacted(), vec!["", "❯ /compact"]].concat();
+    assert_eq!(pane.kinds(&claude(80, &asked, COMPACTING)), []);
+    let cancelled = [asked, vec!["  ⎿  Compaction canceled."]].concat();
+    assert_eq!(pane.kinds(&claude(80, &cancelled, "")), []);
+}
+
+#[test]
+fn the_command_compacts_with_both_of_its_marks_once() {
+    let mut pane = talking();
+    pane.kinds(&claude(80, &talk(), COMPACTING));
+    let both = with_logo(&[MARK, "", "❯ /compact", "  ⎿  Compacted (ctrl+o to see full summary)"]);
+    pane.show(&claude(80, &both[..5], ""));
+    let (events, _) = pane.rest(&claude(80, &both, ""));
+    assert!(events.iter().all(|event| is_turn(event.kind)), "{events:?}");
+}
+
+#[test]
+fn the_older_form_fires_too() {
+    let mut pane = Pane::new("claude");
+    pane.kinds(&claude(80, &["❯ read the parser", "", "⏺ I have read it."], ""));
+    pane.kinds(&claude(80, &talk()[4..], COMPACTING));
+    let rule = format!("{} Conversation compacted · ctrl+o for history {}", "═".repeat(18), "═".repeat(18));
+    let logo = [" ▐▛███▜▌   Claude Code v2.0.36", "", &rule, "  ⎿  Read lib/types/price.ts (262 lines)"];
+    assert_eq!(pane.kinds(&claude(80, &logo, "")), COMPACTED);
+}
+
+#[test]
+fn what_was_there_before_is_history() {
+    let mut pane = Pane::new("claude");
+    let (events, last) = pane.rest(&claude(80, &compacted(), ""));
+    assert_eq!(events, []);
+    assert_eq!((last.state, last.version.as_str()), (PaneState::Idle, "2.1.96"));
+}
+
+#[test]
+fn a_resumed_session_replays_its_history_in_silence() {
+    let mut pane = talking();
+    pane.kinds(&claude(80, &talk(), COMPACTING));
+    assert_eq!(pane.kinds(&claude(80, &compacted(), "")), COMPACTED);
+    pane.process("claude", 200);
+    let started = pane.kinds(&claude(80, LOGO, ""));
+    assert_eq!(started, [EventKind::AgentExited, EventKind::AgentStarted]);
+    let old = [compacted(), vec!["", "⏺ You've hit your limit, so to speak.", ""]].concat();
+    assert_eq!(pane.kinds(&claude(80, &old, "")), []);
+    // And then it compacts in truth.
+    let next = [old.clone(), vec!["❯ go on"]].concat();
+    assert_eq!(pane.kinds(&claude(80, &next, WORK)), []);
+    assert_eq!(pane.kinds(&claude(80, &next, COMPACTING)), []);
+    assert_eq!(pane.kinds(&claude(80, &compacted(), "")), COMPACTED);
+}
+
+#[test]
+fn a_restart_of_the_node_neither_loses_nor_repeats() {
+    let mut pane = talking();
+    pane.kinds(&claude(80, &talk(), COMPACTING));
+    pane.restart();
+    assert_eq!(pane.kinds(&claude(80, &compacted(), "")), COMPACTED);
+    pane.restart();
+    assert_eq!(pane.kinds(&claude(80, &compacted(), "")), []);
+    for garbage in [&b""[..], b"\x01nonsense", b"\xff", b"\x01state = 3"] {
+        pane.matcher = PaneMatcher::restore(garbage);
+        assert_eq!(pane.kinds(&claude(80, &compacted(), "")), []);
+    }
+}
+
+#[test]
+fn nothing_of_the_screen_is_saved() {
+    let mut pane = talking();
+    pane.kinds(&claude(80, &with_logo(&["❯ my password is hunter2", "", MARK, "", "⏺ hunter2"]), WORK));
+    let saved = String::from_utf8_lossy(&pane.matcher.save()).into_owned();
+    assert!(saved.contains("claude") && !saved.contains("hunter2") && !saved.contains("password"), "{saved}");
+}
+
+#[test]
+fn quotations_do_not_fire() {
+    let mut pane = talking();
+    let quoting = with_logo(&[
+        "❯ what does ✻ Conversation compacted (ctrl+o for history) mean",
+        "",
+        "⏺ The marks are:",
+        "  ✻ Conversation compacted (ctrl+o for history)",
+        "  You've hit your limit · resets 5pm (America/Chicago)",
+        "",
+        "⏺ Bash(cat log)",
+        "  ⎿  Compacted 3 tables",
+        "     You've hit your session limit · resets 5pm",
+    ]);
+    assert_eq!(pane.kinds(&claude(80, &quoting, WORK)), []);
+    assert_eq!(pane.kinds(&claude(80, &quoting, "")), []);
+    // The same words where no agent runs.
+    let mut shell = Pane::new("bash");
+    shell.kinds(&Frame::from_text(80, "dev@box:~$"));
+    let text = "dev@box:~$ cat log\n■ You've hit your usage limit. Try again at 3:42 PM.\n✻ Conversation compacted (ctrl+o for history)\nTo continue this session, run codex resume 019bcea5-acb4-7370-a50d-8a2b59553cf6\ndev@box:~$";
+    let (events, last) = shell.rest(&Frame::from_text(80, text));
+    assert_eq!((events, last.state), (Vec::new(), PaneState::Shell));
+}
+
+#[test]
+fn recorded_compactions_of_codex_and_gemini() {
+    for (agent, before, after) in [
+        ("codex", "codex-0.169.0-busy", "codex-0.169.0-compact"),
+        ("codex", "codex-0.89.0-busy", "codex-0.89.0-compact"),
+        ("gemini", "gemini-0.61.0-busy", "gemini-0.61.0-compress"),
+        ("gemini", "gemini-0.24.0-busy", "gemini-0.24.0-compress"),
+    ] {
+        let mut pane = Pane::new(agent);
+        pane.kinds(&testdata(&format!("{agent}{}-empty.ansi", &before[agent.len()..before.len() - 5])));
+        pane.kinds(&testdata(&format!("{before}.ansi")));
+        let frame = testdata(&format!("{after}.ansi"));
+        assert_eq!(pane.kinds(&frame), COMPACTED, "{after}");
+        assert_eq!(pane.kinds(&frame), [], "{after}");
+        let mut late = Pane::new(agent);
+        assert_eq!(late.kinds(&frame), [], "{after}: first sight");
+    }
+}
+
+fn codex(transcript: &[&str], live: &str) -> Frame {
+    let mut rows: Vec<&str> = transcript.to_vec();
+    rows.push("");
+    if !live.is_empty() {
+        rows.extend([live, "", ""]);
+    }
+    rows.extend([
+        "› Ask Codex to do anything",
+        "",
+        "  gpt-5.1-codex default · ~/webapp",
+        "  ← for agents · ? for shortcuts",
+    ]);
+    Frame::from_text(100, &rows.join("\n"))
+}
+
+const BUSY: &str = "• Working (2s • esc to interrupt)";
+const LIMIT: &str = "■ You’ve hit your usage limit. Try again at 2:31 AM.";
+
+#[test]
+fn two_commands_to_compact_leave_two_marks() {
+    let mut pane = Pane::new("codex");
+    let mut rows = vec!["› hello", "", "• Hi.", ""];
+    pane.kinds(&codex(&rows, ""));
+    for _ in 0..2 {
+        pane.kinds(&codex(&rows, BUSY));
+        rows.extend(["• Context compacted · 0s", "", "  Worked for <1s · 02:04", ""]);
+        assert_eq!(pane.kinds(&codex(&rows, "")), COMPACTED);
+    }
+}
+
+#[test]
+fn a_limit_fires_in_each_turn_that_hits_it() {
+    let mut pane = Pane::new("codex");
+    pane.kinds(&codex(&["  >_ OpenAI Codex (v0.169.0)"], ""));
+    let mut rows = vec!["› continue", ""];
+    pane.kinds(&codex(&rows, BUSY));
+    rows.extend([LIMIT, ""]);
+    let (events, last) = pane.rest(&codex(&rows, ""));
+    let reached = events.iter().find(|event| event.kind == EventKind::LimitReached).unwrap();
+    assert_eq!(reached.fields["reset_at"], "2:31 AM");
+    assert_eq!(last.state, PaneState::Limited);
+    assert_eq!(pane.kinds(&codex(&rows, "")), []);
+    rows.extend(["› continue", ""]);
+    let (_, last) = pane.rest(&codex(&rows, BUSY));
+    assert_eq!(last.state, PaneState::Working, "an old limit above a working agent");
+    rows.extend([LIMIT, ""]);
+    assert_eq!(pane.kinds(&codex(&rows, "")), [EventKind::LimitReached]);
+    // Resumed in a new process, which prints it again.
+    pane.process("codex", 200);
+    pane.kinds(&codex(&["  >_ OpenAI Codex (v0.169.0)"], ""));
+    let (events, last) = pane.rest(&codex(&rows, ""));
+    assert_eq!((events, last.state), (Vec::new(), PaneState::Limited));
+}
+
+#[test]
+fn a_sticky_warning_fires_once_and_colours_only_an_idle_agent() {
+    let sticky = format!("{:>90}", "⚠ 5h limit: 22% left · resets at 02:21 · /status");
+    let mut pane = Pane::new("codex");
+    pane.kinds(&codex(&["› hello", "", "• Hi."], ""));
+    pane.kinds(&codex(&["› hello", "", "• Hi.", "", "› more"], BUSY));
+    let rows = [
+        "› more",
+        "",
+        "• Done.",
+        "",
+        "⚠ Heads up, you have less than 25% of your 5h limit left. Run /status for a breakdown.",
+    ];
+    let (events, last) = pane.rest(&codex(&rows, &sticky));
+    let warnings: Vec<&Detected> =
+        events.iter().filter(|event| event.kind == EventKind::LimitWarning).collect();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert_eq!(warnings[0].fields["percent_left"], "25");
+    assert_eq!((last.state, last.detail.window.as_str()), (PaneState::LimitWarning, "5h"));
+    assert_eq!(last.detail.percent_left, Some(22.0));
+    let next = [&rows[..], &["", "› go on"]].concat();
+    let busy = codex(&next, &format!("{BUSY}\n\n{sticky}"));
+    let (events, last) = pane.rest(&busy);
+    assert!(events.iter().all(|event| is_turn(event.kind)), "{events:?}");
+    assert_eq!(last.state, PaneState::Working);
+}
+
+#[test]
+fn a_dialog_fires_once_until_it_is_answered() {
+    let mut pane = Pane::new("codex");
+    pane.kinds(&testdata("codex-0.169.0-empty.ansi"));
+    pane.kinds(&testdata("codex-0.169.0-busy.ansi"));
+    let dialog = testdata("codex-0.169.0-dialog.ansi");
+    let (events, last) = pane.rest(&dialog);
+    let asked = events.iter().find(|event| event.kind == EventKind::ApprovalRequested).unwrap();
+    assert_eq!(
+        (asked.fields["kind"].as_str(), asked.fields["command"].as_str()),
+        ("exec", "touch /etc/zz-probe && echo done")
+    );
+    assert!(asked.fields["options"].starts_with("Yes, proceed (y) | "), "{}", asked.fields["options"]);
+    assert_eq!((last.state, last.detail.kind.as_str()), (PaneState::Waiting, "approval"));
+    let mut moved = dialog.clone();
+    for row in &mut moved.rows {
+        row.text = row.text.replace("› 1.", "  1.").replace("  2.", "› 2.");
+    }
+    assert_eq!(pane.kinds(&moved), []);
+    pane.kinds(&testdata("codex-0.169.0-busy.ansi"));
+    assert_eq!(pane.kinds(&dialog), [EventKind::ApprovalRequested]);
+}
+
+#[test]
+fn an_end_screen_tells_the_session() {
+    for (agent, name) in [("codex", "codex-0.89.0"), ("codex", "codex-0.169.0"), ("gemini", "gemini-0.61.0")]
+    {
+        let end = if agent == "codex" { "quit" } else { "end" };
+        let mut pane = Pane::new(agent);
+        pane.kinds(&testdata(&format!("{name}-empty.ansi")));
+        pane.process("bash", 0);
+        let (events, last) = pane.rest(&testdata(&format!("{name}-{end}.ansi")));
+        let kinds: Vec<EventKind> = events.iter().map(|event| event.kind).collect();
+        assert_eq!(kinds, [EventKind::SessionEnded, EventKind::AgentExited], "{name}");
+        assert_eq!(events[0].fields["session_id"].len(), 36, "{name}");
+        assert_eq!(events[1].fields["session_id"], events[0].fields["session_id"]);
+        assert_eq!((last.state, last.agent), (PaneState::Exited, None), "{name}");
+    }
+}
+
+#[test]
+fn an_agent_that_vanishes_at_work_has_crashed() {
+    let mut pane = Pane::new("codex");
+    pane.kinds(&testdata("codex-0.89.0-empty.ansi"));
+    pane.kinds(&testdata("codex-0.89.0-busy.ansi"));
+    pane.process("bash", 0);
+    let (events, last) = pane.rest(&Frame::from_text(100, "Killed\ndev@box:~/webapp$"));
+    let kinds: Vec<EventKind> = events.iter().map(|event| event.kind).collect();
+    assert_eq!((kinds, last.state), (vec![EventKind::AgentCrashed], PaneState::Crashed));
+    // Idle and without a turn, an agent may leave without a word.
+    let mut pane = Pane::new("codex");
+    pane.kinds(&testdata("codex-0.89.0-empty.ansi"));
+    pane.process("bash", 0);
+    let (events, _) = pane.rest(&Frame::from_text(100, "dev@box:~/webapp$ codex\ndev@box:~/webapp$"));
+    assert_eq!(events.iter().map(|event| event.kind).collect::<Vec<_>>(), [EventKind::AgentExited]);
+}
+
+#[test]
+fn a_stopped_agent_is_not_gone() {
+    let mut pane = Pane::new("codex");
+    pane.kinds(&testdata("codex-0.89.0-empty.ansi"));
+    pane.process("bash", 0);
+    let (events, last) = pane.rest(&testdata("codex-0.89.0-ctrl-z.ansi"));
+    assert_eq!((events, last.state, last.agent), (Vec::new(), PaneState::Shell, None));
+    pane.process("codex", 100);
+    assert_eq!(pane.kinds(&testdata("codex-0.89.0-empty.ansi")), []);
+}
+
+#[test]
+fn turns_begin_with_a_marker_and_end_in_quiet() {
+    let mut pane = Pane::new("codex");
+    let kinds = |events: &[Detected]| events.iter().map(|event| event.kind).collect::<Vec<_>>();
+    let (_, idle) = pane.rest(&codex(&["› hello", "", "• Hi."], ""));
+    assert_eq!(idle.state, PaneState::Idle);
+    let busy = pane.show(&codex(&["› hello", "", "• Hi.", "", "› more"], BUSY));
+    assert_eq!((kinds(&busy.events), busy.state), (vec![EventKind::TurnStarted], PaneState::Working));
+    // The answer streams without a marker.
+    for answer in ["• I", "• I read", "• I read it"] {
+        let streaming = pane.show(&codex(&["› more", "", answer], ""));
+        assert_eq!((streaming.events, streaming.state), (Vec::new(), PaneState::Working));
+    }
+    let (events, last) = pane.rest(&codex(&["› more", "", "• I read it"], ""));
+    assert_eq!((kinds(&events), last.state), (vec![EventKind::TurnFinished], PaneState::Idle));
+    assert_eq!(last.live_top, Some(3));
+}
+
+#[test]
+fn the_title_helps() {
+    let mut pane = Pane::new("codex");
+    let frame = testdata("codex-0.144.0-empty.ansi");
+    pane.facts.title = "⠏ webapp".to_owned();
+    assert_eq!(pane.show(&frame).state, PaneState::Working);
+    pane.facts.title = "[ ! ] Action Required | webapp".to_owned();
+    assert_eq!(pane.show(&frame).state, PaneState::Waiting);
+    pane.facts.title = "webapp".to_owned();
+    assert_eq!(pane.rest(&frame).1.state, PaneState::Idle);
+    let info = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/gemini-0.61.0-busy.info");
+    assert!(title(&std::fs::read_to_string(info).unwrap()).starts_with('✦'));
+}
+
+#[test]
+fn the_screen_names_the_agent_where_the_process_table_cannot() {
+    for (name, agent) in [
+        ("codex-0.89.0-empty", "codex"),
+        ("gemini-0.61.0-empty", "gemini"),
+        ("codex-0.169.0-dialog", "codex"),
+    ] {
+        let mut pane = Pane::new("");
+        pane.facts.foreground = Foreground::Remote { name: "ssh".to_owned() };
+        let (_, last) = pane.rest(&testdata(&format!("{name}.ansi")));
+        assert_eq!(last.agent, Some(AgentKind::new(agent)), "{name}");
+        assert_eq!(last.agent_pid, 0);
+    }
+    let mut pane = Pane::new("");
+    assert_eq!(pane.rest(&claude(80, &talk(), "")).1.agent, Some(AgentKind::claude()));
+}
+
+#[test]
+fn an_agent_behind_ssh_ends_with_its_end_screen() {
+    let mut pane = Pane::new("");
+    pane.facts.foreground = Foreground::Remote { name: "ssh".to_owned() };
+    pane.kinds(&testdata("codex-0.89.0-empty.ansi"));
+    let end = testdata("codex-0.89.0-quit.ansi");
+    let (events, last) = pane.rest(&end);
+    let kinds: Vec<EventKind> = events.iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, [EventKind::SessionEnded, EventKind::AgentExited]);
+    assert_eq!((last.agent, last.session_id.len()), (None, 36));
+}
+
+#[test]
+fn the_end_screen_may_come_before_the_process_is_gone() {
+    let mut pane = Pane::new("codex");
+    pane.kinds(&testdata("codex-0.89.0-empty.ansi"));
+    let end = testdata("codex-0.89.0-quit.ansi");
+    assert_eq!(pane.kinds(&end), [EventKind::SessionEnded]);
+    pane.process("bash", 0);
+    let (events, last) = pane.rest(&end);
+    assert_eq!(events.iter().map(|event| event.kind).collect::<Vec<_>>(), [EventKind::AgentExited]);
+    assert_eq!(last.state, PaneState::Exited);
+}
+
+#[test]
+fn a_process_table_that_fails_for_a_moment_says_nothing() {
+    let mut pane = talking();
+    pane.process("", 0);
+    let (events, last) = pane.rest(&claude(80, &talk(), WORK));
+    assert_eq!((events, last.agent_pid), (Vec::new(), 100));
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_frames_do_not_panic_and_what_is_saved_is_restored(
+        screens in proptest::collection::vec(proptest::collection::vec("(› |❯ |✻ Conversation compacted|• Context compacted|■ You've hit your usage limit\\.|─────────────|│ |╭|╰|[a-z0-9 é界]){0,4}", 0..10), 1..6),
+        agent in "codex|claude|gemini|bash|",
+    ) {
+        let mut pane = Pane::new(&agent);
+        for screen in screens {
+            pane.show(&Frame::from_text(40, &screen.join("\n")));
+        }
+        let saved = pane.matcher.save();
+        proptest::prop_assert_eq!(PaneMatcher::restore(&saved).save(), saved);
+    }
+}

@@ -1,0 +1,57 @@
+//! What goes into the matcher beside a frame, and what comes out.
+
+use std::collections::BTreeMap;
+
+use wa_proto::{AgentKind, EventKind, PaneState, StateDetail, Witness};
+
+use crate::composer::ComposerView;
+use crate::process::Foreground;
+
+/// What is known of a pane beside its screen.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Facts {
+    /// Window title, as the program set it.
+    pub title: String,
+    pub user_vars: BTreeMap<String, String>,
+    /// [`Foreground::Unknown`] when the process table could not be read: then the screen tells the agent.
+    pub foreground: Foreground,
+    /// Whether the agent process that last held the terminal still exists (stopped, or in the background); `None` = not
+    /// known.
+    pub agent_alive: Option<bool>,
+}
+
+/// One event, as it happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Detected {
+    pub kind: EventKind,
+    pub agent: Option<AgentKind>,
+    /// Id of the rule; empty for what is derived from state.
+    pub rule: String,
+    /// Words as the screen prints them: `percent_left`, `percent_used`, `window`, `reset_at`, `session_id`, `command`, …
+    pub fields: BTreeMap<String, String>,
+    pub witnesses: Vec<Witness>,
+    /// The line that told it, not redacted.
+    pub line: String,
+    /// Frame row where the line begins.
+    pub row: Option<usize>,
+}
+
+/// What one look at a pane tells.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Observation {
+    /// In the order in which they happened.
+    pub events: Vec<Detected>,
+    pub state: PaneState,
+    pub detail: StateDetail,
+    /// First frame row of the agent's live area.
+    pub live_top: Option<usize>,
+    pub agent: Option<AgentKind>,
+    /// Empty when not known.
+    pub version: String,
+    /// 0 when not known.
+    pub agent_pid: u32,
+    /// The session that the agent's end screen named; empty when not known.
+    pub session_id: String,
+    /// The agent's composer; missing when no agent is there.
+    pub composer: ComposerView,
+}

@@ -1,0 +1,109 @@
+//! Which matches are on the screen, and which of them are new.
+//!
+//! Constraints. A match fires when it appears, not while it stays, and not again because the pane was redrawn or a session
+//! replayed. A redraw hides text for a moment: a match is gone only after it was away for its cool-down in whole frames, or
+//! when a new prompt was submitted. What matched at first sight, or before the first turn of a new process, is history.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::rules::Rearm;
+
+/// Matches remembered per pane; the oldest are forgotten first.
+const MAX: usize = 256;
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Presences {
+    known: Vec<Presence>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Presence {
+    key: i64,
+    visible: bool,
+    /// Turn in which it fired last; 0 = not in this process.
+    fired: u64,
+    #[serde(skip)]
+    away_since: Option<Timestamp>,
+    /// Milliseconds.
+    cooldown: u32,
+}
+
+/// What matched in this frame.
+pub(crate) struct Match {
+    pub(crate) key: u64,
+    pub(crate) rearm: Rearm,
+    pub(crate) cooldown: u32,
+}
+
+pub(crate) struct Moment {
+    /// Turns begun in this agent process.
+    pub(crate) turn: u64,
+    pub(crate) prompt_changed: bool,
+    /// Composer, dialog or shell stand there: no half-drawn frame.
+    pub(crate) whole: bool,
+    /// Everything is history.
+    pub(crate) history: bool,
+    pub(crate) now: Timestamp,
+}
+
+impl Presences {
+    /// Takes note of a match and tells whether it is new.
+    pub(crate) fn appears(&mut self, found: &Match, moment: &Moment) -> bool {
+        let key = found.key.cast_signed();
+        let at = self.known.iter().position(|known| known.key == key).unwrap_or_else(|| {
+            if self.known.len() >= MAX {
+                self.known.remove(0);
+            }
+            let cooldown = found.cooldown;
+            self.known.push(Presence { key, visible: false, fired: 0, away_since: None, cooldown });
+            self.known.len() - 1
+        });
+        let known = &mut self.known[at];
+        known.away_since = None;
+        let appeared = !std::mem::replace(&mut known.visible, true);
+        let fires = appeared
+            && !moment.history
+            && match found.rearm {
+                Rearm::Turn => moment.turn > known.fired,
+                Rearm::Gone => true,
+                Rearm::Once => known.fired == 0,
+                Rearm::Compaction => false,
+            };
+        if fires {
+            known.fired = moment.turn.max(1);
+        }
+        fires
+    }
+
+    /// Lets go of what is not in this frame.
+    pub(crate) fn settle(&mut self, visible: &[u64], moment: &Moment) {
+        for known in &mut self.known {
+            if !known.visible || visible.contains(&known.key.cast_unsigned()) {
+                continue;
+            }
+            let since = *known.away_since.get_or_insert(moment.now);
+            let cooldown = SignedDuration::from_millis(i64::from(known.cooldown));
+            if moment.whole && (moment.prompt_changed || moment.now.duration_since(since) >= cooldown) {
+                known.visible = false;
+                known.away_since = None;
+            }
+        }
+    }
+
+    /// A new agent process has begun: nothing has fired in it.
+    pub(crate) fn new_process(&mut self) {
+        self.known.retain(|known| known.visible);
+        for known in &mut self.known {
+            known.fired = 0;
+        }
+    }
+
+    pub(crate) fn next_wakeup(&self) -> Option<Timestamp> {
+        let wake = |known: &Presence| {
+            let cooldown = SignedDuration::from_millis(i64::from(known.cooldown));
+            known.away_since?.checked_add(cooldown).ok()
+        };
+        self.known.iter().filter_map(wake).min()
+    }
+}

@@ -1,0 +1,359 @@
+//! Packs made ready, and run over one scene.
+//!
+//! Operation. All literals of all rules are searched in one pass over the squeezed text. Only a rule whose literals were
+//! all seen looks further: at each row of its region that begins in its columns, its pattern is tried on the block there.
+//! Matching is linear in the text (no back-references, size limits on every pattern). A pack loads whole or not at all,
+//! and not unless every example fires and no counter-example does.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Arc, LazyLock};
+
+use aho_corasick::AhoCorasick;
+use regex::{Regex, RegexBuilder};
+use wa_proto::{AgentKind, EventKind, Frame, Witness};
+
+use super::pack::{self, PackError, PackSource, Region, RuleText};
+use super::text::{Sheet, normal, normalise};
+use super::version::VersionRange;
+use crate::composer::{self, Composer, ComposerView};
+use crate::hash;
+
+const BUILTIN: &[PackSource<'static>] = &[
+    PackSource { name: "claude", text: include_str!("../../packs/claude.toml") },
+    PackSource { name: "codex", text: include_str!("../../packs/codex.toml") },
+    PackSource { name: "gemini", text: include_str!("../../packs/gemini.toml") },
+    PackSource { name: "shell", text: include_str!("../../packs/shell.toml") },
+];
+
+/// A compiled pattern may take this many bytes.
+const PATTERN_BYTES: usize = 1 << 20;
+/// Rows below an agent's last words: a shell's prompt and what it prints first.
+const END_ROWS: usize = 4;
+
+static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
+    #[expect(clippy::expect_used, reason = "the packs are compiled in, and a test loads them")]
+    Engine::from_packs(BUILTIN).expect("the built-in packs load")
+});
+
+/// All rules, ready to run. Immutable; one for all panes.
+pub struct Engine {
+    rules: Vec<Rule>,
+    literals: AhoCorasick,
+    /// Rule and bit of each literal.
+    owners: Vec<(usize, u32)>,
+}
+
+pub(crate) struct Rule {
+    pub(crate) id: Arc<str>,
+    pub(crate) text: RuleText,
+    pattern: Regex,
+    above: Option<Regex>,
+    versions: VersionRange,
+    /// Bits of all its literals.
+    needs: u32,
+}
+
+/// A rule that matched, and where.
+#[derive(Debug, Clone)]
+pub(crate) struct Hit {
+    pub(crate) rule: usize,
+    pub(crate) event: EventKind,
+    pub(crate) fields: BTreeMap<String, String>,
+    pub(crate) rows: Range<usize>,
+    /// The matched line, normalised.
+    pub(crate) line: String,
+    /// Names the occurrence: rule and what was read.
+    pub(crate) key: u64,
+}
+
+/// One screen, understood as far as rules need it.
+pub(crate) struct Scene<'a> {
+    pub(crate) sheet: &'a Sheet,
+    pub(crate) view: &'a ComposerView,
+    /// The agent that runs there.
+    pub(crate) agent: Option<&'a AgentKind>,
+    /// The agent that has just gone: only its last words count.
+    pub(crate) left: Option<&'a AgentKind>,
+    pub(crate) version: &'a str,
+    /// Row of the last submitted prompt.
+    pub(crate) prompt: Option<usize>,
+}
+
+impl Engine {
+    /// The engine with the built-in packs.
+    pub fn builtin() -> &'static Self {
+        &ENGINE
+    }
+
+    /// Compiles packs and runs their examples.
+    ///
+    /// # Errors
+    /// The first mistake: the path in the file, or the rule and which example failed.
+    pub fn from_packs(sources: &[PackSource<'_>]) -> Result<Self, PackError> {
+        let (mut rules, mut words, mut owners) = (Vec::new(), Vec::new(), Vec::new());
+        let mut origins = Vec::new();
+        for source in sources {
+            for text in pack::parse(*source)?.rule {
+                let at = rules.len();
+                let rule = Rule::compile(text).map_err(|(rule, problem)| PackError::Rule {
+                    pack: source.name.to_owned(),
+                    rule,
+                    problem,
+                })?;
+                for (bit, literal) in rule.text.literals.iter().enumerate() {
+                    words.push(squeeze(literal));
+                    owners.push((at, 1 << bit));
+                }
+                origins.push(source.name);
+                rules.push(rule);
+            }
+        }
+        let literals =
+            AhoCorasick::new(&words).map_err(|error| PackError::Literals { problem: error.to_string() })?;
+        let engine = Self { rules, literals, owners };
+        for (at, origin) in origins.into_iter().enumerate() {
+            engine.prove(at).map_err(|problem| PackError::Rule {
+                pack: origin.to_owned(),
+                rule: engine.rules[at].text.id.clone(),
+                problem,
+            })?;
+        }
+        Ok(engine)
+    }
+
+    pub(crate) fn rule(&self, at: usize) -> Option<&Rule> {
+        self.rules.get(at)
+    }
+
+    /// Runs all rules over a scene. Hits are in the order of rules, then rows.
+    pub(crate) fn hits(&self, scene: &Scene<'_>) -> Vec<Hit> {
+        let mut seen = vec![0_u32; self.rules.len()];
+        for found in self.literals.find_overlapping_iter(&scene.sheet.squeezed) {
+            let (rule, bit) = self.owners[found.pattern().as_usize()];
+            seen[rule] |= bit;
+        }
+        let mut hits = Vec::new();
+        let mut block = Block::default();
+        for (at, rule) in self.rules.iter().enumerate() {
+            if seen[at] == rule.needs && rule.concerns(scene) {
+                rule.run(at, scene, &mut block, &mut hits);
+            }
+        }
+        hits
+    }
+
+    /// Runs a rule's own examples.
+    fn prove(&self, at: usize) -> Result<(), String> {
+        let rule = &self.rules[at];
+        if rule.text.example.is_empty() {
+            return Err("it has no example; a rule needs a real sample".to_owned());
+        }
+        for (index, example) in rule.text.example.iter().enumerate() {
+            let hits = self.hits_of_sample(at, &example.text, example.cols, &example.version);
+            let Some(hit) = hits.first() else { return Err(format!("example {} does not match", index + 1)) };
+            for (name, wanted) in &example.fields {
+                let found = hit.fields.get(name).map_or("", String::as_str);
+                if found != wanted {
+                    return Err(format!("example {}: {name} is {found:?}, not {wanted:?}", index + 1));
+                }
+            }
+        }
+        for (index, counter) in rule.text.counter.iter().enumerate() {
+            if !self.hits_of_sample(at, &counter.text, counter.cols, &counter.version).is_empty() {
+                return Err(format!("counter-example {} matches", index + 1));
+            }
+        }
+        Ok(())
+    }
+
+    fn hits_of_sample(&self, at: usize, text: &str, cols: u32, version: &str) -> Vec<Hit> {
+        let frame = Frame::from_text(cols, text);
+        let kind = AgentKind::new(self.rules[at].text.agent.clone());
+        let view = composer::read(&frame, &kind);
+        let sheet = Sheet::new(&frame);
+        let prompt = last_prompt(&sheet, &kind, &view).map(|(row, _)| row);
+        let scene = Scene { sheet: &sheet, view: &view, agent: Some(&kind), left: None, version, prompt };
+        self.hits(&scene).into_iter().filter(|hit| hit.rule == at).collect()
+    }
+}
+
+/// A block, kept to spare allocations.
+#[derive(Default)]
+struct Block {
+    text: String,
+    starts: Vec<usize>,
+}
+
+impl Rule {
+    fn compile(text: RuleText) -> Result<Self, (String, String)> {
+        let fail = |problem: String| (text.id.clone(), problem);
+        if text.literals.is_empty() || text.literals.len() > 32 {
+            return Err(fail("it needs 1 to 32 literals".to_owned()));
+        }
+        if text.literals.iter().any(|literal| squeeze(literal).len() < 3) {
+            return Err(fail("a literal needs at least 3 characters".to_owned()));
+        }
+        let pattern = compile(&text.pattern).map_err(|problem| fail(format!("pattern: {problem}")))?;
+        let above = match text.above.as_str() {
+            "" => None,
+            above => Some(compile(above).map_err(|problem| fail(format!("above: {problem}")))?),
+        };
+        let versions = VersionRange::parse(&text.versions).map_err(&fail)?;
+        let needs = u32::try_from((1_u64 << text.literals.len()) - 1).unwrap_or(u32::MAX);
+        Ok(Self { id: text.id.as_str().into(), pattern, above, versions, needs, text })
+    }
+
+    fn concerns(&self, scene: &Scene<'_>) -> bool {
+        let is = |agent: Option<&AgentKind>| agent.is_some_and(|agent| agent.as_str() == self.text.agent);
+        let is = |agent: Option<&AgentKind>| agent.is_some() && (self.text.agent == "*" || is(agent));
+        let here = is(scene.agent) || (self.text.region == Region::End && is(scene.left));
+        here && self.versions.holds(scene.version)
+    }
+
+    fn run(&self, at: usize, scene: &Scene<'_>, block: &mut Block, hits: &mut Vec<Hit>) {
+        let sheet = scene.sheet;
+        let mut next = 0;
+        for row in 0..sheet.rows.len() {
+            if row < next || sheet.is_blank(row) || !self.begins(scene, row) {
+                continue;
+            }
+            sheet.block(row, sheet.rows.len(), &mut block.text, &mut block.starts);
+            let Some(captures) = self.pattern.captures(&block.text) else { continue };
+            let Some(whole) = captures.get(0) else { continue };
+            let taken = block.starts.iter().filter(|start| **start < whole.end()).count().max(1);
+            if self.text.region == Region::End && below(sheet, row + taken) > END_ROWS {
+                continue;
+            }
+            next = row + taken;
+            let fields = self.fields(&captures);
+            let line = whole.as_str().trim_end().to_owned();
+            let key = self.key(&line, &fields);
+            hits.push(Hit { rule: at, event: self.text.event, fields, rows: row..next, line, key });
+        }
+    }
+
+    fn begins(&self, scene: &Scene<'_>, row: usize) -> bool {
+        let Some(place) = scene.sheet.rows.get(row) else { return false };
+        self.text.columns.is_none_or(|(from, to)| (from..=to).contains(&place.column))
+            && self.text.boxed.is_none_or(|boxed| place.boxed == boxed)
+            && in_region(scene, row, self.text.region)
+            && self.above.as_ref().is_none_or(|above| {
+                let row = (0..row).rev().find(|row| !scene.sheet.is_blank(*row));
+                row.is_some_and(|row| above.is_match(scene.sheet.text(row)))
+            })
+    }
+
+    fn fields(&self, captures: &regex::Captures<'_>) -> BTreeMap<String, String> {
+        let mut fields = self.text.fields.clone();
+        for name in self.pattern.capture_names().flatten() {
+            let Some(found) = captures.name(name) else { continue };
+            // `window_2` is another place where the same field may stand.
+            let field = name.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('_');
+            let text = found.as_str().split_whitespace().collect::<Vec<_>>().join(" ");
+            let text = if field == "session_id" { text.replace(' ', "") } else { text };
+            let text = self.text.words.get(field).and_then(|words| words.get(&text)).cloned().unwrap_or(text);
+            if !text.is_empty() {
+                fields.insert(field.to_owned(), text);
+            }
+        }
+        fields
+    }
+
+    fn key(&self, line: &str, fields: &BTreeMap<String, String>) -> u64 {
+        if self.text.key.is_empty() {
+            return hash::squeezed(&format!("{} {line}", self.id));
+        }
+        let values = self.text.key.iter().map(|name| fields.get(name).map_or("", String::as_str));
+        hash::hash(&std::iter::once(&*self.id).chain(values).collect::<Vec<_>>())
+    }
+
+    pub(crate) fn witnesses(&self) -> &[Witness] {
+        &self.text.witnesses
+    }
+}
+
+fn in_region(scene: &Scene<'_>, row: usize, region: Region) -> bool {
+    let view = scene.view;
+    let dialog = view.content == Composer::Dialog;
+    let missing = view.content == Composer::Missing;
+    let top = view.live_top.unwrap_or(usize::MAX);
+    match region {
+        Region::Transcript => row < top,
+        Region::Tail => row < top && scene.prompt.is_none_or(|prompt| row > prompt),
+        Region::Dialog => dialog && view.rows.contains(&row),
+        Region::Composer => !dialog && view.rows.contains(&row),
+        Region::Footer if missing => below(scene.sheet, row + 1) <= END_ROWS,
+        Region::Footer => !dialog && (view.footer.contains(&row) || (top..view.rows.start).contains(&row)),
+        Region::End => missing,
+    }
+}
+
+/// Rows from this one on that have something on them and do not belong to a box.
+fn below(sheet: &Sheet, row: usize) -> usize {
+    let counts =
+        |row: &usize| !sheet.is_blank(*row) && !sheet.rows[*row].boxed && !sheet.text(*row).starts_with('╰');
+    (row..sheet.rows.len()).filter(counts).count()
+}
+
+/// The last submitted prompt above the live area: its row, and a hash of its words that no re-wrap changes.
+pub(crate) fn last_prompt(sheet: &Sheet, agent: &AgentKind, view: &ComposerView) -> Option<(usize, u64)> {
+    let end = view.live_top.unwrap_or(sheet.rows.len()).min(sheet.rows.len());
+    let glyphs: &[char] = match agent.as_str() {
+        "codex" => &['›'],
+        "gemini" => &['>', '*', '!'],
+        "claude" => &['❯', '>'],
+        _ => return None,
+    };
+    let mut text = (String::new(), Vec::new());
+    let row = (0..end).rev().find(|row| {
+        let words = sheet.text(*row).strip_prefix(glyphs).and_then(|rest| rest.strip_prefix(' '));
+        let place = &sheet.rows[*row];
+        // The command that compacts stands below the mark that it leaves.
+        words.is_some_and(|words| place.column <= 1 && !place.boxed && !words.trim().starts_with("/compact"))
+    })?;
+    sheet.block(row, end, &mut text.0, &mut text.1);
+    let words: String = text.0.chars().filter(|c| !c.is_whitespace()).take(60).collect();
+    Some((row, hash::squeezed(&words)))
+}
+
+fn squeeze(literal: &str) -> String {
+    literal.chars().map(normal).filter(|c| !c.is_whitespace() && !matches!(c, '│' | '─')).collect()
+}
+
+/// Compiles a pattern: anchored, with blanks that a wrap may have eaten.
+fn compile(pattern: &str) -> Result<Regex, String> {
+    let uuid = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}";
+    let zone = r"(?: [A-Z]{2,5}\b| \([A-Za-z][\w+/-]*\))?";
+    let clock = r"\d{1,2}(?::\d{2})? ?[AaPp][Mm]\b";
+    let day = r"[A-Z][a-z]{2,8}\b(?: \d{1,2}(?:st|nd|rd|th)?\b)?(?:, \d{4}\b)?";
+    let reset = format!("(?:(?:{day},?(?: at)? )?{clock}{zone}|{day}{zone})");
+    let pattern = normalise(pattern).replace("{uuid}", uuid).replace("{reset}", &reset);
+    let mut out = String::from("^(?:");
+    let mut class = 0_u32;
+    let mut chars = pattern.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            // Classes as ASCII has them: small programs, and agents print no other digits.
+            '\\' => match chars.next() {
+                Some('d') => out.push_str(if class > 0 { "0-9" } else { "[0-9]" }),
+                Some('w') => out.push_str(if class > 0 { "0-9A-Za-z_" } else { "[0-9A-Za-z_]" }),
+                Some('s') => out.push_str(if class > 0 { " " } else { "[ ]" }),
+                Some('S') if class == 0 => out.push_str("[^ ]"),
+                Some('b') => out.push_str(r"(?-u:\b)"),
+                Some(other) => out.extend(['\\', other]),
+                None => return Err("it ends in a backslash".to_owned()),
+            },
+            ' ' if class == 0 => out.push_str("[ ]*"),
+            c => out.push(c),
+        }
+        match c {
+            '[' => class += 1,
+            ']' => class = class.saturating_sub(1),
+            _ => {}
+        }
+    }
+    out.push(')');
+    let built = RegexBuilder::new(&out).size_limit(PATTERN_BYTES).dfa_size_limit(PATTERN_BYTES).build();
+    built.map_err(|error| error.to_string().replace('\n', " "))
+}

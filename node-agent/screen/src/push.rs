@@ -1,0 +1,194 @@
+//! What a push of the server means: which screen it shows, whether row numbers still hold, which rows it brings.
+//!
+//! | what the push shows | what follows |
+//! |---|---|
+//! | another width | new layout; the place is looked for by content ([`crate::resync`]) |
+//! | the alternate screen begins or ends | new layout; the primary screen rests as it was and goes on |
+//! | fewer rows retained | the scrollback was cleared: what was unread is lost; a reprint may follow |
+//! | nearly the whole viewport reads differently | as it says; a reprint may follow |
+//! | only another height | row numbers hold |
+//!
+//! Clearing the screen and a full reset keep row numbers: the rows are rewritten.
+
+use wa_mux::codec::RenderChanges;
+
+use crate::alternate::{Alternate, enters, leaves};
+use crate::grid::{Dims, Grid};
+use crate::position::Saved;
+use crate::primary::Primary;
+use crate::resync::Resync;
+use crate::screen::{PaneScreen, QUIET, Reading, Stage};
+
+/// A viewport with less text than this is never "replaced", in rows.
+const FEW_ROWS: usize = 3;
+
+impl PaneScreen {
+    pub(crate) fn changes(&mut self, changes: RenderChanges) {
+        let dims = Dims::of(&changes.dims);
+        self.begin(dims);
+        let replaced = self.is_replaced(&changes, dims);
+        let grabs = changes.mouse_grabbed && !self.mouse_grabbed;
+        let releases = !changes.mouse_grabbed && self.mouse_grabbed;
+        self.mouse_grabbed = changes.mouse_grabbed;
+        match &self.alternate {
+            None if enters(self.primary.grid.dims(), dims, grabs, replaced) => self.enter_alternate(dims),
+            Some(alternate)
+                if leaves(self.primary.grid.dims(), alternate.grid.dims(), dims)
+                    || (alternate.guessed && releases) =>
+            {
+                self.leave_alternate();
+            }
+            _ => {}
+        }
+        if self.alternate.is_none() {
+            self.judge_dims(dims, replaced);
+        }
+        self.take_rows(changes, dims);
+    }
+
+    /// The first push of this screen's life, and the first after a gap in it.
+    fn begin(&mut self, dims: Dims) {
+        match std::mem::replace(&mut self.stage, Stage::Following) {
+            Stage::New => self.primary = Primary::new(Grid::new(dims), dims.oldest.min(0)),
+            Stage::Resumed(position) => {
+                self.reading = Reading::Resumed;
+                self.restore(&position.line_hashes, position.next_row, Saved::decode(&position.opaque));
+            }
+            Stage::Following => {}
+            Stage::Gone => self.stage = Stage::Gone,
+        }
+        if self.reading == Reading::Detached {
+            self.reading = Reading::Reattached;
+            self.primary.doubt_entries();
+        }
+    }
+
+    fn restore(&mut self, line_hashes: &[u64], next_row: i64, saved: Option<Saved>) {
+        let start = line_hashes.len().saturating_sub(crate::position::LINE_HASHES);
+        let line_hashes = &line_hashes[start..];
+        let tail = |hashes: &[u64]| hashes.iter().map(|hash| (i64::MIN, *hash)).collect();
+        self.tail = tail(line_hashes);
+        let next_row = next_row.clamp(-(1 << 60), 1 << 60);
+        let Some(saved) = saved else {
+            // Width 0 differs from every other: the place is found by content.
+            self.primary = Primary::new(Grid::default(), next_row);
+            self.trusted = Some(next_row);
+            return;
+        };
+        self.primary = Primary::new(Grid::new(saved.dims), next_row);
+        self.primary.entries.extend(saved.entries);
+        self.mouse_grabbed = saved.mouse_grabbed;
+        self.agent = saved.agent;
+        if let Some(resting) = saved.alternate {
+            self.primary.next = resting.next;
+            self.tail = tail(&resting.tail);
+            self.alternate = Some(Alternate::restore(saved.dims, &resting.alternate, line_hashes));
+        }
+        self.primary.doubt_entries();
+        if self.agent.is_some() {
+            self.tail.iter().for_each(|(_, hash)| self.repaints.remember(*hash));
+        }
+        if let Some(open) = saved.repaint {
+            self.repaints.reopen(open);
+        }
+    }
+
+    fn enter_alternate(&mut self, dims: Dims) {
+        self.close_repaint();
+        self.layout += 1;
+        self.fetcher.invalidate();
+        self.live_top = None;
+        let guessed = self.primary.grid.dims().is_flat() && self.primary.grid.dims().top == dims.top;
+        self.alternate = Some(Alternate::new(dims, guessed));
+        self.frame_changed = true;
+    }
+
+    pub(crate) fn leave_alternate(&mut self) {
+        self.alternate = None;
+        self.layout += 1;
+        self.fetcher.invalidate();
+        self.live_top = None;
+        self.primary.change_layout();
+        self.frame_changed = true;
+    }
+
+    /// On the primary screen: whether row numbers hold, and whether a reprint may follow.
+    fn judge_dims(&mut self, dims: Dims, replaced: bool) {
+        let before = self.primary.grid.dims();
+        let mut redraw = replaced;
+        if dims.cols != before.cols {
+            self.change_width(dims);
+            redraw = true;
+        } else if dims.retained < before.retained && dims.rows == before.rows {
+            redraw = true;
+        }
+        if redraw && self.agent.is_some() {
+            self.repaints.arm(self.clock.now());
+        }
+    }
+
+    fn change_width(&mut self, dims: Dims) {
+        self.close_repaint();
+        self.layout += 1;
+        self.fetcher.invalidate();
+        self.live_top = None;
+        let mut oldest = self.primary.grid.dims().oldest;
+        let (pending, pending_lines) = match self.primary.resync.take() {
+            Some(resync) => {
+                oldest = oldest.min(resync.oldest);
+                (resync.pending, resync.pending_lines)
+            }
+            None => self.primary.pending(),
+        };
+        let trusted = self.trusted.take();
+        let resync = Resync { pending, pending_lines, oldest, low: dims.top, trusted };
+        self.primary.rewrap(Grid::new(dims), dims.oldest, Some(resync));
+    }
+
+    /// Whether nearly all text that stays in the viewport reads differently after this push.
+    fn is_replaced(&self, changes: &RenderChanges, dims: Dims) -> bool {
+        if changes.rows.len() < FEW_ROWS {
+            return false;
+        }
+        let stays = |row: i64| row >= dims.top && row < dims.end();
+        let shown = self.shown();
+        let before = shown.viewport().filter(|(row, slot)| stays(*row) && !slot.row.text.is_empty()).count();
+        let rewritten = changes.rows.iter().filter(|row| stays(row.index));
+        let rewritten = rewritten.filter(|row| {
+            let known = shown.fresh(row.index).filter(|slot| !slot.row.text.is_empty());
+            known.is_some_and(|slot| slot.row.text.trim_end_matches(' ') != row.text.trim_end_matches(' '))
+        });
+        before >= FEW_ROWS && rewritten.count() * 5 >= before * 4
+    }
+
+    fn take_rows(&mut self, changes: RenderChanges, dims: Dims) {
+        for range in &changes.dirty {
+            self.fetcher.touch(range.clone());
+        }
+        let moved = match &mut self.alternate {
+            Some(alternate) => alternate.grid.place(dims, &changes.cursor),
+            None => {
+                // From the cursor on rows were about to be written. Of those that left the server since, we know only how
+                // they looked before.
+                let written = self.primary.grid.cursor_row();
+                self.primary.grid.forget(written..dims.oldest);
+                let moved = self.primary.grid.place(dims, &changes.cursor);
+                for range in changes.dirty {
+                    self.primary.mark_stale(range);
+                }
+                moved
+            }
+        };
+        self.frame_changed |= moved;
+        let lowest = if self.alternate.is_some() { dims.top } else { self.primary.next.min(dims.top) };
+        for row in changes.rows {
+            if row.index >= lowest {
+                self.fetcher.touch(row.index..row.index.saturating_add(1));
+                self.store(row);
+            }
+        }
+        if self.options.reread_when_settled && self.frame_changed {
+            self.reread_at = Some(self.clock.now() + QUIET);
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Keys, new panes, and the end of panes.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+use wa_mux::client::Spawn;
+use wa_mux::codec::{self, Modifiers, OsBytes};
+use wa_proto::action::KeyCode;
+use wa_proto::{Action, Key, PaneRef};
+
+use super::guard::{self, Sight};
+use super::perform::Leave;
+use super::{End, Parts};
+
+/// What was done must show within this time.
+const SEEN: Duration = Duration::from_secs(5);
+/// Of a new window, in cells.
+const NEW_SIZE: (u64, u64) = (120, 36);
+
+/// A key as the multiplexer names it.
+fn wire(key: &Key) -> codec::Key {
+    use codec::KeyCode as Wire;
+    let mut modifiers = Modifiers::NONE;
+    for (held, modifier) in [(key.ctrl, Modifiers::CTRL), (key.alt, Modifiers::ALT)] {
+        if held {
+            modifiers = modifiers.with(modifier);
+        }
+    }
+    let code = match key.code {
+        KeyCode::Char(c) => Wire::Char(c),
+        KeyCode::Enter => Wire::Enter,
+        KeyCode::Esc => Wire::Escape,
+        KeyCode::Tab => Wire::Tab,
+        KeyCode::BackTab => {
+            modifiers = modifiers.with(Modifiers::SHIFT);
+            Wire::Tab
+        }
+        KeyCode::Backspace => Wire::Backspace,
+        KeyCode::Up => Wire::Up,
+        KeyCode::Down => Wire::Down,
+        KeyCode::Left => Wire::Left,
+        KeyCode::Right => Wire::Right,
+        KeyCode::Home => Wire::Home,
+        KeyCode::End => Wire::End,
+        KeyCode::PageUp => Wire::PageUp,
+        KeyCode::PageDown => Wire::PageDown,
+        KeyCode::F(number) => Wire::Function(number),
+    };
+    codec::Key::with(code, modifiers)
+}
+
+/// Presses keys one after another; done when the screen has changed.
+pub(super) async fn keys(
+    parts: &Parts,
+    action: &Action,
+    leave: &Leave,
+    sight: &Sight,
+    keys: &[Key],
+) -> Result<End, End> {
+    let pane_id = action.pane.pane_id;
+    let mut views = sight.mux.follow(pane_id).await.ok_or_else(|| End::refused("the pane is gone"))?;
+    leave.fresh(parts, action).await?;
+    let before = sight.view.seq;
+    for (at, key) in keys.iter().enumerate() {
+        let pressed = sight.client.send_key(pane_id, wire(key)).await;
+        pressed.map_err(|error| End::unknown(format!("key {} of {}: {error}", at + 1, keys.len())))?;
+    }
+    let until = Instant::now() + SEEN;
+    let changed = timeout_at(until, views.wait_for(|view| view.seq > before)).await;
+    match changed {
+        Ok(Ok(_)) => Ok(End::submitted("the screen changed after the keys")),
+        Ok(Err(_)) => Ok(End::submitted("the pane ended after the keys")),
+        Err(_) => Err(End::unknown("the keys were sent, and the screen did not change within 5 s: look at the pane")),
+    }
+}
+
+/// Kills a pane; done when the server has removed it.
+pub(super) async fn kill(parts: &Parts, action: &Action, leave: &Leave, sight: &Sight) -> Result<End, End> {
+    let pane_id = action.pane.pane_id;
+    let mut views = sight.mux.follow(pane_id).await.ok_or_else(|| End::refused("the pane is gone"))?;
+    leave.fresh(parts, action).await?;
+    sight.client.kill_pane(pane_id).await.map_err(|error| End::unknown(format!("killing the pane: {error}")))?;
+    let until = Instant::now() + SEEN;
+    let gone = async { while views.changed().await.is_ok() {} };
+    match timeout_at(until, gone).await {
+        Ok(()) => Ok(End::submitted("the pane is gone")),
+        Err(_) => Err(End::unknown("the mux server took the request, and the pane is still there after 5 s")),
+    }
+}
+
+/// Starts a program in a new window, with the user's login environment.
+pub(super) async fn spawn(
+    parts: &Parts,
+    action: &Action,
+    leave: &Leave,
+    command: &[String],
+    cwd: &str,
+) -> Result<End, End> {
+    let (_, connected) = guard::generation(parts, action)?;
+    let environment: Vec<(String, String)> = std::env::vars().collect();
+    let request = Spawn {
+        command: login_command(&environment, command).into_iter().map(OsBytes::from).collect(),
+        env: login_environment(environment).into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+        cwd: (!cwd.is_empty()).then(|| cwd.to_owned()),
+        cols: NEW_SIZE.0,
+        rows: NEW_SIZE.1,
+    };
+    leave.fresh(parts, action).await?;
+    let pane = connected.client.spawn(request).await;
+    let pane = pane.map_err(|error| match error {
+        wa_mux::client::RequestError::Refused { .. } => End::refused(error.to_string()),
+        _ => End::unknown(format!("spawning: {error}")),
+    })?;
+    let spawned = PaneRef { pane_id: pane.pane_id, ..action.pane.clone() };
+    Ok(End { spawned: Some(spawned), ..End::submitted(format!("pane {} was made", pane.pane_id)) })
+}
+
+/// The command, run by the user's login shell: the server gives a program no PATH and no HOME of its own.
+fn login_command(environment: &[(String, String)], command: &[String]) -> Vec<String> {
+    let shell = environment.iter().find(|(name, value)| name == "SHELL" && value.starts_with('/'));
+    let shell = shell.map_or("/bin/sh", |(_, value)| value.as_str()).to_owned();
+    if command.is_empty() {
+        return vec![shell, "-l".to_owned()];
+    }
+    // Shells of another grammar would not understand the hand-over.
+    let posix = ["sh", "bash", "zsh", "dash", "ksh"].iter().any(|name| shell.ends_with(&format!("/{name}")));
+    let shell = if posix { shell } else { "/bin/sh".to_owned() };
+    let mut args: Vec<String> = [&shell, "-l", "-c", r#"exec "$@""#, "wa"].map(str::to_owned).to_vec();
+    args.extend(command.iter().cloned());
+    args
+}
+
+/// Our own environment without what belongs to this process alone.
+fn login_environment(environment: Vec<(String, String)>) -> Vec<(String, String)> {
+    const OWN: &[&str] = &["WEZTERM_", "WA_", "OTEL_", "NOTIFY_", "LISTEN_", "CARGO", "RUST", "CREDENTIALS_", "INVOCATION_"];
+    const ALSO: &[&str] = &["TERM", "COLORTERM", "PWD", "OLDPWD", "SHLVL", "_", "JOURNAL_STREAM", "WATCHDOG_PID", "TMUX", "STY"];
+    let own = |name: &str| OWN.iter().any(|head| name.starts_with(head)) || ALSO.contains(&name);
+    environment.into_iter().filter(|(name, _)| !own(name)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_become_what_the_server_knows() {
+        let key = |text: &str| wire(&text.parse().unwrap());
+        assert_eq!(key("C-c"), codec::Key::with(codec::KeyCode::Char('c'), Modifiers::CTRL));
+        assert_eq!(key("BTab"), codec::Key::with(codec::KeyCode::Tab, Modifiers::SHIFT));
+        assert_eq!(key("F5"), codec::Key::plain(codec::KeyCode::Function(5)));
+        assert_eq!(key("Space"), codec::Key::plain(codec::KeyCode::Char(' ')));
+    }
+
+    #[test]
+    fn a_program_gets_a_login_shell_and_not_our_own_variables() {
+        let vars = |shell: &str| vec![("SHELL".to_owned(), shell.to_owned()), ("WEZTERM_PANE".to_owned(), "3".to_owned())];
+        let command = login_command(&vars("/usr/bin/zsh"), &["codex".to_owned(), "a b".to_owned()]);
+        assert_eq!(command, ["/usr/bin/zsh", "-l", "-c", r#"exec "$@""#, "wa", "codex", "a b"]);
+        assert_eq!(login_command(&vars("/usr/bin/fish"), &["x".to_owned()])[0], "/bin/sh");
+        assert_eq!(login_command(&vars("/usr/bin/fish"), &[]), ["/usr/bin/fish", "-l"]);
+        assert_eq!(login_environment(vars("/bin/sh")).len(), 1);
+    }
+}

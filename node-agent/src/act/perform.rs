@@ -1,0 +1,98 @@
+//! One action, from the permit to its end.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use wa_proto::{Action, OutcomeKind, Verb};
+
+use super::guard::{self, Sight};
+use super::{End, Parts, other, text};
+use crate::journal::Begin;
+use crate::policy::Allowed;
+use crate::session::Answer;
+
+/// A permit that is older does not count.
+const PERMIT_AGE: Duration = Duration::from_secs(1);
+
+/// What an action may rest on, and since when the controller agrees.
+pub(super) struct Leave {
+    pub(super) allowed: Allowed,
+    granted: Instant,
+}
+
+/// Performs an action. `None`: it was begun before, and ends (or ended) elsewhere.
+pub(super) async fn perform(parts: &Parts, action: &Action) -> Option<End> {
+    match begin(parts, action).await {
+        Ok(Some(leave)) => Some(match run(parts, action, &leave).await {
+            Ok(end) | Err(end) => end,
+        }),
+        Ok(None) => None,
+        Err(end) => Some(end),
+    }
+}
+
+/// Everything that comes before the first step: deadline, policy, journal and permit.
+async fn begin(parts: &Parts, action: &Action) -> Result<Option<Leave>, End> {
+    let now = wa_link::clock::now();
+    if parts.clock.translate(now) > action.deadline {
+        return Err(End::new(OutcomeKind::Expired, "its deadline passed before it reached the pane"));
+    }
+    let allowed = parts.policy.decide(action).map_err(|refused| End::refused(refused.0))?;
+    // A look without any effect: most refusals need neither journal nor permit.
+    guard::generation(parts, action)?;
+    let (begun, permit) = tokio::join!(parts.journal.begin(action, now), ask(parts, action));
+    match begun {
+        Ok(Begin::New) => {}
+        Ok(Begin::Open | Begin::Ended(_)) => return Ok(None),
+        Ok(Begin::Doubtful) => {
+            return Err(End::unknown("this host's journal was damaged, and the action may have been done before"));
+        }
+        Err(error) => return Err(End::refused(error.to_string())),
+    }
+    let granted = permit?;
+    Ok(Some(Leave { allowed, granted }))
+}
+
+async fn ask(parts: &Parts, action: &Action) -> Result<Instant, End> {
+    // The permit is as old as the question: the answer may have been long on its way.
+    let asked = Instant::now();
+    match parts.permits.ask(action.id).await {
+        Answer::Granted => Ok(asked),
+        Answer::Refused(reason) => Err(End::refused(reason)),
+        Answer::Expired(reason) => Err(End::new(OutcomeKind::Expired, reason)),
+    }
+}
+
+impl Leave {
+    /// Right before the first key: asks again if the permit has grown old.
+    pub(super) async fn fresh(&self, parts: &Parts, action: &Action) -> Result<(), End> {
+        let mut granted = self.granted;
+        for _ in 0..2 {
+            if granted.elapsed() <= PERMIT_AGE {
+                return Ok(());
+            }
+            granted = ask(parts, action).await?;
+        }
+        Err(End::refused("the controller's consent was always older than a second when it arrived: nothing was typed"))
+    }
+}
+
+async fn run(parts: &Parts, action: &Action, leave: &Leave) -> Result<End, End> {
+    if let Verb::Spawn { command, cwd } = &action.verb {
+        return other::spawn(parts, action, leave, command, cwd).await;
+    }
+    let sight = guard::look(parts, action, leave.allowed).await?;
+    sight.mux.acting(action.pane.pane_id, true).await;
+    let end = on_pane(parts, action, leave, &sight).await;
+    sight.mux.acting(action.pane.pane_id, false).await;
+    end
+}
+
+async fn on_pane(parts: &Parts, action: &Action, leave: &Leave, sight: &Sight) -> Result<End, End> {
+    match &action.verb {
+        Verb::Send { text, enter } => text::send(parts, action, leave, sight, text, *enter).await,
+        Verb::Keys(keys) => other::keys(parts, action, leave, sight, keys).await,
+        Verb::Kill => other::kill(parts, action, leave, sight).await,
+        Verb::Spawn { .. } => Err(End::refused("a spawn has no pane yet")),
+    }
+}

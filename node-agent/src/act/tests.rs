@@ -1,0 +1,256 @@
+//! Actions on real panes.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wa_embedded_mux::Command;
+use wa_proto::wire::v1;
+use wa_proto::{Action, ActionId, AgentKind, Lane, Pane, PaneState, Verb};
+
+use crate::journal::Journal;
+use crate::policy::{DEFAULT, PolicyFile};
+use crate::session::{Actions, Answer, ControllerClock, permits};
+use crate::testing::{LIMIT, Mux, Node, agent, prompt};
+
+struct Stage {
+    dir: tempfile::TempDir,
+    mux: Mux,
+    node: Node,
+    actions: Actions,
+    journal: Journal,
+}
+
+impl Stage {
+    fn new(command: impl FnOnce(&Path) -> Command, answer: Answer) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mux = Mux::start(dir.path(), command(dir.path()));
+        let node = Node::start(dir.path(), &mux.socket);
+        let policy = dir.path().join("policy.toml");
+        std::fs::write(&policy, DEFAULT).unwrap();
+        let (journal, left) = Journal::open(&dir.path().join("journal"), wa_link::clock::now()).unwrap();
+        assert!(left.outcomes.is_empty());
+        let (permits, desk) = permits();
+        node.tasks.spawn("controller", desk.always(answer));
+        let (actions, intake) = super::intake();
+        let parts = super::Parts {
+            journal: journal.clone(),
+            spool: node.spool.clone(),
+            board: Arc::clone(&node.board),
+            policy: Arc::new(PolicyFile::new(policy)),
+            permits,
+            muxes: node.muxes.clone(),
+            processes: Arc::clone(&node.processes),
+            clock: Arc::new(ControllerClock::default()),
+        };
+        node.tasks.spawn("actions", super::run(parts, Vec::new(), intake, node.tasks.shutdown().clone()));
+        Self { dir, mux, node, actions, journal }
+    }
+
+    fn shell() -> Self {
+        Self::new(|_| prompt(), Answer::Granted)
+    }
+
+    async fn ready(&self, state: PaneState) -> Pane {
+        let pane = self.node.pane(state.as_str(), |pane| pane.state == state).await;
+        if state == PaneState::Shell {
+            let mux = self.node.muxes.get(&pane.pane.mux).unwrap();
+            let mut views = mux.follow(pane.pane.pane_id).await.unwrap();
+            let prompt = views.wait_for(|view| view.frame.rows.iter().any(|row| row.text.starts_with("$ ")));
+            drop(tokio::time::timeout(LIMIT, prompt).await.unwrap().unwrap());
+        }
+        pane
+    }
+
+    /// Acts, and waits for the outcome.
+    async fn act(&self, action: Action) -> v1::Outcome {
+        let id = action.id;
+        self.actions.accepted.send(action).await.unwrap();
+        self.outcome(id).await
+    }
+
+    async fn outcome(&self, id: ActionId) -> v1::Outcome {
+        let find = |node: &Node| {
+            node.records(Lane::Events).iter().find_map(|record| match &record.body {
+                Some(v1::record::Body::Outcome(outcome)) if outcome.action_id == id.as_bytes() => {
+                    Some(outcome.clone())
+                }
+                _ => None,
+            })
+        };
+        self.node.until("an outcome", find).await
+    }
+
+    async fn screen(&self) -> String {
+        let view = self.node.muxes.get(&wa_proto::MuxName::main()).unwrap().look(self.mux.pane()).await.unwrap();
+        view.frame.rows.iter().map(|row| row.text.trim_end()).collect::<Vec<_>>().join("\n")
+    }
+
+    async fn stop(self) {
+        // The desk waits for questions, and the asker's end is held by the actor that stops.
+        self.node.stop().await;
+        drop((self.dir, self.mux));
+    }
+}
+
+fn action(pane: &Pane, verb: Verb) -> Action {
+    Action {
+        id: ActionId::generate(),
+        pane: pane.pane.clone(),
+        deadline: wa_link::clock::now() + Duration::from_secs(60),
+        fence: 0,
+        who: "operator:eve".into(),
+        expect_agent: None,
+        expect_agent_pid: None,
+        trace_parent: String::new(),
+        verb,
+    }
+}
+
+fn send(text: &str) -> Verb {
+    Verb::Send { text: text.into(), enter: true }
+}
+
+fn said(outcome: &v1::Outcome) -> (&str, &str) {
+    (&outcome.outcome, &outcome.reason)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shell_gets_a_command_and_runs_it_once() {
+    let stage = Stage::shell();
+    let pane = stage.ready(PaneState::Shell).await;
+    let file = stage.dir.path().join("ran");
+    let command = action(&pane, send(&format!("echo once >> {}", file.display())));
+    let outcome = stage.act(command.clone()).await;
+    assert_eq!(outcome.outcome, "submitted", "{}", outcome.reason);
+    // The same action again, as after a lost acknowledgement.
+    stage.actions.accepted.send(command).await.unwrap();
+    let other = stage.act(action(&pane, send("echo two"))).await;
+    assert_eq!(other.outcome, "submitted", "{}", other.reason);
+    stage.node.until("two", |node| node.lines().contains(&"two".to_owned()).then_some(())).await;
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "once\n");
+    assert!(stage.journal.open_actions().is_empty());
+    let placed = action(&pane, Verb::Send { text: "echo left".into(), enter: false });
+    assert_eq!(stage.act(placed).await.outcome, "placed");
+    assert!(stage.screen().await.trim_end().ends_with("$ echo left"));
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_not_be_typed_is_refused_in_words() {
+    let stage = Stage::shell();
+    let pane = stage.ready(PaneState::Shell).await;
+    let refuse = async |change: &dyn Fn(&mut Action), word: &str| {
+        let mut action = action(&pane, send("echo never"));
+        change(&mut action);
+        let outcome = stage.act(action).await;
+        let (kind, reason) = said(&outcome);
+        assert!(matches!(kind, "refused" | "expired"), "{kind}: {reason}");
+        assert!(reason.contains(word), "{word}: {reason}");
+    };
+    refuse(&|action| action.who = "agent:bob".into(), "no rule").await;
+    refuse(&|action| action.pane.generation = wa_proto::Generation::new("other-1-1").unwrap(), "restarted").await;
+    refuse(&|action| action.pane.pane_id = 99, "gone").await;
+    refuse(&|action| action.pane.mux = wa_proto::MuxName::new("gui").unwrap(), "no mux server gui").await;
+    refuse(&|action| action.deadline = wa_link::clock::now() - Duration::from_secs(1), "deadline").await;
+    refuse(&|action| action.expect_agent = Some(AgentKind::claude()), "claude was expected").await;
+    refuse(&|action| action.verb = send("two\nlines"), "newline").await;
+    stage.act(Action { fence: 5, ..action(&pane, send("echo five")) }).await;
+    refuse(&|action| action.fence = 4, "taken this pane over").await;
+    assert!(!stage.screen().await.contains("never"));
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_controllers_consent_nothing_is_typed() {
+    let stage = Stage::new(|_| prompt(), Answer::Refused("automation is paused".into()));
+    let pane = stage.ready(PaneState::Shell).await;
+    let outcome = stage.act(action(&pane, send("echo never"))).await;
+    assert_eq!(said(&outcome), ("refused", "automation is paused"));
+    assert!(!stage.screen().await.contains("never"));
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_new_panes_and_their_end() {
+    let stage = Stage::shell();
+    let pane = stage.ready(PaneState::Shell).await;
+    let keys = |words: &[&str]| Verb::Keys(words.iter().map(|word| word.parse().unwrap()).collect());
+    let outcome = stage.act(action(&pane, keys(&["e", "c", "h", "o", "Space", "x", "Enter"]))).await;
+    assert_eq!(outcome.outcome, "submitted", "{}", outcome.reason);
+    stage.node.until("x", |node| node.lines().contains(&"x".to_owned()).then_some(())).await;
+    let verb = Verb::Spawn { command: vec!["/bin/cat".into()], cwd: String::new() };
+    let outcome = stage.act(action(&pane, verb)).await;
+    assert_eq!(outcome.outcome, "submitted", "{}", outcome.reason);
+    let spawned = outcome.spawned.unwrap().pane_id;
+    let new = stage.node.pane("the new pane", |pane| pane.pane.pane_id == spawned && !pane.tty.is_empty()).await;
+    let outcome = stage.act(action(&new, Verb::Kill)).await;
+    assert_eq!(outcome.outcome, "submitted", "{}", outcome.reason);
+    assert!(!stage.mux.running.handle().panes().contains_key(&spawned));
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agents_composer_takes_a_prompt_and_the_turn_begins() {
+    let stage = Stage::new(|dir| agent(dir, "plain"), Answer::Granted);
+    let pane = stage.ready(PaneState::Idle).await;
+    assert_eq!(pane.agent, Some(AgentKind::claude()));
+    let mut prompt = action(&pane, send("Reread AGENTS.md so it's fresh in your mind."));
+    prompt.expect_agent = Some(AgentKind::claude());
+    prompt.expect_agent_pid = Some(pane.agent_pid);
+    let outcome = stage.act(prompt).await;
+    assert_eq!(outcome.outcome, "submitted", "{}", outcome.reason);
+    stage.ready(PaneState::Working).await;
+    assert_eq!(stage.screen().await.matches("Reread AGENTS.md").count(), 1);
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn enter_that_was_lost_is_pressed_again_and_no_more_than_twice() {
+    let stage = Stage::new(|dir| agent(dir, "deaf"), Answer::Granted);
+    let pane = stage.ready(PaneState::Idle).await;
+    let outcome = stage.act(action(&pane, send("go on"))).await;
+    assert_eq!(outcome.outcome, "submitted", "{}", outcome.reason);
+    assert_eq!(stage.screen().await.matches("go on").count(), 1);
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dialog_that_opens_in_between_gets_no_enter() {
+    let stage = Stage::new(|dir| agent(dir, "dialog"), Answer::Granted);
+    let pane = stage.ready(PaneState::Idle).await;
+    let outcome = stage.act(action(&pane, send("go on"))).await;
+    let (kind, reason) = said(&outcome);
+    assert_eq!(kind, "unknown", "{reason}");
+    assert!(reason.contains("Enter was not pressed"), "{reason}");
+    // And now that it is open, nothing begins at all.
+    let outcome = stage.act(action(&pane, send("go on"))).await;
+    let (kind, reason) = said(&outcome);
+    assert_eq!(kind, "refused", "{reason}");
+    assert!(reason.contains("dialog"), "{reason}");
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_draft_is_never_typed_over() {
+    let stage = Stage::new(|dir| agent(dir, "plain"), Answer::Granted);
+    let pane = stage.ready(PaneState::Idle).await;
+    let draft = action(&pane, Verb::Send { text: "half a thought".into(), enter: false });
+    assert_eq!(stage.act(draft).await.outcome, "placed");
+    let outcome = stage.act(action(&pane, send("go on"))).await;
+    let (kind, reason) = said(&outcome);
+    assert_eq!(kind, "refused", "{reason}");
+    assert!(reason.contains("draft"), "{reason}");
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_show_is_unknown() {
+    let stage = Stage::new(|dir| agent(dir, "silent"), Answer::Granted);
+    let pane = stage.ready(PaneState::Idle).await;
+    let outcome = tokio::time::timeout(LIMIT, stage.act(action(&pane, send("go on")))).await.unwrap();
+    let (kind, reason) = said(&outcome);
+    assert_eq!(kind, "unknown", "{reason}");
+    assert!(reason.contains("did not show"), "{reason}");
+    stage.stop().await;
+}

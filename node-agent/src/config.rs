@@ -1,0 +1,144 @@
+//! What a node is told: by arguments, else by its configuration file, else by default.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::observer::{self, InvalidSocket, MuxSocket};
+
+/// Bytes that the spool may take when nothing else is said.
+const DEFAULT_SPOOL: u64 = 1 << 30;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error(transparent)]
+    File(#[from] wa_link::config::ConfigError),
+    #[error(transparent)]
+    Socket(#[from] InvalidSocket),
+    #[error("two mux sockets have the name {0}: give the second one another, as NAME=PATH")]
+    SameName(String),
+    #[error("no mux socket is named, and without HOME and XDG_RUNTIME_DIR none can be found: use --mux-socket PATH")]
+    NoSocket,
+}
+
+/// A node, ready to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    pub state_dir: PathBuf,
+    /// At least one; whether a server listens there is seen later.
+    pub mux_sockets: Vec<MuxSocket>,
+    pub policy: PathBuf,
+    /// Bytes.
+    pub spool_max_bytes: u64,
+}
+
+/// The configuration file. Paths in it are taken as they are.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    mux_sockets: Vec<String>,
+    policy: Option<PathBuf>,
+    spool_max_bytes: Option<u64>,
+}
+
+/// What was said on the command line.
+#[derive(Debug, Clone, Default)]
+pub struct Arguments {
+    pub state_dir: PathBuf,
+    pub mux_sockets: Vec<MuxSocket>,
+    pub policy: Option<PathBuf>,
+    pub file: Option<PathBuf>,
+}
+
+impl Config {
+    /// A node on these sockets, with the defaults of everything else.
+    pub fn new(state_dir: PathBuf, mux_sockets: Vec<MuxSocket>) -> Self {
+        let policy = policy_path(&state_dir);
+        Self { state_dir, mux_sockets, policy, spool_max_bytes: DEFAULT_SPOOL }
+    }
+
+    /// Joins arguments and file. `variable` reads the environment.
+    ///
+    /// # Errors
+    /// When the file cannot be read or holds what it must not, or the sockets do not name mux servers.
+    pub fn resolve(
+        arguments: Arguments,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
+        let file: File = match &arguments.file {
+            Some(path) => wa_link::config::load(path)?,
+            None => File::default(),
+        };
+        let mut sockets = arguments.mux_sockets;
+        if sockets.is_empty() {
+            sockets = file.mux_sockets.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
+        }
+        if sockets.is_empty() {
+            sockets.push(observer::default_socket(variable).ok_or(ConfigError::NoSocket)?);
+        }
+        for (at, socket) in sockets.iter().enumerate() {
+            if sockets[..at].iter().any(|other| other.name == socket.name) {
+                return Err(ConfigError::SameName(socket.name.to_string()));
+            }
+        }
+        let mut config = Self::new(arguments.state_dir, sockets);
+        if let Some(policy) = arguments.policy.or(file.policy) {
+            config.policy = policy;
+        }
+        config.spool_max_bytes = file.spool_max_bytes.unwrap_or(DEFAULT_SPOOL);
+        Ok(config)
+    }
+}
+
+/// Who the node is, and where its controller.
+pub fn identity_path(state_dir: &Path) -> PathBuf {
+    state_dir.join("identity").join("node.context.toml")
+}
+
+/// What an agent in a pane of this host takes.
+pub fn agent_context_path(state_dir: &Path) -> PathBuf {
+    state_dir.join("agent.context.toml")
+}
+
+pub fn policy_path(state_dir: &Path) -> PathBuf {
+    state_dir.join("policy.toml")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(file: Option<&Path>, sockets: &[&str]) -> Arguments {
+        Arguments {
+            state_dir: PathBuf::from("/state"),
+            mux_sockets: sockets.iter().map(|text| text.parse().unwrap()).collect(),
+            policy: None,
+            file: file.map(Path::to_owned),
+        }
+    }
+
+    #[test]
+    fn arguments_come_before_the_file_and_the_file_before_defaults() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("node.toml");
+        std::fs::write(&path, "mux_sockets = [\"/a\", \"gui=/b\"]\nspool_max_bytes = 5000000\n").unwrap();
+        let config = Config::resolve(arguments(Some(&path), &[]), |_| None).unwrap();
+        assert_eq!((config.mux_sockets.len(), config.spool_max_bytes), (2, 5_000_000));
+        assert_eq!(config.policy, Path::new("/state/policy.toml"));
+        let config = Config::resolve(arguments(Some(&path), &["/c"]), |_| None).unwrap();
+        assert_eq!(config.mux_sockets, vec!["/c".parse().unwrap()]);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("node.toml");
+        std::fs::write(&path, "spool = 1\n").unwrap();
+        let error = Config::resolve(arguments(Some(&path), &[]), |_| None).unwrap_err().to_string();
+        assert!(error.contains("node.toml:1") && error.contains("spool"), "{error}");
+        let error = Config::resolve(arguments(None, &["/a", "/b"]), |_| None).unwrap_err().to_string();
+        assert!(error.contains("NAME=PATH"), "{error}");
+        assert!(Config::resolve(arguments(None, &[]), |_| None).is_err());
+    }
+}

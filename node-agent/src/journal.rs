@@ -1,0 +1,507 @@
+//! The journal: which actions were begun here, how far they came, how they ended.
+//!
+//! Constraints: an action is begun at most once, over any crash and re-send (A1), hence a step is durable here before it
+//! is sent to the pane: `Begun` before the paste (or the first key), `Entered` before Enter. An outcome is durable here
+//! before it goes to the spool, and `Delivered` once it is durable there; so it is handed over at least once.
+//! Format: `DIR/journal/journal.log`: magic and checked entries, fsynced one by one; it is written anew without what is
+//! no longer needed when it is opened and when it grows.
+//! Operation: on start, what was begun and not settled gets the outcome `unknown`: nobody can tell whether the last step
+//! arrived, and nobody types again blindly. If the file was damaged, an action that may have stood in the lost part
+//! (its id carries the time it was made) is not begun.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use prost::Message;
+use wa_proto::wire::{from_us, to_us, v1};
+use wa_proto::{Action, ActionId, Outcome, OutcomeKind, PaneRef, Timestamp};
+
+use crate::framing;
+
+const MAGIC: &[u8; 8] = b"wajourn1";
+/// The file is written anew when it has grown by this much, in bytes.
+const GROWTH: u64 = 1 << 20;
+/// How long a settled action is remembered: the controller sends nothing again after its deadline, and no deadline is
+/// further away.
+const REMEMBER: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
+
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    #[error("journal: {0}")]
+    Directory(#[from] wa_link::files::FileError),
+    #[error("journal {}: {source}; check that the disk is there, writable and not full", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("the journal's writer is gone")]
+    Gone,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, prost::Enumeration)]
+#[repr(i32)]
+enum Kind {
+    Unspecified = 0,
+    Begun = 1,
+    Entered = 2,
+    Settled = 3,
+    Delivered = 4,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Step {
+    #[prost(bytes = "vec", tag = "1")]
+    action_id: Vec<u8>,
+    #[prost(enumeration = "Kind", tag = "2")]
+    kind: i32,
+    #[prost(int64, tag = "3")]
+    at_us: i64,
+    /// Of the verb with its text: the journal keeps no text.
+    #[prost(fixed64, tag = "4")]
+    hash: u64,
+    #[prost(uint64, tag = "5")]
+    fence: u64,
+    #[prost(message, optional, tag = "6")]
+    pane: Option<v1::PaneRef>,
+    #[prost(message, optional, tag = "7")]
+    outcome: Option<v1::Outcome>,
+}
+
+#[derive(Debug, Clone)]
+enum State {
+    Open,
+    Settled(Outcome),
+    Delivered(Outcome),
+}
+
+#[derive(Debug, Clone)]
+struct Known {
+    at: Timestamp,
+    hash: u64,
+    fence: u64,
+    pane: Option<PaneRef>,
+    trace_parent: String,
+    state: State,
+}
+
+/// What the journal says to an action that wants to begin.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Begin {
+    /// It is new, and now on record.
+    New,
+    /// It was begun before and is under way.
+    Open,
+    /// It was begun before and has ended so.
+    Ended(Outcome),
+    /// It may have stood in a part of the journal that was lost.
+    Doubtful,
+}
+
+/// What was found on opening.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// Outcomes that may not have reached the spool.
+    pub outcomes: Vec<Outcome>,
+    /// Damage, in words.
+    pub notes: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    file: File,
+    end: u64,
+    /// Size after it was last written anew.
+    base: u64,
+    known: HashMap<ActionId, Known>,
+    /// Actions made before this instant are doubtful.
+    floor: Option<Timestamp>,
+}
+
+/// A handle; clones share the journal.
+#[derive(Debug, Clone)]
+pub struct Journal(Arc<Mutex<Inner>>);
+
+/// FNV-1a, 64 bits: the same on every host and in every version.
+fn hash_of(action: &Action) -> u64 {
+    let text = format!("{:?}", action.verb);
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+impl Journal {
+    /// Opens the journal in `dir` and settles what a crash left open.
+    pub fn open(dir: &Path, now: Timestamp) -> Result<(Self, Recovered), JournalError> {
+        wa_link::files::create_private_dir(dir)?;
+        let path = dir.join("journal.log");
+        let failed = |source| JournalError::Io { path: path.clone(), source };
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut recovered = Recovered::default();
+        let (mut known, damaged) = read(&bytes);
+        if damaged {
+            recovered.notes.push(format!(
+                "journal {} is damaged: actions made before {now} are not begun, for they may have been; check the disk",
+                path.display()
+            ));
+        }
+        settle_open(&mut known, &mut recovered.outcomes);
+        known.retain(|_, known| keep(known, now));
+        let file = open_file(&path).map_err(failed)?;
+        let floor = damaged.then_some(now);
+        let mut inner = Inner { path: path.clone(), file, end: 0, base: 0, known, floor };
+        inner.rewrite().map_err(failed)?;
+        Ok((Self(Arc::new(Mutex::new(inner))), recovered))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts the action on record as begun, durably, unless it is known. Nothing of it may be sent before this returns.
+    pub async fn begin(&self, action: &Action, now: Timestamp) -> Result<Begin, JournalError> {
+        let step = Step {
+            action_id: action.id.as_bytes().to_vec(),
+            kind: Kind::Begun.into(),
+            at_us: to_us(now),
+            hash: hash_of(action),
+            fence: action.fence,
+            pane: Some(action.pane.clone().into()),
+            outcome: None,
+        };
+        let (action, trace_parent) = (action.id, action.trace_parent.clone());
+        self.blocking(move |inner| inner.begin(action, step, trace_parent, now)).await
+    }
+
+    /// Enter is about to be pressed.
+    pub async fn entered(&self, action: ActionId, now: Timestamp) -> Result<(), JournalError> {
+        let step = bare(action, Kind::Entered, now);
+        self.blocking(move |inner| inner.append(&step)).await
+    }
+
+    /// The action has ended. One that never began is put on record too, so that it never will.
+    pub async fn settle(&self, outcome: Outcome, now: Timestamp) -> Result<(), JournalError> {
+        let mut step = bare(outcome.action, Kind::Settled, now);
+        step.outcome = Some(outcome.clone().into());
+        self.blocking(move |inner| {
+            inner.append(&step)?;
+            apply(&mut inner.known, &step);
+            Ok(())
+        })
+        .await
+    }
+
+    /// The outcome is durable in the spool.
+    pub async fn delivered(&self, action: ActionId, now: Timestamp) -> Result<(), JournalError> {
+        let step = bare(action, Kind::Delivered, now);
+        self.blocking(move |inner| {
+            inner.append(&step)?;
+            apply(&mut inner.known, &step);
+            inner.compact(now)
+        })
+        .await
+    }
+
+    /// Begun and not yet settled.
+    pub fn open_actions(&self) -> Vec<ActionId> {
+        let inner = self.lock();
+        inner.known.iter().filter(|(_, known)| matches!(known.state, State::Open)).map(|(id, _)| *id).collect()
+    }
+
+    /// What is known of an action that arrives again; `None` if it is new.
+    pub fn find(&self, action: ActionId) -> Option<Begin> {
+        self.lock().find(action)
+    }
+
+    /// The highest fence seen for a pane.
+    pub fn fence(&self, pane: &PaneRef) -> u64 {
+        let inner = self.lock();
+        inner.known.values().filter(|known| known.pane.as_ref() == Some(pane)).map(|known| known.fence).max().unwrap_or(0)
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Inner) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        let this = self.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let mut inner = this.lock();
+            work(&mut inner).map_err(|source| JournalError::Io { path: inner.path.clone(), source })
+        });
+        done.await.map_err(|_| JournalError::Gone)?
+    }
+}
+
+impl Inner {
+    fn find(&self, action: ActionId) -> Option<Begin> {
+        match self.known.get(&action).map(|known| &known.state) {
+            Some(State::Open) => Some(Begin::Open),
+            Some(State::Settled(outcome) | State::Delivered(outcome)) => Some(Begin::Ended(outcome.clone())),
+            None => {
+                let doubtful = self.floor.is_some_and(|floor| made_at(action).is_none_or(|made| made <= floor));
+                doubtful.then_some(Begin::Doubtful)
+            }
+        }
+    }
+
+    fn begin(&mut self, action: ActionId, step: Step, trace_parent: String, now: Timestamp) -> io::Result<Begin> {
+        if let Some(known) = self.find(action) {
+            return Ok(known);
+        }
+        self.append(&step)?;
+        let pane = step.pane.and_then(|pane| PaneRef::try_from(pane).ok());
+        let known =
+            Known { at: now, hash: step.hash, fence: step.fence, pane, trace_parent, state: State::Open };
+        self.known.insert(action, known);
+        Ok(Begin::New)
+    }
+
+    fn append(&mut self, step: &Step) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        framing::encode(&step.encode_to_vec(), false, &mut bytes);
+        self.write(&bytes).inspect_err(|_| {
+            // What was written of it must not count; if this fails too, the next write covers it.
+            drop(self.file.set_len(self.end));
+        })?;
+        self.end += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, self.end)?;
+        self.file.sync_data()
+    }
+
+    fn compact(&mut self, now: Timestamp) -> io::Result<()> {
+        if self.end < self.base + GROWTH {
+            return Ok(());
+        }
+        self.known.retain(|_, known| keep(known, now));
+        self.rewrite()
+    }
+
+    /// Writes the file anew from what is known.
+    fn rewrite(&mut self) -> io::Result<()> {
+        let mut bytes = MAGIC.to_vec();
+        for (action, known) in &self.known {
+            for step in steps_of(*action, known) {
+                framing::encode(&step.encode_to_vec(), false, &mut bytes);
+            }
+        }
+        wa_link::files::write_private(&self.path, &bytes).map_err(io::Error::other)?;
+        self.file = open_file(&self.path)?;
+        self.end = bytes.len() as u64;
+        self.base = self.end;
+        Ok(())
+    }
+}
+
+fn open_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+fn bare(action: ActionId, kind: Kind, now: Timestamp) -> Step {
+    Step { action_id: action.as_bytes().to_vec(), kind: kind.into(), at_us: to_us(now), ..Step::default() }
+}
+
+/// When the action was made, by the clock of whoever made it.
+fn made_at(action: ActionId) -> Option<Timestamp> {
+    let (seconds, nanos) = action.0.get_timestamp()?.to_unix();
+    Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanos).ok()?).ok()
+}
+
+fn keep(known: &Known, now: Timestamp) -> bool {
+    match known.state {
+        State::Open | State::Settled(_) => true,
+        State::Delivered(_) => now.duration_since(known.at) < REMEMBER,
+    }
+}
+
+fn steps_of(action: ActionId, known: &Known) -> Vec<Step> {
+    let mut begun = bare(action, Kind::Begun, known.at);
+    (begun.hash, begun.fence, begun.pane) = (known.hash, known.fence, known.pane.clone().map(Into::into));
+    let mut steps = vec![begun];
+    if let State::Settled(outcome) | State::Delivered(outcome) = &known.state {
+        let mut settled = bare(action, Kind::Settled, known.at);
+        settled.outcome = Some(outcome.clone().into());
+        steps.push(settled);
+    }
+    if matches!(known.state, State::Delivered(_)) {
+        steps.push(bare(action, Kind::Delivered, known.at));
+    }
+    steps
+}
+
+/// All that a file says; and whether something in its middle cannot be read. A torn end is no damage: what stood
+/// there was not yet durable, and nothing was sent on the strength of it.
+fn read(bytes: &[u8]) -> (HashMap<ActionId, Known>, bool) {
+    let scan = framing::scan(bytes, MAGIC);
+    let mut damaged = !scan.damaged.is_empty() || (scan.entries.is_empty() && bytes.len() > MAGIC.len());
+    let mut known = HashMap::new();
+    for found in scan.entries {
+        match Step::decode(found.payload) {
+            Ok(step) => apply(&mut known, &step),
+            Err(_) => damaged = true,
+        }
+    }
+    (known, damaged)
+}
+
+fn apply(known: &mut HashMap<ActionId, Known>, step: &Step) {
+    let Some(action) = ActionId::from_slice(&step.action_id) else { return };
+    let at = from_us("at", step.at_us).unwrap_or_default();
+    let entry = known.entry(action).or_insert_with(|| Known {
+        at,
+        hash: step.hash,
+        fence: step.fence,
+        pane: step.pane.clone().and_then(|pane| PaneRef::try_from(pane).ok()),
+        trace_parent: String::new(),
+        state: State::Open,
+    });
+    let outcome = step.outcome.clone().and_then(|outcome| Outcome::try_from(outcome).ok());
+    match (Kind::try_from(step.kind).unwrap_or(Kind::Unspecified), outcome) {
+        (Kind::Settled, Some(outcome)) => entry.state = State::Settled(outcome),
+        (Kind::Delivered, _) => {
+            if let State::Settled(outcome) = &entry.state {
+                entry.state = State::Delivered(outcome.clone());
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Gives every open action the outcome `unknown`, and collects what has yet to reach the spool.
+fn settle_open(known: &mut HashMap<ActionId, Known>, outcomes: &mut Vec<Outcome>) {
+    for (action, known) in known.iter_mut() {
+        if matches!(known.state, State::Open) {
+            known.state = State::Settled(Outcome {
+                action: *action,
+                kind: OutcomeKind::Unknown,
+                reason: "the node was stopped in the middle of this action: look at the pane".to_owned(),
+                pane: known.pane.clone(),
+                trace_parent: known.trace_parent.clone(),
+                spawned: None,
+            });
+        }
+        if let State::Settled(outcome) = &known.state {
+            outcomes.push(outcome.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use wa_proto::{Generation, MuxName, Verb};
+
+    fn now() -> Timestamp {
+        wa_link::clock::now()
+    }
+
+    fn action() -> Action {
+        Action {
+            id: ActionId::generate(),
+            pane: PaneRef { mux: MuxName::main(), generation: Generation::new("g-1-1").unwrap(), pane_id: 3 },
+            deadline: now(),
+            fence: 7,
+            who: "operator:eve".into(),
+            expect_agent: None,
+            expect_agent_pid: None,
+            trace_parent: String::new(),
+            verb: Verb::Send { text: "hello".into(), enter: true },
+        }
+    }
+
+    fn outcome(action: &Action, kind: OutcomeKind) -> Outcome {
+        Outcome {
+            action: action.id,
+            kind,
+            reason: String::new(),
+            pane: Some(action.pane.clone()),
+            trace_parent: String::new(),
+            spawned: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn an_action_is_begun_once_over_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(dir.path(), now()).unwrap();
+        let (open, done, refused) = (action(), action(), action());
+        assert_eq!(journal.begin(&open, now()).await.unwrap(), Begin::New);
+        assert_eq!(journal.begin(&open, now()).await.unwrap(), Begin::Open);
+        assert_eq!(journal.begin(&done, now()).await.unwrap(), Begin::New);
+        journal.entered(done.id, now()).await.unwrap();
+        journal.settle(outcome(&done, OutcomeKind::Submitted), now()).await.unwrap();
+        journal.settle(outcome(&refused, OutcomeKind::Refused), now()).await.unwrap();
+        journal.delivered(refused.id, now()).await.unwrap();
+        assert_eq!(journal.open_actions(), vec![open.id]);
+        assert_eq!(journal.fence(&open.pane), 7);
+
+        let (journal, recovered) = Journal::open(dir.path(), now()).unwrap();
+        assert!(recovered.notes.is_empty());
+        let mut kinds: Vec<_> = recovered.outcomes.iter().map(|outcome| (outcome.action, outcome.kind)).collect();
+        kinds.sort_by_key(|(_, kind)| *kind);
+        assert_eq!(kinds, vec![(done.id, OutcomeKind::Submitted), (open.id, OutcomeKind::Unknown)]);
+        for known in [&open, &done, &refused] {
+            let begin = journal.begin(known, now()).await.unwrap();
+            assert!(matches!(begin, Begin::Ended(_)), "{begin:?}");
+        }
+        assert!(journal.open_actions().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_was_delivered_is_forgotten_after_a_day() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(dir.path(), now()).unwrap();
+        let action = action();
+        journal.begin(&action, now()).await.unwrap();
+        journal.settle(outcome(&action, OutcomeKind::Submitted), now()).await.unwrap();
+        journal.delivered(action.id, now()).await.unwrap();
+        let later = now() + jiff::SignedDuration::from_hours(25);
+        let (journal, recovered) = Journal::open(dir.path(), later).unwrap();
+        assert!(recovered.outcomes.is_empty());
+        assert_eq!(journal.find(action.id), None);
+    }
+
+    #[tokio::test]
+    async fn after_damage_nothing_older_is_begun() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(dir.path(), now()).unwrap();
+        for _ in 0..3 {
+            journal.begin(&action(), now()).await.unwrap();
+        }
+        let older = action();
+        let path = dir.path().join("journal.log");
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[40] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let soon = now() + jiff::SignedDuration::from_secs(1);
+        let (journal, recovered) = Journal::open(dir.path(), soon).unwrap();
+        assert_eq!((recovered.notes.len(), recovered.outcomes.len()), (1, 2));
+        assert_eq!(journal.begin(&older, soon).await.unwrap(), Begin::Doubtful);
+    }
+
+    proptest! {
+        #[test]
+        fn a_cut_journal_still_opens(steps in 1_usize..6, cut in 0_usize..600) {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("journal.log");
+            let mut bytes = MAGIC.to_vec();
+            let mut ends = Vec::new();
+            for _ in 0..steps {
+                let step = Step { fence: 1, ..bare(ActionId::generate(), Kind::Begun, now()) };
+                framing::encode(&step.encode_to_vec(), false, &mut bytes);
+                ends.push(bytes.len());
+            }
+            let cut = cut.min(bytes.len());
+            std::fs::write(&path, &bytes[..cut]).unwrap();
+            let (_, recovered) = Journal::open(dir.path(), now()).unwrap();
+            prop_assert_eq!(recovered.outcomes.len(), ends.iter().filter(|end| **end <= cut).count());
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! A whole node: spool, journal, observers, actions and the session, started and ended in order.
+//!
+//! Starting: the state directory is locked, spool and journal are put in order, and only then does anything speak. Ending:
+//! observers and actions stop first, then the spool is flushed and closed, then the session sends what is left.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use wa_link::context::{Context, ContextError};
+use wa_link::files::{FileError, LockFile};
+use wa_link::shutdown::{Shutdown, Tasks};
+use wa_match::{Engine, Redactor};
+use wa_proto::PaneRef;
+use wa_proto::wire::v1;
+
+use crate::board::Board;
+use crate::config::{Config, identity_path};
+use crate::journal::{Journal, JournalError};
+use crate::observer::{self, Muxes};
+use crate::policy::PolicyFile;
+use crate::session::{self, ControllerClock, Screens};
+use crate::spool::{Options, Spool, SpoolError};
+use crate::{act, process};
+
+/// For observers and actions to end.
+const GRACE: Duration = Duration::from_secs(5);
+/// For the session to send what is left.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    #[error("this host is not enrolled: {0}; run `wa-node enroll` first")]
+    NotEnrolled(ContextError),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error("a thread of the node failed: {0}")]
+    Thread(String),
+}
+
+struct ScreensOf(Muxes);
+
+impl Screens for ScreensOf {
+    fn screen(&self, pane: PaneRef) -> BoxFuture<'static, Result<v1::Screen, String>> {
+        let mux = self.0.get(&pane.mux).cloned();
+        Box::pin(async move {
+            let mux = mux.ok_or_else(|| format!("there is no mux server {} on this host", pane.mux))?;
+            let view = mux.look(pane.pane_id).await.map_err(|error| error.to_string())?;
+            if view.pane != pane {
+                return Err("the mux server was restarted since: its pane numbers mean other panes now".to_owned());
+            }
+            let frame = Redactor::builtin().redact_frame(&view.frame);
+            let title = Redactor::builtin().redact(&view.title).into_owned();
+            Ok(v1::Screen::from_frame(pane, title, &frame))
+        })
+    }
+}
+
+/// What was opened before anything is started.
+struct Opened {
+    _lock: LockFile,
+    host: String,
+    spool: Spool,
+    journal: Journal,
+    positions: Vec<v1::PanePosition>,
+    undelivered: Vec<wa_proto::Outcome>,
+    notes: Vec<String>,
+}
+
+fn open(config: &Config) -> Result<Opened, NodeError> {
+    let state = &config.state_dir;
+    let context = Context::load(&identity_path(state)).map_err(NodeError::NotEnrolled)?;
+    wa_link::files::create_private_dir(state)?;
+    let lock = LockFile::acquire(&state.join("lock"))?;
+    let options = Options::with_max_bytes(config.spool_max_bytes);
+    let (spool, found) = Spool::open(&state.join("spool"), options)?;
+    let (journal, left) = Journal::open(&state.join("journal"), wa_link::clock::now())?;
+    let mut notes = found.notes;
+    notes.extend(left.notes);
+    Ok(Opened {
+        _lock: lock,
+        host: context.name.to_string(),
+        spool,
+        journal,
+        positions: found.positions,
+        undelivered: left.outcomes,
+        notes,
+    })
+}
+
+/// Runs a node until the shutdown. Returns when everything that could be made durable is.
+///
+/// # Errors
+/// When the node cannot start; afterwards it runs on, whatever happens to controller, mux servers or disk.
+pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), NodeError> {
+    let opening = config.clone();
+    let opened = tokio::task::spawn_blocking(move || open(&opening));
+    let opened = opened.await.map_err(|error| NodeError::Thread(error.to_string()))??;
+    let board = Arc::new(Board::default());
+    for (at, note) in opened.notes.iter().enumerate() {
+        tracing::error!(note, "found at the start");
+        board.set_problem(&format!("start {at}"), Some(note.clone()));
+    }
+    let tasks = Tasks::new(shutdown.clone());
+    let closing = Tasks::new(Shutdown::new());
+    start(&config, &opened, &board, &tasks, &closing);
+    tracing::info!(host = opened.host, spool = %opened.spool.status().id, "node runs");
+    shutdown.triggered().await;
+    // Tasks that stay are named in the log by `finish`.
+    drop(tasks.finish(GRACE).await);
+    opened.spool.close().await;
+    drop(closing.finish(LAST_WORDS).await);
+    tracing::info!("node ended");
+    Ok(())
+}
+
+fn start(config: &Config, opened: &Opened, board: &Arc<Board>, tasks: &Tasks, closing: &Tasks) {
+    let policy = Arc::new(PolicyFile::new(config.policy.clone()));
+    let processes: Arc<dyn process::ProcessTable> = Arc::from(process::of_this_host());
+    let shared = observer::Shared {
+        spool: opened.spool.clone(),
+        board: Arc::clone(board),
+        processes: Arc::clone(&processes),
+        engine: Engine::builtin(),
+        host: opened.host.clone(),
+    };
+    let muxes = observer::start(tasks, &shared, config.mux_sockets.clone(), opened.positions.clone());
+    let (permits, desk) = session::permits();
+    let (actions, intake) = act::intake();
+    let clock = Arc::new(ControllerClock::default());
+    let acting = act::Parts {
+        journal: opened.journal.clone(),
+        spool: opened.spool.clone(),
+        board: Arc::clone(board),
+        policy: Arc::clone(&policy),
+        permits,
+        muxes: muxes.clone(),
+        processes,
+        clock: Arc::clone(&clock),
+    };
+    let undelivered = opened.undelivered.clone();
+    tasks.spawn("actions", act::run(acting, undelivered, intake, tasks.shutdown().clone()));
+    let session = session::Parts {
+        identity: identity_path(&config.state_dir),
+        spool: opened.spool.clone(),
+        journal: opened.journal.clone(),
+        board: Arc::clone(board),
+        policy,
+        permits: desk,
+        screens: Arc::new(ScreensOf(muxes)),
+        actions,
+        clock,
+    };
+    closing.spawn("session", session::run(session, closing.shutdown().clone()));
+}
+
+/// Whether a node has been enrolled here.
+pub fn is_enrolled(state_dir: &Path) -> bool {
+    identity_path(state_dir).exists()
+}

@@ -1,0 +1,114 @@
+//! What others may see of a pane that an observer owns.
+//!
+//! Constraints: screens and matchers belong to one task and are never shared; others ask it over a channel and get
+//! copies. A *look* is fresh: it comes after everything that the server had to say when it was asked. Frames in here are
+//! not redacted; whoever lets one out of the node redacts it first.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+use wa_match::Foreground;
+use wa_mux::Client;
+use wa_proto::{AgentKind, Frame, Generation, MuxName, PaneRef, PaneState};
+
+/// A pane at one moment.
+#[derive(Debug, Clone)]
+pub struct View {
+    pub pane: PaneRef,
+    pub frame: Arc<Frame>,
+    pub title: String,
+    /// As of the last look at the process table.
+    pub foreground: Foreground,
+    /// The agent that all witnesses together tell of.
+    pub agent: Option<AgentKind>,
+    pub state: PaneState,
+    pub tty: Option<String>,
+    pub mirror: bool,
+    /// When the composer last changed although nothing was sent.
+    pub touched: Option<Instant>,
+    /// Grows with every change of the frame.
+    pub seq: u64,
+}
+
+/// Why a pane cannot be looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LookError {
+    NoMux,
+    NoPane,
+    Frozen(String),
+}
+
+impl fmt::Display for LookError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoMux => f.write_str("the mux server is not connected"),
+            Self::NoPane => f.write_str("the pane is gone"),
+            Self::Frozen(error) => f.write_str(error),
+        }
+    }
+}
+
+/// The server that an observer is connected to.
+#[derive(Debug, Clone)]
+pub struct Connected {
+    pub client: Client,
+    pub generation: Generation,
+}
+
+/// Asked of an observer.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Fresh.
+    Look { pane_id: u64, reply: oneshot::Sender<Result<Arc<View>, LookError>> },
+    /// Every changed frame from now on; ends with the pane.
+    Follow { pane_id: u64, reply: oneshot::Sender<Option<watch::Receiver<Arc<View>>>> },
+    /// An action begins (or ends): until then, what changes in the composer is our doing.
+    Acting { pane_id: u64, active: bool },
+}
+
+/// Speaks to the observer of one mux server.
+#[derive(Debug, Clone)]
+pub struct MuxHandle {
+    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) connected: watch::Receiver<Option<Connected>>,
+}
+
+impl MuxHandle {
+    /// The present connection.
+    pub fn connected(&self) -> Option<Connected> {
+        self.connected.borrow().clone()
+    }
+
+    /// A fresh view of a pane, over the observer's own connection.
+    pub async fn look(&self, pane_id: u64) -> Result<Arc<View>, LookError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Look { pane_id, reply }).await.map_err(|_| LookError::NoMux)?;
+        answer.await.map_err(|_| LookError::NoMux)?
+    }
+
+    /// The view of a pane, with every change; `None` if there is no such pane.
+    pub async fn follow(&self, pane_id: u64) -> Option<watch::Receiver<Arc<View>>> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Follow { pane_id, reply }).await.ok()?;
+        answer.await.ok()?
+    }
+
+    /// Says that an action begins or ends on a pane.
+    pub async fn acting(&self, pane_id: u64, active: bool) {
+        // Without an observer there is nobody to mislead.
+        drop(self.commands.send(Command::Acting { pane_id, active }).await);
+    }
+}
+
+/// All mux servers of this host.
+#[derive(Debug, Clone, Default)]
+pub struct Muxes(pub(crate) Arc<BTreeMap<MuxName, MuxHandle>>);
+
+impl Muxes {
+    pub fn get(&self, name: &MuxName) -> Option<&MuxHandle> {
+        self.0.get(name)
+    }
+}

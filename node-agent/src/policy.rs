@@ -1,0 +1,349 @@
+//! What this host lets be typed (A4), whatever the controller says.
+//!
+//! Constraints: the file belongs to the host's owner; no file means observe only; a file with a mistake allows nothing
+//! until it is corrected, and says so. Format, TOML: `[[rule]]` with `who`, `verbs`, `panes`, `text`, `decision`; `who`
+//! and `panes` take `*` as a wildcard, `text` is a regular expression. Operation: the first rule that fits decides, none
+//! denies. The file is read again whenever it has changed.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+use regex::Regex;
+use serde::Deserialize;
+use wa_proto::{Action, PaneRef, Verb};
+
+/// What `enroll` writes: operators may do everything, the built-in workflows may type.
+pub const DEFAULT: &str = r#"# What may be typed on this host. The first rule that fits decides; if none does, it is refused.
+# who: operator:NAME, agent:NAME or workflow:NAME; verbs: send keys spawn kill; panes: PANE or MUX/PANE; `*` stands for
+# anything. text: a regular expression that the text (or the keys, with blanks between) must match.
+# decision: allow, deny or ask. The file is read again when it changes.
+
+[[rule]]
+who = ["operator:*"]
+verbs = ["send", "keys", "spawn", "kill"]
+panes = ["*"]
+decision = "allow"
+
+[[rule]]
+who = ["workflow:*"]
+verbs = ["send", "keys"]
+panes = ["*"]
+decision = "allow"
+"#;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Decision {
+    Allow,
+    Deny,
+    Ask,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum VerbName {
+    Send,
+    Keys,
+    Spawn,
+    Kill,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    rule: Vec<RawRule>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRule {
+    who: OneOrMany,
+    verbs: HashSet<VerbName>,
+    #[serde(default = "any")]
+    panes: OneOrMany,
+    text: Option<String>,
+    decision: Decision,
+    /// Also where the foreground program hides what runs behind it (ssh, docker, tmux, sudo).
+    #[serde(default)]
+    screen_only: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+fn any() -> OneOrMany {
+    OneOrMany::One("*".to_owned())
+}
+
+impl OneOrMany {
+    fn into_vec(self) -> Vec<String> {
+        match self {
+            Self::One(one) => vec![one],
+            Self::Many(many) => many,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Rule {
+    who: Vec<String>,
+    verbs: HashSet<VerbName>,
+    panes: Vec<String>,
+    text: Option<Regex>,
+    decision: Decision,
+    screen_only: bool,
+}
+
+/// The rules of one file.
+#[derive(Debug, Default)]
+pub struct Policy {
+    rules: Vec<Rule>,
+}
+
+/// An action is not allowed here, with the reason in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused(pub String);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What an allowed action may rest on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowed {
+    /// The screen alone is witness enough.
+    pub screen_only: bool,
+}
+
+/// `*` stands for any text, everything else for itself.
+fn glob(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|head| text.strip_prefix(head)) else { return false };
+    let mut last = None;
+    for part in parts {
+        if let Some(middle) = last.replace(part) {
+            match rest.find(middle) {
+                Some(at) => rest = &rest[at + str::len(middle)..],
+                None => return false,
+            }
+        }
+    }
+    last.map_or(rest.is_empty(), |tail| rest.ends_with(tail))
+}
+
+impl Policy {
+    /// Reads a policy; `path` is only for the errors.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, String> {
+        let file: File = wa_link::config::parse(text, path).map_err(|error| error.to_string())?;
+        let mut rules = Vec::with_capacity(file.rule.len());
+        for (at, raw) in file.rule.into_iter().enumerate() {
+            let text = raw.text.as_deref().map(Regex::new).transpose().map_err(|error| {
+                format!("{}: rule {}: text is no regular expression: {error}", path.display(), at + 1)
+            })?;
+            rules.push(Rule {
+                who: raw.who.into_vec(),
+                verbs: raw.verbs,
+                panes: raw.panes.into_vec(),
+                text,
+                decision: raw.decision,
+                screen_only: raw.screen_only,
+            });
+        }
+        Ok(Self { rules })
+    }
+
+    /// Whether this host lets the action happen.
+    pub fn decide(&self, action: &Action) -> Result<Allowed, Refused> {
+        let (verb, text) = match &action.verb {
+            Verb::Send { text, .. } => (VerbName::Send, text.clone()),
+            Verb::Keys(keys) => {
+                (VerbName::Keys, keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
+            }
+            Verb::Spawn { command, .. } => (VerbName::Spawn, command.join(" ")),
+            Verb::Kill => (VerbName::Kill, String::new()),
+        };
+        let found = self.rules.iter().position(|rule| rule.fits(action, verb, &text));
+        let name = action.verb.name();
+        let who = &action.who;
+        match found.map(|at| (at + 1, &self.rules[at])) {
+            Some((_, rule)) if rule.decision == Decision::Allow => Ok(Allowed { screen_only: rule.screen_only }),
+            Some((number, rule)) if rule.decision == Decision::Ask => Err(Refused(format!(
+                "rule {number} of this host's policy wants a person's approval for `{name}` by {who}"
+            ))),
+            Some((number, _)) => {
+                Err(Refused(format!("rule {number} of this host's policy denies `{name}` by {who}")))
+            }
+            None => Err(Refused(format!("no rule of this host's policy allows `{name}` by {who}"))),
+        }
+    }
+}
+
+impl Rule {
+    fn fits(&self, action: &Action, verb: VerbName, text: &str) -> bool {
+        self.verbs.contains(&verb)
+            && self.who.iter().any(|pattern| glob(pattern, &action.who))
+            && (verb == VerbName::Spawn || self.panes.iter().any(|pattern| fits_pane(pattern, &action.pane)))
+            && self.text.as_ref().is_none_or(|regex| regex.is_match(text))
+    }
+}
+
+fn fits_pane(pattern: &str, pane: &PaneRef) -> bool {
+    let full = format!("{}/{}", pane.mux, pane.pane_id);
+    glob(pattern, &full) || (pane.mux.is_main() && glob(pattern, &pane.pane_id.to_string()))
+}
+
+/// A policy file that is read again when it changes.
+#[derive(Debug)]
+pub struct PolicyFile {
+    path: PathBuf,
+    seen: Mutex<Option<Seen>>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    stamp: Option<(SystemTime, u64)>,
+    policy: Result<Policy, String>,
+}
+
+impl PolicyFile {
+    pub fn new(path: PathBuf) -> Self {
+        Self { path, seen: Mutex::new(None) }
+    }
+
+    /// Whether the file, as it stands now, lets the action happen.
+    pub fn decide(&self, action: &Action) -> Result<Allowed, Refused> {
+        self.with(|policy| match policy {
+            Ok(policy) => policy.decide(action),
+            Err(problem) => Err(Refused(format!("this host only observes: {problem}"))),
+        })
+    }
+
+    /// What is wrong with the file, in words.
+    pub fn problem(&self) -> Option<String> {
+        self.with(|policy| policy.as_ref().err().filter(|_| self.path.exists()).cloned())
+    }
+
+    fn with<T>(&self, use_it: impl FnOnce(&Result<Policy, String>) -> T) -> T {
+        let stamp = std::fs::metadata(&self.path)
+            .and_then(|meta| meta.modified().map(|time| (time, meta.len())))
+            .ok();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.as_ref().is_none_or(|seen| seen.stamp != stamp) {
+            let policy = self.read(stamp.is_some());
+            match &policy {
+                Ok(policy) => tracing::info!(path = %self.path.display(), rules = policy.rules.len(), "policy read"),
+                Err(problem) => tracing::warn!(problem, "this host only observes"),
+            }
+            *seen = Some(Seen { stamp, policy });
+        }
+        match seen.as_ref() {
+            Some(seen) => use_it(&seen.policy),
+            None => use_it(&Err("the policy was not read".to_owned())),
+        }
+    }
+
+    fn read(&self, exists: bool) -> Result<Policy, String> {
+        if !exists {
+            return Err(format!("there is no policy file {}", self.path.display()));
+        }
+        let text = wa_link::files::read_text(&self.path, 1 << 20).map_err(|error| error.to_string())?;
+        Policy::parse(&text, &self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wa_proto::{ActionId, Generation, MuxName, Timestamp};
+
+    fn action(who: &str, pane: u64, verb: Verb) -> Action {
+        Action {
+            id: ActionId::generate(),
+            pane: PaneRef { mux: MuxName::main(), generation: Generation::new("g-1-1").unwrap(), pane_id: pane },
+            deadline: Timestamp::UNIX_EPOCH,
+            fence: 0,
+            who: who.into(),
+            expect_agent: None,
+            expect_agent_pid: None,
+            trace_parent: String::new(),
+            verb,
+        }
+    }
+
+    fn send(text: &str) -> Verb {
+        Verb::Send { text: text.into(), enter: true }
+    }
+
+    #[test]
+    fn the_first_rule_decides_and_none_denies() {
+        let text = r#"
+            [[rule]]
+            who = "operator:*"
+            verbs = ["send"]
+            text = "rm -rf"
+            decision = "deny"
+            [[rule]]
+            who = ["operator:*", "workflow:compact*"]
+            verbs = ["send", "keys"]
+            panes = ["3", "main/4*"]
+            decision = "allow"
+        "#;
+        let policy = Policy::parse(text, Path::new("p")).unwrap();
+        assert!(policy.decide(&action("operator:eve", 3, send("hello"))).is_ok());
+        assert!(policy.decide(&action("workflow:compaction", 42, send("hello"))).is_ok());
+        for (who, pane, verb, reason) in [
+            ("operator:eve", 3, send("sudo rm -rf /"), "rule 1"),
+            ("operator:eve", 5, send("hello"), "no rule"),
+            ("agent:x", 3, send("hello"), "no rule"),
+            ("operator:eve", 3, Verb::Kill, "`kill`"),
+        ] {
+            let refused = policy.decide(&action(who, pane, verb)).unwrap_err().0;
+            assert!(refused.contains(reason), "{refused}");
+        }
+    }
+
+    #[test]
+    fn the_default_is_what_enrolment_promises() {
+        let policy = Policy::parse(DEFAULT, Path::new("p")).unwrap();
+        assert!(policy.decide(&action("operator:eve", 3, Verb::Kill)).is_ok());
+        assert!(policy.decide(&action("workflow:compaction-reread", 3, send("x"))).is_ok());
+        assert!(policy.decide(&action("workflow:compaction-reread", 3, Verb::Kill)).is_err());
+        assert!(policy.decide(&action("agent:x", 3, send("x"))).is_err());
+    }
+
+    #[test]
+    fn a_missing_or_wrong_file_allows_nothing_until_it_is_right() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("policy.toml");
+        let file = PolicyFile::new(path.clone());
+        let action = action("operator:eve", 3, send("x"));
+        assert!(file.decide(&action).unwrap_err().0.contains("only observes"));
+        assert_eq!(file.problem(), None);
+        std::fs::write(&path, "[[rule]]\nwho = 1\n").unwrap();
+        assert!(file.decide(&action).unwrap_err().0.contains("policy.toml"));
+        assert!(file.problem().is_some());
+        std::fs::write(&path, DEFAULT).unwrap();
+        assert!(file.decide(&action).is_ok());
+        assert_eq!(file.problem(), None);
+    }
+
+    #[test]
+    fn globs() {
+        for (pattern, text) in [("*", ""), ("a*", "a"), ("a*c", "abc"), ("a*b*c", "a-b-c"), ("abc", "abc"), ("*a", "ba")] {
+            assert!(glob(pattern, text), "{pattern} {text}");
+        }
+        for (pattern, text) in [("", "a"), ("a", "ab"), ("a*c", "ab"), ("a*b*c", "a-c"), ("ab*ba", "aba")] {
+            assert!(!glob(pattern, text), "{pattern} {text}");
+        }
+    }
+}

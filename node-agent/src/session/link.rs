@@ -1,0 +1,491 @@
+//! One stream, from Hello to its end.
+//!
+//! Sending: the queue to the transport holds one message, and what goes next is chosen when there is room: answers and
+//! questions first, then events, then pane reports, then one bulk block while the credit lasts. So an event waits for
+//! the one block that is being written and no more. Receiving: acknowledgements release the spool; everything else is
+//! handed on without waiting.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use wa_link::context::Context;
+use wa_link::shutdown::Shutdown;
+use wa_link::tls::{self, Identity};
+use wa_proto::wire::{from_us, to_us, v1};
+use wa_proto::{Action, ActionId, Lane, PaneRef, Timestamp};
+
+use super::block::{self, BLOCK_BYTES};
+use super::permit::{Answer, Ask};
+use super::{Client, Ended, Parts};
+use crate::spool::{Durable, Status};
+
+/// Versions of the protocol that are spoken here.
+const PROTOCOLS: [u32; 1] = [1];
+const WELCOME_LIMIT: Duration = Duration::from_secs(10);
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// After a failed renewal of the certificate.
+const RENEW_RETRY: Duration = Duration::from_secs(60);
+/// For the last events, when the node ends.
+const DRAIN: Duration = Duration::from_millis(1500);
+/// Answers and questions that wait for room.
+const MAX_CONTROL: usize = 256;
+/// Screens looked at for the controller at a time.
+const MAX_SCREENS: usize = 16;
+/// Larger messages are refused, in bytes.
+const MAX_MESSAGE: usize = 4 << 20;
+
+type Message = v1::node_message::Kind;
+type ScreenAnswer = BoxFuture<'static, v1::ScreenReply>;
+
+struct Link<'a> {
+    parts: &'a mut Parts,
+    context: Context,
+    durable: watch::Receiver<Durable>,
+    board: watch::Receiver<u64>,
+    /// Next seq to send, by lane.
+    next_events: u64,
+    next_bulk: u64,
+    credit: u64,
+    /// Bulk that was sent and not acknowledged: last seq and size of each block.
+    in_flight: VecDeque<(u64, u64)>,
+    control: VecDeque<Message>,
+    permits: HashMap<ActionId, oneshot::Sender<Answer>>,
+    screens: FuturesUnordered<ScreenAnswer>,
+    /// Version of the board that was told last.
+    reported: Option<u64>,
+    report_at: Option<Instant>,
+    renew_at: Instant,
+    /// The key of the certificate that was asked for.
+    renewing: Option<String>,
+}
+
+/// Runs one stream to its end.
+pub(super) async fn run(parts: &mut Parts, context: Context, client: Client, shutdown: &Shutdown) -> Ended {
+    match Box::pin(open(parts, context, client, shutdown)).await {
+        Ok(ended) | Err(ended) => ended,
+    }
+}
+
+async fn open(parts: &mut Parts, context: Context, client: Client, shutdown: &Shutdown) -> Result<Ended, Ended> {
+    // Questions of the time before belong to nobody any more; dropping them answers them.
+    while let Ok(stale) = parts.permits.asks.try_recv() {
+        drop(stale);
+    }
+    let durable = parts.spool.durable();
+    let status = parts.spool.status();
+    let (out, rx) = mpsc::channel(1);
+    let hello = v1::NodeMessage { kind: Some(Message::Hello(hello(parts, &status))) };
+    out.try_send(hello).map_err(|_| Ended::Closed)?;
+    let mut client = client.max_decoding_message_size(MAX_MESSAGE);
+    let greeting = async {
+        let mut inbound = client.session(ReceiverStream::new(rx)).await?.into_inner();
+        let first = inbound.message().await?;
+        Ok::<_, tonic::Status>((inbound, first))
+    };
+    let (inbound, first) = tokio::select! {
+        greeted = tokio::time::timeout(WELCOME_LIMIT, greeting) => {
+            greeted.map_err(|_| Ended::Protocol("no welcome in time".to_owned()))??
+        }
+        () = shutdown.triggered() => return Err(Ended::Shutdown),
+    };
+    let Some(v1::controller_message::Kind::Welcome(welcome)) = first.and_then(|message| message.kind) else {
+        return Err(Ended::Protocol("its first message is no welcome".to_owned()));
+    };
+    take_welcome(parts, &status, &welcome).await?;
+    let renew_at = Instant::now() + until_renewal(&context.identity);
+    let link = Link {
+        durable,
+        board: parts.board.watch(),
+        next_events: welcome.acked_events + 1,
+        next_bulk: welcome.acked_bulk + 1,
+        credit: welcome.credit_bytes,
+        in_flight: VecDeque::new(),
+        control: VecDeque::new(),
+        permits: HashMap::new(),
+        screens: FuturesUnordered::new(),
+        reported: None,
+        report_at: Some(Instant::now()),
+        renew_at,
+        renewing: None,
+        parts,
+        context,
+    };
+    link.serve(out, inbound, shutdown).await
+}
+
+fn hello(parts: &Parts, status: &Status) -> v1::Hello {
+    let position = |range: crate::spool::Range| v1::LanePosition { first: range.first, next: range.next };
+    v1::Hello {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        protocols: PROTOCOLS.to_vec(),
+        spool_id: status.id.as_bytes().to_vec(),
+        events: Some(position(status.events)),
+        bulk: Some(position(status.bulk)),
+        now_us: to_us(wa_link::clock::now()),
+        open_actions: parts.journal.open_actions().iter().map(|action| action.as_bytes().to_vec()).collect(),
+    }
+}
+
+async fn take_welcome(parts: &mut Parts, status: &Status, welcome: &v1::Welcome) -> Result<(), Ended> {
+    if !PROTOCOLS.contains(&welcome.protocol) {
+        return Err(Ended::Protocol(format!("it chose version {} of the protocol", welcome.protocol)));
+    }
+    if welcome.acked_events >= status.events.next || welcome.acked_bulk >= status.bulk.next {
+        tracing::warn!(
+            acked_events = welcome.acked_events,
+            next_events = status.events.next,
+            acked_bulk = welcome.acked_bulk,
+            next_bulk = status.bulk.next,
+            "the controller has records of this spool that are not here: it was lost or restored, and begins anew"
+        );
+        parts.spool.renew().await.map_err(|error| Ended::Protocol(error.to_string()))?;
+        return Err(Ended::SpoolBehind);
+    }
+    parts.spool.release(Lane::Events, welcome.acked_events);
+    parts.spool.release(Lane::Bulk, welcome.acked_bulk);
+    parts.clock.set(welcome.now_us, wa_link::clock::now());
+    parts.board.set_problem(super::PROBLEM, None);
+    parts.permits.connected.send_replace(true);
+    tracing::info!(acked_events = welcome.acked_events, acked_bulk = welcome.acked_bulk, "session with the controller");
+    Ok(())
+}
+
+/// Half of the certificate's life from its beginning; at least a second from now.
+fn until_renewal(identity: &Identity) -> Duration {
+    let Ok((from, to)) = tls::certificate_validity(&identity.certificate_pem) else { return RENEW_RETRY };
+    let half = from.as_second() + (to.as_second() - from.as_second()) / 2;
+    let left = half - wa_link::clock::now().as_second();
+    Duration::from_secs(u64::try_from(left).unwrap_or(0).max(1))
+}
+
+impl Link<'_> {
+    async fn serve(
+        mut self,
+        out: mpsc::Sender<v1::NodeMessage>,
+        mut inbound: Streaming<v1::ControllerMessage>,
+        shutdown: &Shutdown,
+    ) -> Result<Ended, Ended> {
+        let mut heartbeat = ticks(HEARTBEAT);
+        let triggered = shutdown.triggered();
+        tokio::pin!(triggered);
+        let mut drain_until: Option<Instant> = None;
+        loop {
+            let wants = self.wants_to_send();
+            if drain_until.is_some() && !wants {
+                break;
+            }
+            tokio::select! {
+                biased;
+                message = inbound.message() => match message? {
+                    Some(message) => self.take(message).await?,
+                    None => return Ok(Ended::Closed),
+                },
+                place = out.reserve(), if wants => {
+                    let place = place.map_err(|_| Ended::Closed)?;
+                    if let Some(kind) = self.next_message().await {
+                        place.send(v1::NodeMessage { kind: Some(kind) });
+                    }
+                }
+                Some(ask) = self.parts.permits.asks.recv() => self.ask(ask),
+                Some(reply) = self.screens.next() => self.control.push_back(Message::ScreenReply(reply)),
+                _ = heartbeat.tick() => self.heartbeat().await,
+                Ok(()) = self.durable.changed() => {}
+                changed = self.board.changed() => {
+                    changed.map_err(|_| Ended::Shutdown)?;
+                    self.schedule_report();
+                }
+                () = sleep_until(self.report_at), if !self.report_due() => {}
+                () = tokio::time::sleep_until(self.renew_at), if self.renewing.is_none() => self.renew(),
+                () = &mut triggered, if drain_until.is_none() => drain_until = Some(Instant::now() + DRAIN),
+                () = sleep_until(drain_until) => break,
+            }
+        }
+        // Closing our half lets what is still in the transport go out before the stream is dropped.
+        drop(out);
+        let rest = async { while let Ok(Some(_)) = inbound.message().await {} };
+        drop(tokio::time::timeout(DRAIN / 3, rest).await);
+        Ok(Ended::Shutdown)
+    }
+
+    // ---- sending
+
+    fn report_due(&self) -> bool {
+        self.report_at.is_some_and(|at| at <= Instant::now())
+    }
+
+    fn may_send_bulk(&self) -> bool {
+        let used: u64 = self.in_flight.iter().map(|(_, size)| size).sum();
+        // A block that is larger than the whole credit goes alone.
+        self.next_bulk < self.durable.borrow().bulk && (used < self.credit || self.in_flight.is_empty())
+    }
+
+    fn wants_to_send(&self) -> bool {
+        !self.control.is_empty()
+            || self.next_events < self.durable.borrow().events
+            || self.report_due()
+            || self.may_send_bulk()
+    }
+
+    async fn next_message(&mut self) -> Option<Message> {
+        if let Some(kind) = self.control.pop_front() {
+            return Some(kind);
+        }
+        if self.next_events < self.durable.borrow().events {
+            return self.next_block(Lane::Events).await.map(Message::Block);
+        }
+        if self.report_due() {
+            return self.report();
+        }
+        if self.may_send_bulk() {
+            let block = self.next_block(Lane::Bulk).await?;
+            let last = self.next_bulk.saturating_sub(1);
+            self.in_flight.push_back((last, block::size(&block)));
+            return Some(Message::Block(block));
+        }
+        None
+    }
+
+    async fn next_block(&mut self, lane: Lane) -> Option<v1::RecordBlock> {
+        let from = match lane {
+            Lane::Events => self.next_events,
+            Lane::Bulk => self.next_bulk,
+        };
+        let spool = self.parts.spool.clone();
+        let batch = spool.read_soon(lane, from, BLOCK_BYTES).await;
+        match lane {
+            Lane::Events => self.next_events = batch.next,
+            Lane::Bulk => self.next_bulk = batch.next,
+        }
+        block::block(lane, &batch.records)
+    }
+
+    fn report(&mut self) -> Option<Message> {
+        let changes = self.parts.board.changes_since(self.reported);
+        self.report_at = None;
+        self.reported = Some(changes.version);
+        if !changes.full && changes.panes.is_empty() && changes.gone.is_empty() {
+            return None;
+        }
+        Some(Message::Panes(v1::PaneReport {
+            full: changes.full,
+            panes: changes.panes.into_iter().map(Into::into).collect(),
+            gone: changes.gone.into_iter().map(Into::into).collect(),
+        }))
+    }
+
+    /// A change of a pane: when it has to leave.
+    fn schedule_report(&mut self) {
+        let Some(urgency) = self.parts.board.urgency_since(self.reported) else { return };
+        let at = Instant::now() + urgency.delay();
+        self.report_at = Some(self.report_at.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    async fn heartbeat(&mut self) {
+        let now = wa_link::clock::now();
+        let status = self.parts.spool.status();
+        let spool = self.parts.spool.clone();
+        let oldest = tokio::task::spawn_blocking(move || spool.oldest_waiting()).await.ok().flatten();
+        let lag = oldest.map_or(0, |oldest| now.as_millisecond().saturating_sub(oldest.as_millisecond()));
+        let expires = tls::certificate_expiry(&self.context.identity.certificate_pem);
+        let mut problems = self.parts.board.problems();
+        problems.extend(status.problem);
+        problems.extend(self.parts.policy.problem());
+        self.push(Message::Heartbeat(v1::Heartbeat {
+            now_us: to_us(now),
+            muxes: self.parts.board.muxes(),
+            spool_bytes: status.bytes,
+            lag_ms: u64::try_from(lag).unwrap_or(0),
+            problems,
+            certificate_expires: expires.map(|expires| expires.to_string()).unwrap_or_default(),
+        }));
+    }
+
+    fn push(&mut self, message: Message) {
+        if self.control.len() < MAX_CONTROL {
+            self.control.push_back(message);
+        } else {
+            tracing::warn!("too many messages wait for the controller: one dropped");
+        }
+    }
+
+    fn ask(&mut self, ask: Ask) {
+        let request = v1::PermitRequest { action_id: ask.action.as_bytes().to_vec() };
+        if self.control.len() < MAX_CONTROL {
+            self.permits.retain(|_, reply| !reply.is_closed());
+            self.permits.insert(ask.action, ask.reply);
+            self.control.push_back(Message::PermitRequest(request));
+        }
+    }
+
+    fn renew(&mut self) {
+        match tls::csr() {
+            Ok((csr_pem, key_pem)) => {
+                self.renewing = Some(key_pem);
+                self.push(Message::Renew(v1::RenewRequest { csr_pem }));
+            }
+            Err(error) => {
+                tracing::error!(%error, "no certificate request");
+                self.renew_at = Instant::now() + RENEW_RETRY;
+            }
+        }
+    }
+
+    // ---- receiving
+
+    async fn take(&mut self, message: v1::ControllerMessage) -> Result<(), Ended> {
+        use v1::controller_message::Kind;
+        match message.kind {
+            Some(Kind::Ack(ack)) => self.acked(&ack),
+            Some(Kind::Action(action)) => self.action(action),
+            Some(Kind::Permit(permit)) => self.permit(permit),
+            Some(Kind::ScreenRequest(request)) => self.screen(request),
+            Some(Kind::Renew(reply)) => self.renewed(reply).await,
+            Some(Kind::Heartbeat(reply)) => self.round_trip(&reply),
+            Some(Kind::Welcome(_)) => return Err(Ended::Protocol("a second welcome".to_owned())),
+            // A newer controller may say things that are not known here.
+            None => tracing::debug!("a message of an unknown kind"),
+        }
+        Ok(())
+    }
+
+    fn acked(&mut self, ack: &v1::Ack) {
+        let lane = v1::Lane::try_from(ack.lane).ok().and_then(|lane| Lane::try_from(lane).ok());
+        let sent = match lane {
+            Some(Lane::Events) => self.next_events,
+            Some(Lane::Bulk) => self.next_bulk,
+            None => return,
+        };
+        if ack.seq >= sent {
+            tracing::warn!(seq = ack.seq, sent, "the controller acknowledged what was not sent; ignored");
+            return;
+        }
+        let Some(lane) = lane else { return };
+        if lane == Lane::Bulk {
+            while self.in_flight.front().is_some_and(|(last, _)| *last <= ack.seq) {
+                self.in_flight.pop_front();
+            }
+        }
+        self.parts.spool.release(lane, ack.seq);
+    }
+
+    fn action(&mut self, action: v1::Action) {
+        let id = ActionId::from_slice(&action.action_id);
+        let actions = &self.parts.actions;
+        match Action::try_from(action) {
+            Ok(action) => {
+                if let Err(mpsc::error::TrySendError::Full(action)) = actions.accepted.try_send(action) {
+                    self.refuse(action.id, "this host has too many actions waiting".to_owned());
+                }
+            }
+            Err(error) => match id {
+                Some(id) => self.refuse(id, format!("the node does not understand this action: {error}")),
+                None => tracing::warn!(%error, "an action that cannot be read"),
+            },
+        }
+    }
+
+    fn refuse(&self, action: ActionId, reason: String) {
+        if self.parts.actions.refused.try_send((action, reason)).is_err() {
+            tracing::warn!(%action, "too many refused actions: this one gets no outcome before it expires");
+        }
+    }
+
+    fn permit(&mut self, permit: v1::Permit) {
+        let Some(reply) = ActionId::from_slice(&permit.action_id).and_then(|id| self.permits.remove(&id)) else {
+            return;
+        };
+        let answer = match (permit.refused.is_empty(), permit.expired) {
+            (true, false) => Answer::Granted,
+            (_, true) => Answer::Expired(permit.refused),
+            (false, false) => Answer::Refused(permit.refused),
+        };
+        // The one who asked may have given up.
+        let _gone = reply.send(answer);
+    }
+
+    fn screen(&mut self, request: v1::ScreenRequest) {
+        let request_id = request.request_id;
+        let failed = |error: String| v1::ScreenReply { request_id, screen: None, error };
+        let pane = request.pane.map(PaneRef::try_from);
+        let answer: ScreenAnswer = match pane {
+            _ if self.screens.len() >= MAX_SCREENS => {
+                self.push(Message::ScreenReply(failed("too many screens at once".to_owned())));
+                return;
+            }
+            Some(Ok(pane)) => {
+                let screen = self.parts.screens.screen(pane);
+                Box::pin(async move {
+                    match screen.await {
+                        Ok(screen) => v1::ScreenReply { request_id, screen: Some(screen), error: String::new() },
+                        Err(error) => v1::ScreenReply { request_id, screen: None, error },
+                    }
+                })
+            }
+            Some(Err(error)) => return self.push(Message::ScreenReply(failed(error.to_string()))),
+            None => return self.push(Message::ScreenReply(failed("no pane is named".to_owned()))),
+        };
+        self.screens.push(answer);
+    }
+
+    fn round_trip(&self, reply: &v1::HeartbeatReply) {
+        let now = wa_link::clock::now();
+        let Ok(sent) = from_us("echo_us", reply.echo_us) else { return };
+        // The reply was made half way between.
+        let middle = Timestamp::from_microsecond(i64::midpoint(to_us(sent), to_us(now))).unwrap_or(now);
+        if sent <= now {
+            self.parts.clock.set(reply.now_us, middle);
+        }
+    }
+
+    async fn renewed(&mut self, reply: v1::RenewReply) {
+        let Some(key_pem) = self.renewing.take() else { return };
+        self.renew_at = Instant::now() + RENEW_RETRY;
+        let problem = if reply.error.is_empty() {
+            let identity =
+                Identity { certificate_pem: reply.certificate_pem, key_pem, ca_pem: reply.ca_pem };
+            self.keep(identity).await.err()
+        } else {
+            Some(reply.error)
+        };
+        match &problem {
+            None => tracing::info!("certificate renewed"),
+            Some(problem) => tracing::error!(problem, "certificate not renewed"),
+        }
+        let text = problem.map(|problem| {
+            format!("the certificate could not be renewed: {problem}; it holds until then, enrol again after that")
+        });
+        self.parts.board.set_problem("certificate", text);
+    }
+
+    /// Checks and stores a new identity; it is used from the next stream on.
+    async fn keep(&mut self, identity: Identity) -> Result<(), String> {
+        tls::client_config(&identity).map_err(|error| error.to_string())?;
+        let context = Context { identity, ..self.context.clone() };
+        let (path, saved) = (self.parts.identity.clone(), context.clone());
+        let save = tokio::task::spawn_blocking(move || saved.save(&path).map_err(|error| error.to_string()));
+        save.await.map_err(|error| error.to_string())??;
+        self.renew_at = Instant::now() + until_renewal(&context.identity);
+        self.context = context;
+        Ok(())
+    }
+}
+
+fn ticks(every: Duration) -> Interval {
+    let mut interval = tokio::time::interval(every);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,506 @@
+//! The spool's files as one thread writes them.
+//!
+//! Constraints: what `flush` returned for is on the disk, whole groups only; a failed write or fsync leaves nothing
+//! behind that counts (after a failed fsync the kernel may have dropped the pages, so the same bytes are written again into
+//! a new file, never synced a second time); the bytes on disk stay bounded: the oldest bulk goes first, events last,
+//! and what went is named. Both lanes stand in one file set, so that one fsync makes an event and the lines before it
+//! durable together.
+//! Operation: `push` numbers and keeps in memory, `flush` writes, syncs and lists. Files are deleted whole, oldest first.
+//! To drop a lane from the middle of the set a file is written anew without it, with the hole in its place.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use prost::Message as _;
+use wa_proto::wire::v1;
+use wa_proto::{GapCause, Lane, SpoolId};
+
+use super::index::{Index, LANES, Lost, Segment, Slot, lane_at, merge_gap};
+use super::segment::{self, MAGIC};
+use super::{Group, Options};
+use crate::framing::{self, HEADER, MAX_ENTRY};
+
+/// Names a pane in the map of positions.
+pub(super) type PaneKey = (String, String, u64);
+
+pub(super) fn key_of(position: &v1::PanePosition) -> Option<PaneKey> {
+    let pane = position.pane.as_ref()?;
+    Some((pane.mux.clone(), pane.generation.clone(), pane.pane_id))
+}
+
+/// A numbered record that waits for the next flush.
+#[derive(Debug)]
+struct Pending {
+    name: Option<(Lane, u64)>,
+    payload: Vec<u8>,
+    more: bool,
+    record: Option<Arc<v1::Record>>,
+    positions: Vec<v1::PanePosition>,
+}
+
+#[derive(Debug)]
+pub(super) struct Store {
+    dir: PathBuf,
+    options: Options,
+    index: Arc<Mutex<Index>>,
+    /// Next seq to give out, by lane.
+    next: [u64; 2],
+    pending: Vec<Pending>,
+    pending_bytes: usize,
+    /// Positions as of the last flush.
+    positions: BTreeMap<PaneKey, v1::PanePosition>,
+    /// What the last flush left behind the durable part of the newest file.
+    broken: Broken,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Broken {
+    No,
+    /// Part of a write: to be cut off.
+    Write,
+    /// Bytes that the kernel may or may not have put on the disk: the file is not to be written any more.
+    Sync,
+}
+
+/// The lock is never held across a panic that matters: the index is only data.
+pub(super) fn lock(index: &Mutex<Index>) -> MutexGuard<'_, Index> {
+    index.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Store {
+    pub(super) fn new(
+        dir: PathBuf,
+        options: Options,
+        index: Index,
+        positions: BTreeMap<PaneKey, v1::PanePosition>,
+    ) -> Self {
+        let next = [index.lanes[0].next, index.lanes[1].next];
+        Self {
+            dir,
+            options,
+            index: Arc::new(Mutex::new(index)),
+            next,
+            pending: Vec::new(),
+            pending_bytes: 0,
+            positions,
+            broken: Broken::No,
+        }
+    }
+
+    pub(super) fn index(&self) -> Arc<Mutex<Index>> {
+        Arc::clone(&self.index)
+    }
+
+    #[cfg(test)]
+    pub(super) fn positions(&self) -> &BTreeMap<PaneKey, v1::PanePosition> {
+        &self.positions
+    }
+
+    pub(super) fn pending_bytes(&self) -> usize {
+        self.pending_bytes
+    }
+
+    /// Numbers a group and keeps it for the next flush. The positions go with its last entry.
+    pub(super) fn push(&mut self, group: Group) {
+        let count = group.records.len();
+        let mut positions = Some(group.positions);
+        for (at, record) in group.records.into_iter().enumerate() {
+            let last = at + 1 == count;
+            let lane = lane_at(record.lane);
+            let seq = self.next[lane];
+            let record = v1::Record {
+                lane: v1::Lane::from(record.lane).into(),
+                seq,
+                time_us: record.time.as_microsecond(),
+                trace_parent: record.trace_parent,
+                body: Some(record.body),
+            };
+            let positions = if last { positions.take().unwrap_or_default() } else { Vec::new() };
+            let entry =
+                v1::SpoolEntry { record: Some(record), positions: positions.clone(), checkpoint: None };
+            let payload = entry.encode_to_vec();
+            if payload.len() > MAX_ENTRY {
+                tracing::error!(bytes = payload.len(), "record too large for the spool: dropped");
+                continue;
+            }
+            self.next[lane] += 1;
+            self.pending_bytes += payload.len() + HEADER;
+            self.pending.push(Pending {
+                name: Some((LANES[lane], seq)),
+                payload,
+                more: !last,
+                record: entry.record.map(Arc::new),
+                positions,
+            });
+        }
+        if let Some(positions) = positions.take().filter(|positions| !positions.is_empty()) {
+            self.push_positions(positions);
+        }
+    }
+
+    fn push_positions(&mut self, positions: Vec<v1::PanePosition>) {
+        let entry = v1::SpoolEntry { record: None, positions: positions.clone(), checkpoint: None };
+        let payload = entry.encode_to_vec();
+        if payload.len() > MAX_ENTRY {
+            tracing::error!(bytes = payload.len(), "pane positions too large for the spool: dropped");
+            return;
+        }
+        self.pending_bytes += payload.len() + HEADER;
+        self.pending.push(Pending { name: None, payload, more: false, record: None, positions });
+    }
+
+    /// Makes everything pushed so far durable. After an error nothing of it counts; call again later.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        self.make_room()?;
+        self.ensure_active()?;
+        let (file, at) = {
+            let index = lock(&self.index);
+            let Some(active) = index.segments.back() else { return Err(io::ErrorKind::NotFound.into()) };
+            (Arc::clone(&active.file), active.bytes)
+        };
+        let mut bytes = Vec::with_capacity(self.pending_bytes);
+        let mut offsets = Vec::with_capacity(self.pending.len());
+        for pending in &self.pending {
+            offsets.push(at + bytes.len() as u64);
+            framing::encode(&pending.payload, pending.more, &mut bytes);
+        }
+        file.write_all_at(&bytes, at).inspect_err(|_| self.broken = Broken::Write)?;
+        file.sync_data().inspect_err(|_| self.broken = Broken::Sync)?;
+        self.publish(at + bytes.len() as u64, &offsets);
+        Ok(())
+    }
+
+    /// Lists what was just made durable.
+    fn publish(&mut self, end: u64, offsets: &[u64]) {
+        let mut index = lock(&self.index);
+        let index = &mut *index;
+        let Some(active) = index.segments.back_mut() else { return };
+        active.bytes = end;
+        for (pending, at) in self.pending.drain(..).zip(offsets) {
+            apply_positions(&mut self.positions, pending.positions);
+            let (Some((lane, seq)), Some(record)) = (pending.name, pending.record) else { continue };
+            let lane = lane_at(lane);
+            let (Ok(at), Ok(len)) = (u32::try_from(*at), u32::try_from(pending.payload.len())) else { continue };
+            active.slots[lane].push(Slot { seq, at, len });
+            index.lanes[lane].next = seq + 1;
+            index.lanes[lane].remember(record, pending.payload.len());
+        }
+        self.pending_bytes = 0;
+    }
+
+    /// A file to append to: the newest, unless it is full or could not be synced.
+    fn ensure_active(&mut self) -> io::Result<()> {
+        let (full, empty) = {
+            let index = lock(&self.index);
+            let Some(active) = index.segments.back() else {
+                drop(index);
+                return self.rotate(&[]);
+            };
+            if self.broken != Broken::No {
+                active.file.set_len(active.bytes)?;
+            }
+            (active.bytes >= self.options.file_bytes, active.slots.iter().all(Vec::is_empty))
+        };
+        if full || self.broken == Broken::Sync {
+            self.rotate(&[])?;
+            if empty && self.broken == Broken::Sync {
+                let mut index = lock(&self.index);
+                let at = index.segments.len() - 2;
+                let path = index.segments.remove(at).map(|segment| segment.path);
+                drop(index);
+                remove(path.as_slice());
+            }
+        }
+        self.broken = Broken::No;
+        Ok(())
+    }
+
+    /// Begins a new file: magic, checkpoint, all positions, and the given holes.
+    fn rotate(&mut self, holes: &[(Lane, Lost)]) -> io::Result<()> {
+        let (number, id, base) = {
+            let index = lock(&self.index);
+            let number = index.segments.back().map_or(0, |segment| segment.number) + 1;
+            (number, index.id, [index.lanes[0].next, index.lanes[1].next])
+        };
+        let mut bytes = head(id, base, holes);
+        let positions: Vec<_> = self.positions.values().cloned().collect();
+        for chunk in positions.chunks(64) {
+            let entry = v1::SpoolEntry { record: None, positions: chunk.to_vec(), checkpoint: None };
+            segment::encode(&entry, &mut bytes);
+        }
+        let path = segment_path(&self.dir, number);
+        let file = create(&path)?;
+        let written = file
+            .write_all_at(&bytes, 0)
+            .and_then(|()| file.sync_data())
+            .and_then(|()| sync_dir(&self.dir));
+        if let Err(error) = written {
+            drop(file);
+            // Nothing in it counts yet; the next attempt truncates it in any case.
+            drop(fs::remove_file(&path));
+            return Err(error);
+        }
+        let segment = Segment {
+            number,
+            path,
+            file: Arc::new(file),
+            bytes: bytes.len() as u64,
+            base,
+            slots: [Vec::new(), Vec::new()],
+        };
+        lock(&self.index).segments.push_back(segment);
+        Ok(())
+    }
+
+    /// Drops the oldest bulk, then the oldest events, until what waits fits the bound.
+    fn make_room(&mut self) -> io::Result<()> {
+        loop {
+            let held = lock(&self.index).bytes();
+            if held + self.pending_bytes as u64 <= self.options.max_bytes {
+                return Ok(());
+            }
+            let Some((number, lane)) = self.victim()? else { return Ok(()) };
+            self.thin(number, lane)?;
+        }
+    }
+
+    /// The oldest file that still holds records of the least precious lane. The newest file is closed first.
+    fn victim(&mut self) -> io::Result<Option<(u64, Lane)>> {
+        for lane in [Lane::Bulk, Lane::Events] {
+            let at = lane_at(lane);
+            let found = {
+                let index = lock(&self.index);
+                let newest = index.segments.back().map(|segment| segment.number);
+                let holder = index.segments.iter().find(|segment| !segment.slots[at].is_empty());
+                holder.map(|segment| (segment.number, Some(segment.number) == newest))
+            };
+            if let Some((number, is_newest)) = found {
+                if is_newest {
+                    self.rotate(&[])?;
+                }
+                return Ok(Some((number, lane)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes one file anew without one of its lanes, and names what went.
+    fn thin(&mut self, number: u64, lane: Lane) -> io::Result<()> {
+        let at = lane_at(lane);
+        let (file, base, slots, acked, id, mut holes) = {
+            let index = lock(&self.index);
+            let Some(segment) = index.segments.iter().find(|segment| segment.number == number) else {
+                return Ok(());
+            };
+            let holes: Vec<_> = LANES
+                .iter()
+                .flat_map(|lane| index.lanes[lane_at(*lane)].lost.iter().map(|lost| (*lane, lost.clone())))
+                .collect();
+            let acked = [index.lanes[0].acked, index.lanes[1].acked];
+            (Arc::clone(&segment.file), segment.base, segment.slots.clone(), acked, index.id, holes)
+        };
+        let lost = lost_of(&file, &slots[at], acked[at]);
+        if let Some(lost) = &lost {
+            holes.push((lane, lost.clone()));
+        }
+        let mut bytes = head(id, base, &holes);
+        let other = 1 - at;
+        let mut kept = Vec::new();
+        for slot in slots[other].iter().filter(|slot| slot.seq > acked[other]) {
+            let mut entry = vec![0; slot.len as usize + HEADER];
+            file.read_exact_at(&mut entry, u64::from(slot.at))?;
+            // A spoiled one is left out, and found missing by whoever reads.
+            let Some((payload, _)) = framing::check(&entry) else { continue };
+            let offset = u32::try_from(bytes.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
+            framing::encode(payload, false, &mut bytes);
+            kept.push(Slot { at: offset, ..*slot });
+        }
+        let path = segment_path(&self.dir, number);
+        let file = replace(&self.dir, &path, &bytes)?;
+        let mut index = lock(&self.index);
+        if let Some(lost) = lost {
+            index.lanes[at].add_lost(lost);
+        }
+        if let Some(segment) = index.segments.iter_mut().find(|segment| segment.number == number) {
+            segment.file = Arc::new(file);
+            segment.bytes = bytes.len() as u64;
+            segment.slots[at].clear();
+            segment.slots[other] = kept;
+        }
+        // The holes of older, now empty files are written down in this one too.
+        let mut empty = Vec::new();
+        while index.segments.front().is_some_and(|s| s.number < number && s.slots.iter().all(Vec::is_empty)) {
+            empty.extend(index.segments.pop_front().map(|segment| segment.path));
+        }
+        drop(index);
+        remove(&empty);
+        Ok(())
+    }
+
+    /// The controller has everything of a lane up to `seq`.
+    pub(super) fn release(&mut self, lane: Lane, seq: u64) {
+        let (free, stale) = {
+            let mut index = lock(&self.index);
+            let free = index.release(lane, seq);
+            let stale = index.is_idle()
+                && index.segments.back().is_some_and(|active| active.bytes > self.options.file_bytes / 4);
+            (free, stale)
+        };
+        remove(&free);
+        // Nothing waits: begin a small file, so that an idle spool takes little room.
+        if stale && self.pending.is_empty() && self.broken == Broken::No && self.rotate(&[]).is_ok() {
+            let free = lock(&self.index).release(lane, seq);
+            remove(&free);
+        }
+    }
+
+    /// A new life under a new id: seqs go on, and what is no longer here is named as lost.
+    pub(super) fn renew(&mut self, id: SpoolId) -> io::Result<()> {
+        self.flush()?;
+        let mut holes = Vec::new();
+        {
+            let mut index = lock(&self.index);
+            index.id = id;
+            for lane in LANES {
+                let at = lane_at(lane);
+                index.lanes[at].acked = 0;
+                let held = index.segments.iter().find_map(|s| s.slots[at].first()).map(|slot| slot.seq);
+                let first = held.unwrap_or(index.lanes[at].next);
+                if first > 1 {
+                    let lost =
+                        Lost { first: 1, last: first - 1, cause: GapCause::Restored, gaps: Vec::new() };
+                    index.lanes[at].add_lost(lost.clone());
+                    holes.push((lane, lost));
+                }
+            }
+        }
+        self.rotate(&holes)
+    }
+}
+
+/// Brings the map of positions up to date.
+pub(super) fn apply_positions(
+    map: &mut BTreeMap<PaneKey, v1::PanePosition>,
+    positions: impl IntoIterator<Item = v1::PanePosition>,
+) {
+    for position in positions {
+        let Some(key) = key_of(&position) else { continue };
+        if position.gone {
+            map.remove(&key);
+        } else {
+            map.insert(key, position);
+        }
+    }
+}
+
+/// Magic, checkpoint and holes: how every file begins.
+fn head(id: SpoolId, base: [u64; 2], holes: &[(Lane, Lost)]) -> Vec<u8> {
+    let mut bytes = MAGIC.to_vec();
+    let checkpoint = v1::SpoolCheckpoint {
+        spool_id: id.as_bytes().to_vec(),
+        next_events: base[0],
+        next_bulk: base[1],
+    };
+    let entry = v1::SpoolEntry { record: None, positions: Vec::new(), checkpoint: Some(checkpoint) };
+    segment::encode(&entry, &mut bytes);
+    for (lane, lost) in holes {
+        let entry = v1::SpoolEntry { record: Some(hole_record(*lane, lost)), ..Default::default() };
+        segment::encode(&entry, &mut bytes);
+    }
+    bytes
+}
+
+/// The record that names lost seqs. It stands at the last of them.
+pub(super) fn hole_record(lane: Lane, lost: &Lost) -> v1::Record {
+    let hole = v1::Hole {
+        first_seq: lost.first,
+        last_seq: lost.last,
+        cause: lost.cause.as_str().to_owned(),
+        gaps: lost.gaps.clone(),
+    };
+    v1::Record {
+        lane: v1::Lane::from(lane).into(),
+        seq: lost.last,
+        body: Some(v1::record::Body::Hole(hole)),
+        ..Default::default()
+    }
+}
+
+/// What dropping these records loses: the seqs that nobody has acknowledged, with the lines in them.
+fn lost_of(file: &File, slots: &[Slot], acked: u64) -> Option<Lost> {
+    let waiting = &slots[slots.partition_point(|slot| slot.seq <= acked)..];
+    let (first, last) = (waiting.first()?.seq, waiting.last()?.seq);
+    let mut gaps = Vec::new();
+    for slot in waiting {
+        for gap in read_record(file, *slot).map(|record| gaps_of(&record)).unwrap_or_default() {
+            merge_gap(&mut gaps, gap);
+        }
+    }
+    Some(Lost { first, last, cause: GapCause::SpoolFull, gaps })
+}
+
+fn gaps_of(record: &v1::Record) -> Vec<v1::Gap> {
+    let cause = GapCause::SpoolFull.as_str().to_owned();
+    match &record.body {
+        Some(v1::record::Body::Lines(lines)) => vec![v1::Gap {
+            pane: lines.pane.clone(),
+            layout: lines.layout,
+            first_row: lines.lines.iter().map(|line| line.row).min(),
+            rows: Some(lines.lines.iter().map(|line| u64::from(line.rows)).sum()),
+            cause,
+        }],
+        Some(v1::record::Body::Gap(gap)) => vec![v1::Gap { cause, ..gap.clone() }],
+        _ => Vec::new(),
+    }
+}
+
+/// Reads one record back; checked.
+pub(super) fn read_record(file: &File, slot: Slot) -> io::Result<v1::Record> {
+    let mut bytes = vec![0; slot.len as usize + HEADER];
+    file.read_exact_at(&mut bytes, u64::from(slot.at))?;
+    let (payload, _) = framing::check(&bytes).ok_or(io::ErrorKind::InvalidData)?;
+    let entry = v1::SpoolEntry::decode(payload).map_err(|_| io::ErrorKind::InvalidData)?;
+    let record = entry.record.filter(|record| record.seq == slot.seq);
+    record.ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+pub(super) fn segment_path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{number:012}.log"))
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+/// Puts a whole new content in a file's place, durably.
+fn replace(dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<File> {
+    let temporary = path.with_extension("tmp");
+    let file = create(&temporary)?;
+    file.write_all_at(bytes, 0)?;
+    file.sync_data()?;
+    fs::rename(&temporary, path)?;
+    sync_dir(dir)?;
+    Ok(file)
+}
+
+pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+pub(super) fn remove(paths: &[PathBuf]) {
+    for path in paths {
+        if let Err(error) = fs::remove_file(path) {
+            tracing::warn!(path = %path.display(), %error, "acknowledged spool file not removed");
+        }
+    }
+}
+
+/// Segments in order, for the recovery.
+pub(super) type Segments = VecDeque<Segment>;
