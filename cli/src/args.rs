@@ -324,7 +324,7 @@ pub(crate) struct Send {
 Keys: Enter Esc Tab BTab Space BSpace Up Down Left Right Home End PgUp PgDn F1..F12 C-x M-x or one character.")]
 pub(crate) struct Keys {
     pub(crate) pane: PaneAddress,
-    #[arg(required = true, value_name = "KEY", allow_hyphen_values = true)]
+    #[arg(required = true, value_name = "KEY")]
     pub(crate) keys: Vec<Key>,
     #[command(flatten)]
     pub(crate) acting: Acting,

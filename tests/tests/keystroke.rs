@@ -176,6 +176,7 @@ fn a_shell_gets_what_is_sent_and_nothing_while_paused() {
 #[test]
 fn waiting_ends_when_the_state_holds_and_times_out_with_its_own_code() {
     let scene = Scene::with_claude(&["--compact-after", "4s"]);
+    wait_for("the pane", Duration::from_secs(20), || scene.state());
     let idle = scene.stage.wa(&["wait", &scene.pane, "--for", "idle", "--timeout", "30s", "-o", "json"]);
     assert_eq!((idle.code, idle.json()["state"].as_str()), (0, Some("idle")), "{idle:?}");
     let event = scene.stage.wa(&[

@@ -17,6 +17,10 @@ fn term() -> Term {
     Term::new(40, 10, 100)
 }
 
+fn only(rows: Range<i64>) -> Vec<Range<i64>> {
+    std::iter::once(rows).collect()
+}
+
 #[test]
 fn what_scrolled_off_is_logged_at_once_and_the_rest_after_a_second() {
     let (mut term, mut node) = (term(), Node::new());
@@ -269,7 +273,7 @@ fn one_question_covers_a_flood_and_failures_are_repeated_later() {
     print(&mut term, 0, 1500);
     node.push(&mut term);
     let asked = node.asked.clone().unwrap();
-    assert_eq!(asked, Vec::from([0..500]));
+    assert_eq!(asked, only(0..500));
     print(&mut term, 1500, 2000);
     node.push(&mut term);
     assert_eq!(node.asked.as_ref(), Some(&asked), "still the same question");
@@ -340,7 +344,7 @@ fn an_old_server_is_asked_once_more_when_it_has_become_quiet() {
     node.tick_after(49);
     assert_eq!(node.asked, None);
     node.tick_after(1);
-    assert_eq!(node.asked, Some(Vec::from([0..10])));
+    assert_eq!(node.asked, Some(only(0..10)));
     // A change that the server never reported.
     term.rewrite(3, "unreported");
     let told = term.push();

@@ -56,7 +56,7 @@ impl Stage {
         if state == PaneState::Shell {
             let mux = self.node.muxes.get(&pane.pane.mux).unwrap();
             let mut views = mux.follow(pane.pane.pane_id).await.unwrap();
-            let prompt = views.wait_for(|view| view.frame.rows.iter().any(|row| row.text.starts_with("$ ")));
+            let prompt = views.wait_for(|view| view.frame.rows.iter().any(|row| row.text.trim_end() == "$"));
             drop(tokio::time::timeout(LIMIT, prompt).await.unwrap().unwrap());
         }
         pane

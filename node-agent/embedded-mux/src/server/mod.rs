@@ -6,8 +6,8 @@
 //! nothing cost nothing; an output is with the clients about as soon as the time that it is held
 //! back for more ([`Options::coalesce`]) has gone by.
 //!
-//! Operation. Threads, no runtime: three for a pane ([`pane`]), two for a connection
-//! ([`connection`], [`outlet`]), one that accepts. All sleep until there is something to do.
+//! Operation. Threads, no runtime: three for a pane (`pane`), two for a connection
+//! (`connection`, `outlet`), one that accepts. All sleep until there is something to do.
 //! `state` is locked before a terminal, never the other way round, and neither while writing.
 
 mod command;

@@ -3,13 +3,13 @@
 //! Constraints. It must show what the real multiplexer's terminal shows for the same bytes, with
 //! the same row numbers; it must take any bytes; and an idle one must cost nothing but memory.
 //!
-//! Format. The grid is `vt100`'s. Around it stand a byte stage before it ([`stage`]), its callbacks
-//! ([`watcher`]), numbers per row ([`ledger`]), prompt marks ([`marks`]), and the rules for a change
-//! of size, which the grid does not have ([`rewrap`]).
+//! Format. The grid is `vt100`'s. Around it stand a byte stage before it (`stage`), its callbacks
+//! (`watcher`), numbers per row (`ledger`), prompt marks (`marks`), and the rules for a change
+//! of size, which the grid does not have (`rewrap`).
 //!
 //! Stable rows. The first row of the primary screen is 0. `trimmed` rows have left the grid's
 //! scrollback, so row `trimmed` is the oldest that the grid holds, and the viewport begins at
-//! `trimmed + scrollback length`. The grid holds [`SLACK`] rows more than are offered: the real
+//! `trimmed + scrollback length`. The grid holds `SLACK` rows more than are offered: the real
 //! terminal drops rows only when it scrolls, never when the viewport shrinks. A change of size
 //! builds a new grid from the rows, with the same first row. The alternate screen's rows are
 //! 0 up to its height.
@@ -371,7 +371,7 @@ impl Terminal {
         }
     }
 
-    /// Changes the size, by the rules of [`rewrap`].
+    /// Changes the size, by the rules of `rewrap`.
     pub fn resize(&mut self, size: Size) {
         let size = size.clamped();
         let (rows, cols) = self.parser.screen().size();
