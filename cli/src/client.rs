@@ -108,6 +108,15 @@ impl Session {
         Ok(Incoming { session: self.clone(), stream, end, endless })
     }
 
+    /// The time of `--timeout` is over.
+    pub(crate) fn over(&self, endless: bool) -> Failure {
+        if endless {
+            Failure::new(Exit::TimedOut, "the time is over")
+        } else {
+            timed_out(self.within(ANSWER))
+        }
+    }
+
     /// What a status means to the user.
     pub(crate) fn failure(&self, status: &Status) -> Failure {
         if let Some(error) = DialError::of_status(status) {
@@ -162,12 +171,11 @@ pub(crate) struct Incoming<T> {
 impl<T> Incoming<T> {
     /// The next, or `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<T>, Failure> {
-        let item = match (self.end, self.endless) {
-            (Some(end), _) => timeout_at(end, self.stream.next())
-                .await
-                .map_err(|_| timed_out(self.session.within(ANSWER)))?,
-            (None, true) => self.stream.next().await,
-            (None, false) => timeout(ANSWER, self.stream.next()).await.map_err(|_| timed_out(ANSWER))?,
+        let next = self.stream.next();
+        let item = match self.end {
+            Some(end) => timeout_at(end, next).await.map_err(|_| self.session.over(self.endless))?,
+            None if self.endless => next.await,
+            None => timeout(ANSWER, next).await.map_err(|_| timed_out(ANSWER))?,
         };
         item.transpose().map_err(|status| self.session.failure(&status))
     }

@@ -2,24 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
+mod support;
+
 use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 
-/// `wa` in a home of its own, with nothing of this environment.
-fn wa(home: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_wa"));
-    command.args(args).env_clear().env("HOME", home).stdin(Stdio::null());
-    command
-}
+use support::{said, wa};
 
 fn answer(home: &Path, args: &[&str]) -> (i32, String, String) {
-    said(&wa(home, args).output().unwrap())
-}
-
-fn said(output: &Output) -> (i32, String, String) {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+    support::answer(&mut wa(home, args))
 }
 
 #[test]

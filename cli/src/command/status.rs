@@ -69,8 +69,8 @@ async fn watch(desk: &mut Desk<'_>, target: &Target) -> Result<Exit, Failure> {
     };
     match session.limit() {
         None => watching.await,
-        Some(limit) => tokio::time::timeout(limit, watching)
-            .await
-            .unwrap_or_else(|_| Err(Failure::new(Exit::TimedOut, "the time is over"))),
+        Some(limit) => {
+            tokio::time::timeout(limit, watching).await.unwrap_or_else(|_| Err(session.over(true)))
+        }
     }
 }

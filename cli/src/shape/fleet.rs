@@ -37,12 +37,10 @@ impl TryFrom<v1::NodeStatus> for HostStatus {
     type Error = Invalid;
     fn try_from(node: v1::NodeStatus) -> Result<Self, Invalid> {
         let mut problems = node.problems;
-        for mux in node.muxes.iter().filter(|mux| !mux.problem.is_empty()) {
-            let said = format!("mux {}: {}", mux.name, mux.problem);
-            if !problems.iter().any(|problem| problem == &said || problem == &mux.problem) {
-                problems.push(said);
-            }
-        }
+        // Of a mux that is not connected the node says more among its problems than the mux's own few words.
+        let told = !problems.is_empty();
+        let silent = node.muxes.iter().filter(|mux| !mux.problem.is_empty() && (mux.codec != 0 || !told));
+        problems.extend(silent.map(|mux| format!("mux {}: {}", mux.name, mux.problem)));
         let mux = node.muxes.into_iter().map(|mux| Mux {
             name: mux.name,
             codec: Some(mux.codec).filter(|codec| *codec != 0),
@@ -176,11 +174,18 @@ mod tests {
         assert_eq!(sink.text(), PAGE);
 
         let (mut out, sink) = testing::out(Format::Table);
-        out.list(&[HostStatus::try_from(node).unwrap()]).unwrap();
+        out.list(&[HostStatus::try_from(node.clone()).unwrap()]).unwrap();
         let row = sink.text().lines().nth(1).unwrap().to_owned();
         assert_eq!(
             row,
             "web-1  yes        0s    main (codec 44), gui (away)  4      3 ms  mux gui: no socket"
+        );
+
+        let known = v1::NodeStatus { problems: vec!["cannot connect to /run/gui".into()], ..node };
+        assert_eq!(
+            HostStatus::try_from(known).unwrap().problems,
+            ["cannot connect to /run/gui"],
+            "said once"
         );
     }
 }

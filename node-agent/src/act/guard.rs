@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use wa_match::Foreground;
 use wa_mux::Client;
-use wa_proto::{Action, PaneRef};
+use wa_mux::codec::ClientInfo;
+use wa_proto::{Action, Verb};
 
 use super::{End, Parts};
 use crate::observer::{Connected, MuxHandle, View};
@@ -41,13 +42,11 @@ pub(super) fn generation(parts: &Parts, action: &Action) -> Result<(MuxHandle, C
     Ok((mux.clone(), connected))
 }
 
-/// A fresh look at the action's pane, and everything that speaks against typing there.
+/// A fresh look at the action's pane, and everything that speaks against acting there.
 pub(super) async fn look(parts: &Parts, action: &Action, allowed: Allowed) -> Result<Sight, End> {
     let (mux, connected) = generation(parts, action)?;
     let pane_id = action.pane.pane_id;
-    let tty = parts.board.pane(&action.pane).map(|pane| pane.tty).unwrap_or_default();
-    let (view, clients, foreground) =
-        tokio::join!(mux.look(pane_id), connected.client.client_list(), foreground(parts, tty));
+    let (view, clients) = tokio::join!(mux.look(pane_id), connected.client.client_list());
     let view = view.map_err(|error| End::refused(error.to_string()))?;
     if view.pane != action.pane {
         return Err(End::refused("the mux server was restarted since: its pane numbers mean other panes now"));
@@ -55,76 +54,75 @@ pub(super) async fn look(parts: &Parts, action: &Action, allowed: Allowed) -> Re
     if view.mirror {
         return Err(End::refused("this pane mirrors one of another mux server: act on that one"));
     }
-    let clients = clients.map_err(|error| End::refused(error.to_string()))?;
-    person(&connected.client, &clients, &action.pane)?;
-    if let Some(ago) = view.touched.map(|touched| touched.elapsed()).filter(|ago| *ago < PERSON) {
-        return Err(End::refused(format!(
-            "somebody typed into this pane {} s ago: automation waits until it has been quiet for {} s",
-            ago.as_secs(),
-            PERSON.as_secs()
-        )));
+    let foreground = foreground(parts, &view).await;
+    if matches!(action.verb, Verb::Send { .. } | Verb::Keys(_)) {
+        let clients = clients.map_err(|error| End::refused(error.to_string()))?;
+        person(&connected.client, &clients, &view)?;
+        remote(&foreground, allowed)?;
     }
-    let foreground = foreground.unwrap_or_else(|| view.foreground.clone());
-    program(action, &view, &foreground, allowed)?;
+    expected(action, &view, &foreground, allowed)?;
     Ok(Sight { mux, client: connected.client, view, foreground })
 }
 
-/// Who holds the terminal now; `None` where the process table cannot be asked.
-async fn foreground(parts: &Parts, tty: String) -> Option<Foreground> {
-    if tty.is_empty() {
-        return None;
-    }
-    let processes = Arc::clone(&parts.processes);
+/// Who holds the terminal now; what the observer last saw where the process table cannot be asked.
+async fn foreground(parts: &Parts, view: &Arc<View>) -> Foreground {
+    let Some(tty) = view.tty.clone() else { return view.foreground.clone() };
+    let (processes, seen) = (Arc::clone(&parts.processes), Arc::clone(view));
     let look = tokio::task::spawn_blocking(move || {
+        if processes.still(&tty, &seen.group) {
+            return Some(seen.foreground.clone());
+        }
         let snapshot = processes.look(std::slice::from_ref(&tty));
         snapshot.groups.get(&tty).map(|group| wa_match::identify(group))
     });
-    look.await.ok().flatten()
+    look.await.ok().flatten().unwrap_or(Foreground::Unknown)
 }
 
-fn person(ours: &Client, clients: &[wa_mux::codec::ClientInfo], pane: &PaneRef) -> Result<(), End> {
+/// Nobody is typing there.
+fn person(ours: &Client, clients: &[ClientInfo], view: &View) -> Result<(), End> {
+    let quiet = format!("automation waits until it has been quiet for {} s", PERSON.as_secs());
     let now = wa_link::clock::now().as_second();
     let me = ours.client_id();
     for client in clients {
         let id = &client.client_id;
         let own = (id.pid, id.epoch, id.id) == (me.pid, me.epoch, me.id) && id.hostname == me.hostname;
         let ago = now.saturating_sub(client.last_input);
-        if !own && client.focused_pane_id == Some(pane.pane_id) && ago < PERSON.as_secs().cast_signed() {
-            return Err(End::refused(format!(
-                "{}@{} typed {} s ago with this pane in focus: automation waits until it has been quiet for {} s",
-                id.username,
-                id.hostname,
-                ago.max(0),
-                PERSON.as_secs()
-            )));
+        if !own && client.focused_pane_id == Some(view.pane.pane_id) && ago < PERSON.as_secs().cast_signed() {
+            let (user, host, ago) = (&id.username, &id.hostname, ago.max(0));
+            return Err(End::refused(format!("{user}@{host} typed {ago} s ago with this pane in focus: {quiet}")));
         }
     }
-    Ok(())
+    match view.touched.map(|touched| touched.elapsed()).filter(|ago| *ago < PERSON) {
+        Some(ago) => Err(End::refused(format!("somebody typed into this pane {} s ago: {quiet}", ago.as_secs()))),
+        None => Ok(()),
+    }
+}
+
+/// What runs behind ssh and its like cannot be seen from here.
+fn remote(foreground: &Foreground, allowed: Allowed) -> Result<(), End> {
+    if !matches!(foreground, Foreground::Remote { .. }) || allowed.screen_only {
+        return Ok(());
+    }
+    Err(End::refused(format!(
+        "{}: what runs behind it cannot be seen from here, and this host's policy has no screen_only rule for it",
+        describe(foreground)
+    )))
 }
 
 /// The program in the foreground is the one that the action is meant for.
-fn program(action: &Action, view: &View, foreground: &Foreground, allowed: Allowed) -> Result<(), End> {
-    let remote = matches!(foreground, Foreground::Remote { .. });
-    if let Some(expected) = &action.expect_agent {
-        let by_process = foreground.agent() == Some(expected);
-        let by_screen = remote && allowed.screen_only && view.agent.as_ref() == Some(expected);
-        if !by_process && !by_screen {
-            return Err(End::refused(format!("{expected} was expected there, but {}", describe(foreground))));
-        }
-    }
-    if let Some(pid) = action.expect_agent_pid
-        && foreground.agent_pid() != Some(pid)
-        && !remote
+fn expected(action: &Action, view: &View, foreground: &Foreground, allowed: Allowed) -> Result<(), End> {
+    let remote = matches!(foreground, Foreground::Remote { .. }) && allowed.screen_only;
+    let other = |what: String| Err(End::refused(format!("{what} was expected there, but {}", describe(foreground))));
+    if let Some(kind) = &action.expect_agent
+        && foreground.agent() != Some(kind)
+        && !(remote && view.agent.as_ref() == Some(kind))
     {
-        return Err(End::refused(format!("the agent with pid {pid} was expected there, but {}", describe(foreground))));
+        return other(kind.to_string());
     }
-    if remote && !allowed.screen_only {
-        return Err(End::refused(format!(
-            "{}: what runs behind it cannot be seen from here, and this host's policy has no screen_only rule for it",
-            describe(foreground)
-        )));
+    match action.expect_agent_pid {
+        Some(pid) if foreground.agent_pid() != Some(pid) && !remote => other(format!("the agent with pid {pid}")),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 pub(super) fn describe(foreground: &Foreground) -> String {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
-use wa_match::{Composer, Detected, Engine, Facts, Foreground, Observation, PaneMatcher};
+use wa_match::{Composer, Detected, Engine, Facts, Observation, PaneMatcher, ProcessInfo};
 use wa_mux::client::PaneInfo;
 use wa_mux::codec::{RenderChanges, Row};
 use wa_proto::wire::v1;
@@ -61,6 +61,7 @@ pub(super) struct Watched {
     pub(super) project: String,
     size: (u32, u32),
     facts: Facts,
+    group: Arc<Vec<ProcessInfo>>,
     /// Of the agent that last held the terminal.
     agent_pid: Option<u32>,
     last_output: Option<Timestamp>,
@@ -103,6 +104,7 @@ impl Watched {
             project: String::new(),
             size: (0, 0),
             facts: Facts::default(),
+            group: Arc::default(),
             agent_pid: None,
             last_output: None,
             seen: None,
@@ -267,15 +269,12 @@ impl Watched {
         self.match_at = None;
         self.matched = Some(Instant::now());
         let now = wa_link::clock::now();
-        let span = tracing::info_span!("look", mux = %self.pane.mux, pane = self.pane.pane_id);
-        let entered = span.enter();
         let observation = self.matcher.observe(engine, &self.frame, &self.facts, now);
         if !self.mirror {
             for detected in &observation.events {
                 self.event(detected, &observation, now);
             }
         }
-        drop(entered);
         self.notice_person(&observation.composer.content);
         let live_top = observation.live_top.map(|row| self.stable(row));
         let changed = self.seen.as_ref().is_none_or(|seen| seen.state != observation.state);
@@ -356,7 +355,11 @@ impl Watched {
     // ---- other witnesses
 
     /// The terminal's foreground group, as just looked up. Returns what is to be fetched.
-    pub(super) fn processes(&mut self, foreground: Foreground) -> Option<Vec<Range<i64>>> {
+    pub(super) fn processes(&mut self, group: &[ProcessInfo]) -> Option<Vec<Range<i64>>> {
+        if group != self.group.as_slice() {
+            self.group = Arc::new(group.to_vec());
+        }
+        let foreground = wa_match::identify(group);
         let pid = foreground.agent_pid();
         let alive = self.agent_pid.map(|pid| !super::is_gone(pid));
         if foreground == self.facts.foreground && alive == self.facts.agent_alive {
@@ -399,8 +402,6 @@ impl Watched {
             line: String::new(),
             row: None,
         };
-        let span = tracing::info_span!("bell", mux = %self.pane.mux, pane = self.pane.pane_id);
-        let _entered = span.enter();
         if let Some(seen) = self.seen.clone() {
             self.event(&detected, &seen, wa_link::clock::now());
         }
@@ -431,6 +432,7 @@ impl Watched {
             frame: Arc::clone(&self.frame),
             title: self.title.clone(),
             foreground: self.facts.foreground.clone(),
+            group: Arc::clone(&self.group),
             agent: self.agent().cloned(),
             state: self.seen.as_ref().map_or(PaneState::Unknown, |seen| seen.state),
             tty: self.tty.clone(),

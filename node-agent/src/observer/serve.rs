@@ -352,8 +352,8 @@ impl Observer {
                 pane.project.clone_from(project);
             }
             let group = pane.tty.as_ref().and_then(|tty| snapshot.groups.get(tty));
-            let Some(foreground) = group.map(|group| wa_match::identify(group)) else { continue };
-            if let Some(ranges) = pane.processes(foreground) {
+            let Some(group) = group else { continue };
+            if let Some(ranges) = pane.processes(group) {
                 connection.fetch(*id, ranges);
             }
             self.shared.board.set_pane(pane.report());

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
-use wa_match::Foreground;
+use wa_match::{Foreground, ProcessInfo};
 use wa_mux::Client;
 use wa_proto::{AgentKind, Frame, Generation, MuxName, PaneRef, PaneState};
 
@@ -22,6 +22,8 @@ pub struct View {
     pub title: String,
     /// As of the last look at the process table.
     pub foreground: Foreground,
+    /// Who that was.
+    pub group: Arc<Vec<ProcessInfo>>,
     /// The agent that all witnesses together tell of.
     pub agent: Option<AgentKind>,
     pub state: PaneState,

@@ -78,6 +78,19 @@ impl ProcessTable for Proc {
         }
         snapshot
     }
+
+    fn still(&self, tty: &str, group: &[ProcessInfo]) -> bool {
+        let Some(number) = fs::metadata(tty).ok().map(|meta| kernel_number(meta.rdev())) else { return false };
+        // A new foreground job takes the terminal from the old one; a program that replaces another has another name.
+        let same = |known: &ProcessInfo| {
+            let path = self.root.join(known.pid.to_string());
+            let stat = fs::read_to_string(path.join("stat")).ok().and_then(|text| parse_stat(&text));
+            stat.is_some_and(|stat| {
+                stat.tty == number && stat.pgrp == stat.tpgid && describe(&path, known.pid, &stat) == *known
+            })
+        };
+        !group.is_empty() && group.iter().all(same)
+    }
 }
 
 fn describe(path: &Path, pid: u32, stat: &Stat) -> ProcessInfo {

@@ -25,6 +25,10 @@ pub struct Snapshot {
 pub trait ProcessTable: Send + Sync {
     /// The foreground groups of these terminals (`/dev/pts/3`). A terminal that is not there is not in the answer.
     fn look(&self, ttys: &[String]) -> Snapshot;
+
+    /// Whether these processes, and so what they are, still are the terminal's foreground group, as far as each of them
+    /// tells. Cheap; `false` means only that [`Self::look`] has to say.
+    fn still(&self, tty: &str, group: &[ProcessInfo]) -> bool;
 }
 
 /// The table of this host.

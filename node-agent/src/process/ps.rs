@@ -24,6 +24,10 @@ impl ProcessTable for Ps {
         }
         Snapshot { groups }
     }
+
+    fn still(&self, _tty: &str, _group: &[ProcessInfo]) -> bool {
+        false
+    }
 }
 
 /// A member of its terminal's foreground group, with that terminal.

@@ -1,0 +1,177 @@
+//! Questions to a real controller over mutual TLS, and their exit codes.
+
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
+mod support;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use support::{Running, answer, wa};
+use tempfile::TempDir;
+use wa_controller::{Config, Controller};
+use wa_link::shutdown::{Shutdown, Tasks};
+use wa_node::enroll::{Enrolment, enroll};
+
+/// A controller in this process, and a home for `wa`.
+struct Head {
+    home: TempDir,
+    tasks: Tasks,
+    running: wa_controller::Running,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Head {
+    fn start() -> Self {
+        wa_link::tls::install_provider();
+        let home = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let tasks = Tasks::new(Shutdown::new());
+        let config = Config::local(home.path().join("controller"));
+        let running = runtime.block_on(Controller::start(config, tasks.clone())).unwrap();
+        Self { home, tasks, running, runtime }
+    }
+
+    fn command(&self, args: &[&str]) -> std::process::Command {
+        let mut command = wa(self.home.path(), args);
+        command.env("WA_CONTEXT_FILE", &self.running.operator_context);
+        command
+    }
+
+    fn wa(&self, args: &[&str]) -> (i32, String, String) {
+        answer(&mut self.command(args))
+    }
+
+    /// The context that an agent on host `a` has.
+    fn agent(&self) -> PathBuf {
+        let token_file = self.home.path().join("token");
+        std::fs::write(&token_file, self.wa(&["fleet", "token", "a"]).1).unwrap();
+        let state_dir = self.home.path().join("node");
+        let enrolment = Enrolment {
+            controller: self.running.url.clone(),
+            token_file,
+            state_dir: state_dir.clone(),
+            name: None,
+        };
+        self.runtime.block_on(enroll(&enrolment)).unwrap();
+        wa_node::config::agent_context_path(&state_dir)
+    }
+
+    fn stop(&self) {
+        assert!(self.runtime.block_on(self.tasks.finish(Duration::from_secs(10))).failure.is_none());
+    }
+}
+
+#[test]
+fn an_empty_fleet_is_an_empty_list() {
+    let head = Head::start();
+    for (args, schema) in [
+        (&["status"][..], "wa.status/1"),
+        (&["fleet", "status"], "wa.fleet_status/1"),
+        (&["events"], "wa.events/1"),
+        (&["search", "x"], "wa.search/1"),
+        (&["run", "list"], "wa.run_list/1"),
+    ] {
+        let (code, stdout, stderr) = head.wa(&[args, &["-o", "json"]].concat());
+        assert_eq!(code, 0, "{args:?}: {stderr}");
+        let value: Value = serde_json::from_str(&stdout).unwrap();
+        assert_eq!((value["schema"].as_str(), value["items"].as_array().unwrap().len()), (Some(schema), 0));
+        assert_eq!(head.wa(args).1, "", "{args:?}: nothing that is no data");
+    }
+}
+
+#[test]
+fn what_is_not_there_is_not_found() {
+    let head = Head::start();
+    for args in [
+        &["status", "a/0"][..],
+        &["logs", "a/0"],
+        &["screen", "a/0"],
+        &["send", "a/0", "x"],
+        &["keys", "a/0", "Enter"],
+        &["kill", "a/0"],
+        &["spawn", "a"],
+        &["send", "-l", "agent=codex", "x"],
+    ] {
+        let (code, stdout, stderr) = head.wa(args);
+        assert_eq!((code, stdout.as_str()), (3, ""), "{args:?}: {stderr}");
+        assert!(stderr.starts_with("wa: "), "{stderr}");
+    }
+}
+
+#[test]
+fn a_token_stands_alone_on_standard_output() {
+    let head = Head::start();
+    let (code, stdout, stderr) = head.wa(&["fleet", "token", "web-1"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert_eq!(stdout.lines().count(), 1);
+    stdout.parse::<wa_link::token::JoinToken>().unwrap();
+    assert!(stderr.contains("wa-node enroll") && !stderr.contains(stdout.trim()), "{stderr}");
+    assert_eq!(head.wa(&["fleet", "token", "web-1", "--ttl", "2h"]).0, 2);
+}
+
+#[test]
+fn an_agent_makes_no_tokens_and_learns_why() {
+    let head = Head::start();
+    let agent = head.agent();
+    let mut command = wa(head.home.path(), &["fleet", "token", "b"]);
+    let (code, stdout, stderr) = answer(command.env("WA_CONTEXT_FILE", &agent));
+    assert_eq!((code, stdout.as_str()), (4, ""), "{stderr}");
+
+    // Inside a pane that context is taken by itself, and the refusal says so.
+    let state = head.home.path().join("state/wa-node");
+    std::fs::create_dir_all(&state).unwrap();
+    std::fs::copy(&agent, state.join("agent.context.toml")).unwrap();
+    let mut command = wa(head.home.path(), &["fleet", "token", "b"]);
+    command.env("WEZTERM_PANE", "0").env("XDG_STATE_HOME", head.home.path().join("state"));
+    let (code, _, stderr) = answer(&mut command);
+    assert_eq!(code, 4, "{stderr}");
+    assert!(stderr.contains("--context"), "{stderr}");
+}
+
+#[test]
+fn time_that_is_over_has_its_own_code() {
+    let head = Head::start();
+    for args in [
+        &["wait", "agent=codex", "--for", "idle", "--timeout", "300ms"][..],
+        &["events", "-f", "--timeout", "300ms"],
+        &["status", "--watch", "--timeout", "300ms"],
+    ] {
+        let (code, stdout, stderr) = head.wa(args);
+        assert_eq!((code, stdout.as_str()), (5, ""), "{args:?}: {stderr}");
+        assert!(!stderr.is_empty());
+    }
+}
+
+#[test]
+fn an_interrupted_command_says_so_by_its_code() {
+    let head = Head::start();
+    let running = Running::start(&mut head.command(&["events", "-f", "-o", "jsonl"]));
+    // The signal must not come before the program listens for it: until then it would end it by itself.
+    support::wait_for("its connection", Duration::from_secs(10), || {
+        let sockets = std::fs::read_dir(format!("/proc/{}/fd", running.pid())).ok()?;
+        let open = sockets.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        open.filter(|path| path.to_string_lossy().starts_with("socket:")).count().checked_sub(3)
+    });
+    running.signal(Signal::INT);
+    let (code, stdout, _) = running.end();
+    assert_eq!((code, stdout.as_str()), (130, ""));
+}
+
+#[test]
+fn a_controller_that_is_gone_is_unreachable() {
+    let head = Head::start();
+    let followed = Running::start(&mut head.command(&["events", "-f"]));
+    head.stop();
+    let Head { running, .. } = &head;
+    let address = running.local_addr.to_string();
+    for args in [&["status"][..], &["fleet", "status"], &["logs", "a/0"], &["send", "a/0", "x"]] {
+        let (code, stdout, stderr) = head.wa(args);
+        assert_eq!((code, stdout.as_str()), (6, ""), "{args:?}: {stderr}");
+        assert!(stderr.contains(&address), "{stderr}");
+    }
+    let (code, _, stderr) = followed.end();
+    assert_eq!(code, 6, "{stderr}");
+}
