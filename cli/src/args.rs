@@ -349,8 +349,8 @@ pub(crate) struct Spawn {
     /// Say what would happen, and do nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// The command; none = the login shell
-    #[arg(last = true, value_name = "CMD")]
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "CMD")]
     pub(crate) command: Vec<String>,
 }
 
@@ -457,16 +457,11 @@ mod tests {
             &["wait", "a/0"],
             &["wait", "a/0", "--for", "happy"],
             &["up", "--for", "30s"],
-            &["send", "a/0"],
+            &["spawn", "a"],
             &["send", "a/0", "x", "--timeout", "soon"],
             &["fleet", "token", "a/b"],
         ] {
-            let result = parse(line);
-            // `send a/0` parses as a text without a pane; the command itself refuses it.
-            if line == ["send", "a/0"] {
-                continue;
-            }
-            assert_eq!(result.unwrap_err().exit_code(), 2, "{line:?}");
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line:?}");
         }
     }
 

@@ -92,7 +92,7 @@ fn what_is_not_there_is_not_found() {
         &["send", "a/0", "x"],
         &["keys", "a/0", "Enter"],
         &["kill", "a/0"],
-        &["spawn", "a"],
+        &["spawn", "a", "--", "true"],
         &["send", "-l", "agent=codex", "x"],
     ] {
         let (code, stdout, stderr) = head.wa(args);

@@ -1,7 +1,5 @@
 //! The program as it is started: exit codes, what goes to which stream, and its manners with pipes.
 
-#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
-
 mod support;
 
 use std::io::Write as _;

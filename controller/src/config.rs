@@ -138,7 +138,9 @@ mod tests {
     fn mistakes_are_named() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("controller.toml");
-        for (text, expect) in [("lisen = 'x'", "lisen"), ("listen = 'x'", "listen"), ("workflows = [1]", "workflows[0]")] {
+        for (text, expect) in
+            [("lisen = 'x'", "lisen"), ("listen = 'x'", "listen"), ("workflows = [1]", "workflows[0]")]
+        {
             std::fs::write(&path, text).unwrap();
             let error = ConfigFile::load(&path).unwrap_err().to_string();
             assert!(error.contains(expect), "{text}: {error}");

@@ -83,7 +83,11 @@ struct Hold {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// `first`: it was not permitted before.
-    Granted { first: bool, who: String },
+    Granted {
+        first: bool,
+        who: String,
+        trace_parent: String,
+    },
     Refused(String),
     Expired(String),
 }
@@ -106,7 +110,17 @@ struct Inner {
 
 struct Open {
     queued: Queued,
-    permitted: Option<Instant>,
+    leave: Leave,
+}
+
+/// Whether an open action has been let through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leave {
+    NotYet,
+    /// Last at this instant.
+    Permitted(Instant),
+    /// Its caller was told that it never began: so it never does.
+    GivenUp,
 }
 
 impl Gate {
@@ -152,7 +166,10 @@ impl Gate {
                 }
             }
             let pane = (host.clone(), action.pane.clone());
-            let busy = inner.open.values().any(|open| open.queued.host == pane.0 && open.queued.action.pane == pane.1);
+            let busy = inner
+                .open
+                .values()
+                .any(|open| open.queued.host == pane.0 && open.queued.action.pane == pane.1);
             if !busy {
                 inner.permitted_fence.remove(&pane);
             }
@@ -188,10 +205,20 @@ impl Gate {
         self.lock().open.contains_key(&action)
     }
 
-    /// Whether the node may have begun the action.
-    pub(crate) fn may_have_begun(&self, action: ActionId) -> bool {
-        let inner = self.lock();
-        inner.open.get(&action).is_none_or(|open| open.permitted.is_some() || open.queued.inherited)
+    /// The caller waits no longer. `true`: the action has not begun and, from now on, never will. `false`: it may have
+    /// begun, or is settled.
+    pub(crate) fn give_up(&self, action: ActionId) -> bool {
+        let mut inner = self.lock();
+        let Some(open) = inner.open.get_mut(&action).filter(|open| !open.queued.inherited) else {
+            return false;
+        };
+        match open.leave {
+            Leave::NotYet | Leave::GivenUp => {
+                open.leave = Leave::GivenUp;
+                true
+            }
+            Leave::Permitted(_) => false,
+        }
     }
 
     // ---- permits and pauses
@@ -210,6 +237,9 @@ impl Gate {
             return Verdict::Refused("the controller knows no such open action".into());
         };
         let wanted = &found.queued.action;
+        if found.leave == Leave::GivenUp {
+            return Verdict::Expired("whoever asked for it has given it up".into());
+        }
         if now >= wanted.deadline {
             return Verdict::Expired(format!("its deadline {} has passed", wanted.deadline));
         }
@@ -225,9 +255,9 @@ impl Gate {
             }
             *fence = wanted.fence;
         }
-        let first = found.permitted.is_none();
-        found.permitted = Some(clock::monotonic());
-        Verdict::Granted { first, who: wanted.who.clone() }
+        let first = found.leave == Leave::NotYet;
+        found.leave = Leave::Permitted(clock::monotonic());
+        Verdict::Granted { first, who: wanted.who.clone(), trace_parent: wanted.trace_parent.clone() }
     }
 
     /// Why nothing may begin on this pane, if so.
@@ -250,7 +280,10 @@ impl Gate {
             }
         }
         // Which panes the scopes name is not asked again: waiting for one permit too many costs a second.
-        let permitted = inner.open.values().filter_map(|open| open.permitted);
+        let permitted = inner.open.values().filter_map(|open| match open.leave {
+            Leave::Permitted(at) => Some(at),
+            Leave::NotYet | Leave::GivenUp => None,
+        });
         permitted.max().map(|last| last + PERMIT_LIFE + PERMIT_TRAVEL)
     }
 
@@ -269,7 +302,7 @@ impl Inner {
     fn add(&mut self, queued: Queued) {
         let fences = self.by_host.entry(queued.host.clone()).or_default();
         fences.insert(queued.action.fence, queued.action.id);
-        self.open.insert(queued.action.id, Open { queued, permitted: None });
+        self.open.insert(queued.action.id, Open { queued, leave: Leave::NotYet });
     }
 }
 
@@ -346,13 +379,25 @@ mod tests {
         assert!(matches!(ask(&gate, &host(), ActionId::generate(), now()), Verdict::Refused(_)));
         let late = now() + Duration::from_secs(30);
         assert!(matches!(ask(&gate, &host(), id, late), Verdict::Expired(_)));
-        assert!(!gate.may_have_begun(id));
         assert!(matches!(ask(&gate, &host(), id, now()), Verdict::Granted { first: true, .. }));
         assert!(matches!(ask(&gate, &host(), id, now()), Verdict::Granted { first: false, .. }));
-        assert!(gate.may_have_begun(id));
+        assert!(!gate.give_up(id), "it may have begun");
         gate.settle(outcome(id));
         assert!(matches!(ask(&gate, &host(), id, now()), Verdict::Refused(_)));
         assert!(gate.open_after(&host(), 0).is_empty());
+    }
+
+    #[test]
+    fn what_was_given_up_never_begins() {
+        let gate = Gate::default();
+        let (action, mut old) = (queued(1, 3), queued(2, 3));
+        old.inherited = true;
+        let (id, old_id) = (action.action.id, old.action.id);
+        gate.add(action);
+        gate.add(old);
+        assert!(gate.give_up(id) && gate.give_up(id));
+        assert!(matches!(ask(&gate, &host(), id, now()), Verdict::Expired(_)));
+        assert!(!gate.give_up(old_id), "an earlier life may have permitted it");
     }
 
     #[test]
@@ -380,7 +425,10 @@ mod tests {
         gate.add(action);
         let labels = |agent: &str| Labels::from([("agent".to_owned(), agent.to_owned())]);
         let asked = |agent: &str| gate.permit(&host(), id, |_| labels(agent), now());
-        assert_eq!(asked("codex"), Verdict::Refused("agent in (codex) is paused by operator:o: lunch".into()));
+        assert_eq!(
+            asked("codex"),
+            Verdict::Refused("agent in (codex) is paused by operator:o: lunch".into())
+        );
         assert!(matches!(asked("claude"), Verdict::Granted { .. }));
         gate.unpause(&[scope]);
         assert!(matches!(asked("codex"), Verdict::Granted { .. }));
@@ -425,7 +473,10 @@ mod tests {
             let after: Vec<_> = ids.iter().map(|id| ask(&gate, &host(), *id, now())).collect();
             assert!(after.iter().all(|verdict| matches!(verdict, Verdict::Refused(_))));
             for granted in askers.into_iter().flat_map(|asker| asker.join().unwrap()) {
-                assert!(quiet.is_some_and(|quiet| granted + PERMIT_LIFE <= quiet), "a permit outlives the pause");
+                assert!(
+                    quiet.is_some_and(|quiet| granted + PERMIT_LIFE <= quiet),
+                    "a permit outlives the pause"
+                );
             }
         }
     }

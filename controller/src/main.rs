@@ -56,9 +56,7 @@ impl Args {
             data_dir,
             listen: self.listen.or(file.listen).unwrap_or(SocketAddr::from(([0, 0, 0, 0], 7443))),
             admin_listen: Some(
-                self.admin_listen
-                    .or(file.admin_listen)
-                    .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 7480))),
+                self.admin_listen.or(file.admin_listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 7480))),
             ),
             url: file.url.clone(),
             workflows: file.definitions()?,

@@ -46,6 +46,8 @@ struct Node {
     session: Option<Arc<SessionHandle>>,
     /// This session has told its panes whole.
     reported: bool,
+    /// It was told that this node is not here: it has just joined, or was lost.
+    absent: bool,
     /// Differs from what is stored.
     dirty: bool,
 }
@@ -185,13 +187,13 @@ impl Registry {
 
     /// A node that was let in but has not spoken.
     pub fn joined(&self, host: &Host) {
-        self.lock().nodes.entry(host.clone()).or_default();
+        self.lock().nodes.entry(host.clone()).or_default().absent = true;
         self.changed.send_replace(());
     }
 
     // ---- sessions
 
-    /// Registers a session; the one before it, if any, is ended.
+    /// Registers a session; the one before it, if any, is ended. With it, whether the node was absent until now.
     pub(crate) fn connect(
         &self,
         host: &Host,
@@ -199,7 +201,7 @@ impl Registry {
         now: Timestamp,
         to_node: mpsc::Sender<v1::ControllerMessage>,
         end: Shutdown,
-    ) -> Arc<SessionHandle> {
+    ) -> (Arc<SessionHandle>, bool) {
         let mut inner = self.lock();
         inner.next_session += 1;
         let handle = Arc::new(SessionHandle {
@@ -216,12 +218,13 @@ impl Registry {
         node.skew_ms = (hello.now_us - now.as_microsecond()) / 1000;
         node.reported = false;
         node.dirty = true;
+        let was_absent = std::mem::take(&mut node.absent);
         if let Some(before) = node.session.replace(Arc::clone(&handle)) {
             before.stop("another session of this node took its place");
         }
         drop(inner);
         self.changed.send_replace(());
-        handle
+        (handle, was_absent)
     }
 
     /// The session is over. `false` when another has taken its place.
@@ -233,6 +236,7 @@ impl Registry {
         }
         node.session = None;
         node.reported = false;
+        node.absent = true;
         node.last_seen = Some(now);
         node.dirty = true;
         drop(inner);

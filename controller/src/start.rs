@@ -53,7 +53,9 @@ pub enum StartError {
     Tls(#[from] TlsError),
     #[error(transparent)]
     Context(#[from] OperatorContextError),
-    #[error("cannot listen on {address}: {source}; another program may have the port, choose another with {flag}")]
+    #[error(
+        "cannot listen on {address}: {source}; another program may have the port, choose another with {flag}"
+    )]
     Listen { address: SocketAddr, flag: &'static str, source: io::Error },
     #[error("the start was interrupted")]
     Interrupted,
@@ -236,7 +238,8 @@ fn serve(listener: TcpListener, parts: &Parts, tasks: &Tasks) -> Result<(), Star
 
 /// The controller's own certificate is replaced at half life.
 fn renew_server(server: Arc<ServerIdentity>, authority: Arc<Authority>, tasks: &Tasks) {
-    let half = Duration::try_from(crate::identity::ca::SERVER_LIFE / 2).unwrap_or(Duration::from_secs(86_400));
+    let half =
+        Duration::try_from(crate::identity::ca::SERVER_LIFE / 2).unwrap_or(Duration::from_secs(86_400));
     let shutdown = tasks.shutdown().clone();
     tasks.spawn("renew the controller's certificate", async move {
         while tokio::time::timeout(half, shutdown.triggered()).await.is_err() {
@@ -245,7 +248,10 @@ fn renew_server(server: Arc<ServerIdentity>, authority: Arc<Authority>, tasks: &
                 .map_err(|e| e.to_string())
                 .and_then(|identity| server.replace(&identity).map_err(|e| e.to_string()));
             if let Err(reason) = renewed {
-                tracing::error!(reason, "the controller's certificate was not renewed; restart it before it runs out");
+                tracing::error!(
+                    reason,
+                    "the controller's certificate was not renewed; restart it before it runs out"
+                );
             }
         }
     });

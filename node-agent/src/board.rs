@@ -153,7 +153,13 @@ impl Board {
         let version = version.unwrap_or(0);
         let state = self.lock();
         let gone = state.gone.iter().any(|(_, at)| *at > version).then_some(Urgency::State);
-        state.panes.values().filter(|entry| entry.version > version).map(|entry| entry.urgency).chain(gone).max()
+        state
+            .panes
+            .values()
+            .filter(|entry| entry.version > version)
+            .map(|entry| entry.urgency)
+            .chain(gone)
+            .max()
     }
 
     /// Everything that has changed since a version; all of it for `None`.
@@ -204,7 +210,11 @@ mod tests {
 
     fn pane(id: u64, title: &str, state: PaneState) -> Pane {
         Pane {
-            pane: PaneRef { mux: MuxName::main(), generation: Generation::new("g-1-1").unwrap(), pane_id: id },
+            pane: PaneRef {
+                mux: MuxName::main(),
+                generation: Generation::new("g-1-1").unwrap(),
+                pane_id: id,
+            },
             title: title.into(),
             cwd: String::new(),
             project: String::new(),

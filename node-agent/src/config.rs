@@ -17,7 +17,9 @@ pub enum ConfigError {
     Socket(#[from] InvalidSocket),
     #[error("two mux sockets have the name {0}: give the second one another, as NAME=PATH")]
     SameName(String),
-    #[error("no mux socket is named, and without HOME and XDG_RUNTIME_DIR none can be found: use --mux-socket PATH")]
+    #[error(
+        "no mux socket is named, and without HOME and XDG_RUNTIME_DIR none can be found: use --mux-socket PATH"
+    )]
     NoSocket,
 }
 

@@ -68,8 +68,7 @@ impl From<InvalidName> for EnrolError {
 pub async fn enroll(enrolment: &Enrolment) -> Result<Host, EnrolError> {
     let path = &enrolment.token_file;
     let text = files::read_text(path, MAX_TOKEN)?;
-    let token: JoinToken =
-        text.parse().map_err(|source| EnrolError::Token { path: path.clone(), source })?;
+    let token: JoinToken = text.parse().map_err(|source| EnrolError::Token { path: path.clone(), source })?;
     if let Some(asked) = enrolment.name.clone().filter(|asked| *asked != token.name) {
         return Err(EnrolError::OtherName { token: token.name, asked });
     }
@@ -119,11 +118,8 @@ fn node_context(
     if Fingerprint::of_pem(&answer.ca_pem)? != token.ca_fingerprint {
         return Err(EnrolError::Answer("its CA is not the one that the token names".to_owned()));
     }
-    let identity = Identity {
-        certificate_pem: answer.certificate_pem.clone(),
-        key_pem,
-        ca_pem: answer.ca_pem.clone(),
-    };
+    let identity =
+        Identity { certificate_pem: answer.certificate_pem.clone(), key_pem, ca_pem: answer.ca_pem.clone() };
     // Certificate and key belong together.
     tls::client_config(&identity)?;
     let name = Host::new(answer.name.clone())?;

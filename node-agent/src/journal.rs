@@ -126,7 +126,8 @@ pub struct Journal(Arc<Mutex<Inner>>);
 /// FNV-1a, 64 bits: the same on every host and in every version.
 fn hash_of(action: &Action) -> u64 {
     let text = format!("{:?}", action.verb);
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    text.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 impl Journal {
@@ -208,7 +209,12 @@ impl Journal {
     /// Begun and not yet settled.
     pub fn open_actions(&self) -> Vec<ActionId> {
         let inner = self.lock();
-        inner.known.iter().filter(|(_, known)| matches!(known.state, State::Open)).map(|(id, _)| *id).collect()
+        inner
+            .known
+            .iter()
+            .filter(|(_, known)| matches!(known.state, State::Open))
+            .map(|(id, _)| *id)
+            .collect()
     }
 
     /// What is known of an action that arrives again; `None` if it is new.
@@ -219,7 +225,13 @@ impl Journal {
     /// The highest fence seen for a pane.
     pub fn fence(&self, pane: &PaneRef) -> u64 {
         let inner = self.lock();
-        inner.known.values().filter(|known| known.pane.as_ref() == Some(pane)).map(|known| known.fence).max().unwrap_or(0)
+        inner
+            .known
+            .values()
+            .filter(|known| known.pane.as_ref() == Some(pane))
+            .map(|known| known.fence)
+            .max()
+            .unwrap_or(0)
     }
 
     async fn blocking<T: Send + 'static>(
@@ -241,13 +253,20 @@ impl Inner {
             Some(State::Open) => Some(Begin::Open),
             Some(State::Settled(outcome) | State::Delivered(outcome)) => Some(Begin::Ended(outcome.clone())),
             None => {
-                let doubtful = self.floor.is_some_and(|floor| made_at(action).is_none_or(|made| made <= floor));
+                let doubtful =
+                    self.floor.is_some_and(|floor| made_at(action).is_none_or(|made| made <= floor));
                 doubtful.then_some(Begin::Doubtful)
             }
         }
     }
 
-    fn begin(&mut self, action: ActionId, step: Step, trace_parent: String, now: Timestamp) -> io::Result<Begin> {
+    fn begin(
+        &mut self,
+        action: ActionId,
+        step: Step,
+        trace_parent: String,
+        now: Timestamp,
+    ) -> io::Result<Begin> {
         if let Some(known) = self.find(action) {
             return Ok(known);
         }
@@ -444,7 +463,8 @@ mod tests {
 
         let (journal, recovered) = Journal::open(dir.path(), now()).unwrap();
         assert!(recovered.notes.is_empty());
-        let mut kinds: Vec<_> = recovered.outcomes.iter().map(|outcome| (outcome.action, outcome.kind)).collect();
+        let mut kinds: Vec<_> =
+            recovered.outcomes.iter().map(|outcome| (outcome.action, outcome.kind)).collect();
         kinds.sort_by_key(|(_, kind)| *kind);
         assert_eq!(kinds, vec![(done.id, OutcomeKind::Submitted), (open.id, OutcomeKind::Unknown)]);
         for known in [&open, &done, &refused] {

@@ -52,7 +52,9 @@ impl Screens for ScreensOf {
             let mux = mux.ok_or_else(|| format!("there is no mux server {} on this host", pane.mux))?;
             let view = mux.look(pane.pane_id).await.map_err(|error| error.to_string())?;
             if view.pane != pane {
-                return Err("the mux server was restarted since: its pane numbers mean other panes now".to_owned());
+                return Err(
+                    "the mux server was restarted since: its pane numbers mean other panes now".to_owned()
+                );
             }
             let frame = Redactor::builtin().redact_frame(&view.frame);
             let title = Redactor::builtin().redact(&view.title).into_owned();
@@ -136,7 +138,6 @@ fn start(config: &Config, opened: &Opened, board: &Arc<Board>, tasks: &Tasks, cl
     let acting = act::Parts {
         journal: opened.journal.clone(),
         spool: opened.spool.clone(),
-        board: Arc::clone(board),
         policy: Arc::clone(&policy),
         permits,
         muxes: muxes.clone(),

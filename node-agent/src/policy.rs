@@ -176,7 +176,9 @@ impl Policy {
         let name = action.verb.name();
         let who = &action.who;
         match found.map(|at| (at + 1, &self.rules[at])) {
-            Some((_, rule)) if rule.decision == Decision::Allow => Ok(Allowed { screen_only: rule.screen_only }),
+            Some((_, rule)) if rule.decision == Decision::Allow => {
+                Ok(Allowed { screen_only: rule.screen_only })
+            }
             Some((number, rule)) if rule.decision == Decision::Ask => Err(Refused(format!(
                 "rule {number} of this host's policy wants a person's approval for `{name}` by {who}"
             ))),
@@ -241,7 +243,9 @@ impl PolicyFile {
         if seen.as_ref().is_none_or(|seen| seen.stamp != stamp) {
             let policy = self.read(stamp.is_some());
             match &policy {
-                Ok(policy) => tracing::info!(path = %self.path.display(), rules = policy.rules.len(), "policy read"),
+                Ok(policy) => {
+                    tracing::info!(path = %self.path.display(), rules = policy.rules.len(), "policy read")
+                }
                 Err(problem) => tracing::warn!(problem, "this host only observes"),
             }
             *seen = Some(Seen { stamp, policy });
@@ -269,7 +273,11 @@ mod tests {
     fn action(who: &str, pane: u64, verb: Verb) -> Action {
         Action {
             id: ActionId::generate(),
-            pane: PaneRef { mux: MuxName::main(), generation: Generation::new("g-1-1").unwrap(), pane_id: pane },
+            pane: PaneRef {
+                mux: MuxName::main(),
+                generation: Generation::new("g-1-1").unwrap(),
+                pane_id: pane,
+            },
             deadline: Timestamp::UNIX_EPOCH,
             fence: 0,
             who: who.into(),
@@ -339,7 +347,9 @@ mod tests {
 
     #[test]
     fn globs() {
-        for (pattern, text) in [("*", ""), ("a*", "a"), ("a*c", "abc"), ("a*b*c", "a-b-c"), ("abc", "abc"), ("*a", "ba")] {
+        for (pattern, text) in
+            [("*", ""), ("a*", "a"), ("a*c", "abc"), ("a*b*c", "a-b-c"), ("abc", "abc"), ("*a", "ba")]
+        {
             assert!(glob(pattern, text), "{pattern} {text}");
         }
         for (pattern, text) in [("", "a"), ("a", "ab"), ("a*c", "ab"), ("a*b*c", "a-c"), ("ab*ba", "aba")] {

@@ -137,7 +137,8 @@ impl Node {
             }
         };
         let waited = tokio::time::timeout(LIMIT, wait).await;
-        waited.unwrap_or_else(|_| panic!("never: {what}; lines {:?}; events {:?}", self.lines(), self.events()))
+        waited
+            .unwrap_or_else(|_| panic!("never: {what}; lines {:?}; events {:?}", self.lines(), self.events()))
     }
 
     /// Waits until a pane on the board meets the condition.

@@ -109,8 +109,13 @@ pub(crate) fn widths(columns: &[Column], rows: &[Vec<Cell>]) -> Vec<usize> {
 /// One row. Without widths the cells stand side by side.
 pub(crate) fn write_row(to: &mut dyn Write, paper: Paper, widths: &[usize], row: &[Cell]) -> io::Result<()> {
     const LEAST: usize = 8;
-    let mut used = 0;
+    let (mut used, mut pad) = (0, 0);
     for (at, cell) in row.iter().enumerate() {
+        if cell.width() == 0 && row[at..].iter().all(|cell| cell.width() == 0) {
+            // No blanks at the end of a line.
+            break;
+        }
+        write!(to, "{:pad$}", "")?;
         if at + 1 == row.len() {
             let room =
                 paper.width.filter(|_| !widths.is_empty()).map(|all| all.saturating_sub(used).max(LEAST));
@@ -118,8 +123,7 @@ pub(crate) fn write_row(to: &mut dyn Write, paper: Paper, widths: &[usize], row:
             last.write(to, paper.color)?;
         } else {
             cell.write(to, paper.color)?;
-            let pad = widths.get(at).copied().unwrap_or(0).saturating_sub(cell.width()) + 2;
-            write!(to, "{:pad$}", "")?;
+            pad = widths.get(at).copied().unwrap_or(0).saturating_sub(cell.width()) + 2;
             used += cell.width() + pad;
         }
     }
@@ -156,6 +160,12 @@ mod tests {
             table(Paper { color: false, width: None }, &rows),
             "PANE     TITLE\na/1      x\n漢字/22  y\\x1b[31m\n"
         );
+    }
+
+    #[test]
+    fn no_line_ends_in_blanks() {
+        let rows = [("a/1", ""), ("b/22", "x")];
+        assert_eq!(table(Paper { color: false, width: None }, &rows), "PANE  TITLE\na/1\nb/22  x\n");
     }
 
     #[test]

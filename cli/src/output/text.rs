@@ -46,6 +46,8 @@ pub(crate) fn printable(text: &str, keep: Keep) -> String {
     out
 }
 
+const RESET: &str = "\u{1b}[0m";
+
 /// Length of the SGR sequence that begins here, in the form that our nodes write.
 fn sgr_length(text: &str) -> Option<usize> {
     const MAX: usize = 96;
@@ -72,8 +74,8 @@ pub(crate) fn coloured_row(row: &str) -> String {
         }
         rest = &rest[c.len_utf8()..];
     }
-    if out.contains('\u{1b}') {
-        out.push_str("\u{1b}[0m");
+    if out.contains('\u{1b}') && !out.ends_with(RESET) {
+        out.push_str(RESET);
     }
     out
 }

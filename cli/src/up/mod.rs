@@ -18,7 +18,7 @@ use std::path::Path;
 
 use wa_link::dial::DEFAULT_PORT;
 use wa_link::files::{self, FileError, LockFile};
-use wa_link::shutdown::{Shutdown, Tasks, on_signals};
+use wa_link::shutdown::{EndedBy, Hangups, Shutdown, Tasks, on_signals};
 use wa_proto::Host;
 
 use crate::args::Up;
@@ -39,8 +39,8 @@ pub(crate) async fn up(args: &Up, around: &Surroundings<'_>, out: &mut Out) -> R
     files::create_private_dir(&place).map_err(said)?;
     let _single = lock(&place.join("up.lock"))?;
     let signals = Tasks::new(Shutdown::new());
-    let ended = on_signals(&signals)
-        .map_err(|error| Failure::failed(format!("cannot listen for signals: {error}")))?;
+    let ended =
+        listen(&signals).map_err(|error| Failure::failed(format!("cannot listen for signals: {error}")))?;
     let result = if args.demo {
         demo::demo(args, &place, &signals, &ended, out).await
     } else {
@@ -48,6 +48,19 @@ pub(crate) async fn up(args: &Up, around: &Surroundings<'_>, out: &mut Out) -> R
     };
     drop(signals.finish(std::time::Duration::from_secs(1)).await);
     result
+}
+
+/// Ends on SIGINT and SIGTERM, and when the terminal goes away.
+fn listen(signals: &Tasks) -> std::io::Result<EndedBy> {
+    let mut hangups = Hangups::new()?;
+    let shutdown = signals.shutdown().clone();
+    signals.spawn("hangup", async move {
+        tokio::select! {
+            () = hangups.next() => shutdown.trigger(),
+            () = shutdown.triggered() => {}
+        }
+    });
+    on_signals(signals)
 }
 
 /// A file error in our words.

@@ -10,48 +10,48 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// `wa` with nothing of this environment.
-pub fn wa(home: &Path, args: &[&str]) -> Command {
+pub(crate) fn wa(home: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wa"));
     command.args(args).env_clear().env("HOME", home).env("PATH", "/usr/bin:/bin").stdin(Stdio::null());
     command
 }
 
 /// Exit code, standard output, standard error.
-pub fn answer(command: &mut Command) -> (i32, String, String) {
+pub(crate) fn answer(command: &mut Command) -> (i32, String, String) {
     match command.output() {
         Ok(output) => said(&output),
         Err(error) => panic!("{command:?}: {error}"),
     }
 }
 
-pub fn said(output: &Output) -> (i32, String, String) {
+pub(crate) fn said(output: &Output) -> (i32, String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
 }
 
 /// A `wa` that runs; killed when dropped.
-pub struct Running(Child);
+pub(crate) struct Running(Child);
 
 impl Running {
-    pub fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         match command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn() {
             Ok(child) => Self(child),
             Err(error) => panic!("{command:?}: {error}"),
         }
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.0.id()
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw);
         // It may have ended; then the wait tells.
         pid.map(|pid| kill_process(pid, signal).ok());
     }
 
     /// Waits for its end.
-    pub fn end(mut self) -> (i32, String, String) {
+    pub(crate) fn end(mut self) -> (i32, String, String) {
         use std::io::Read as _;
         let (mut out, mut err) = (String::new(), String::new());
         if let Some(mut pipe) = self.0.stdout.take() {
@@ -73,7 +73,7 @@ impl Drop for Running {
 }
 
 /// Waits until the condition gives something.
-pub fn wait_for<T>(what: &str, time: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, time: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + time;
     loop {
         if let Some(value) = condition() {

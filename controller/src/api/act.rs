@@ -1,14 +1,17 @@
 //! Act: send, keys, kill and spawn, asked for by a person or an agent.
 //!
 //! The controller decides what it can see (pane known and here, generation, mirror, pause) at once; all else is decided
-//! by the node's policy and guards when the action begins. The answer is the action's outcome. When there is none in
-//! time: an action that was never permitted did not begin and never will, for its deadline has passed (`expired`);
-//! of one that was permitted it is `unknown`, and its row stays open until the node tells.
+//! by the node's policy and guards when the action begins. The answer is the action's outcome, and comes within the time
+//! that the caller gave: the last part of it, the time that a node takes to see what became of its keys, is not for
+//! beginning. When there is no outcome by then: an action that was never permitted did not begin and never will, for its
+//! deadline has passed (`expired`); of one that was permitted it is `unknown`, and its row stays open until the node
+//! tells.
 
 use std::time::Duration;
 
 use tokio::time::timeout_at;
 use tonic::Status;
+use tracing::Instrument as _;
 use wa_link::{clock, trace};
 use wa_proto::wire::v1;
 use wa_proto::{
@@ -23,8 +26,8 @@ use crate::registry::PaneView;
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 const LONGEST: Duration = Duration::from_secs(600);
-/// After the deadline an action that has begun is still verified, and its outcome travels.
-const OUTCOME_GRACE: Duration = Duration::from_secs(7);
+/// An action that has begun is verified for up to five seconds, and its outcome travels.
+const OUTCOME_TIME: Duration = Duration::from_secs(6);
 /// Bytes of one text or command.
 const MAX_TEXT: usize = 256 * 1024;
 const MAX_KEY: usize = 200;
@@ -49,7 +52,8 @@ impl Fleet {
         peer: &Peer,
         request: v1::ActRequest,
     ) -> Result<v1::ActResponse, Status> {
-        let verb = Verb::try_from(request.verb.clone().ok_or_else(|| usage("the verb is missing"))?).map_err(usage)?;
+        let verb = Verb::try_from(request.verb.clone().ok_or_else(|| usage("the verb is missing"))?)
+            .map_err(usage)?;
         check_size(&verb)?;
         let key = Some(request.idempotency_key.as_str()).filter(|key| !key.is_empty());
         if key.is_some_and(|key| key.len() > MAX_KEY) {
@@ -60,15 +64,23 @@ impl Fleet {
             return Ok(answer(&target, None, OutcomeKind::Refused.as_str(), reason));
         }
         if request.dry_run {
-            let what = format!("dry run: {} {} would be offered to the node", verb.name(), summary(&verb));
-            return Ok(answer(&target, None, "", what));
+            let hoped = match &verb {
+                Verb::Send { enter: false, .. } => OutcomeKind::Placed,
+                _ => OutcomeKind::Submitted,
+            };
+            let what = format!("dry run, nothing was sent: {} {}", verb.name(), summary(&verb));
+            return Ok(answer(&target, None, hoped.as_str(), what));
         }
         let wanted = match request.timeout_ms {
             0 => DEFAULT_TIMEOUT,
             ms => Duration::from_millis(ms.into()).min(LONGEST),
         };
-        let action = self.action(peer, &target, verb, &request.trace_parent, wanted);
-        self.queue_and_wait(target, action, key, wanted).await
+        let span = tracing::info_span!("act", verb = verb.name(), host = %target.host);
+        trace::set_parent(&span, &request.trace_parent);
+        let ours = trace::parent_of(&span);
+        let trace_parent = if ours.is_empty() { request.trace_parent.clone() } else { ours };
+        let action = action(peer, &target, verb, trace_parent, wanted);
+        self.queue_and_wait(target, action, key, wanted).instrument(span).await
     }
 
     /// The pane, or for a spawn the mux, that the request names; it must be here.
@@ -130,23 +142,6 @@ impl Fleet {
         self.gate.paused(target.address().as_ref(), &labels)
     }
 
-    fn action(&self, peer: &Peer, target: &Target, verb: Verb, trace_parent: &str, wait: Duration) -> Action {
-        // A pane is closed whatever runs in it; all else is meant for the process that the caller saw.
-        let seen = target.view.as_ref().filter(|_| !matches!(verb, Verb::Kill)).map(|view| &view.pane);
-        let current = trace::current_parent();
-        Action {
-            id: ActionId::generate(),
-            pane: target.pane.clone(),
-            deadline: clock::now() + wait,
-            fence: 0,
-            who: peer.who(),
-            expect_agent: seen.and_then(|pane| pane.agent.clone()),
-            expect_agent_pid: seen.map(|pane| pane.agent_pid).filter(|pid| *pid != 0),
-            trace_parent: if current.is_empty() { trace_parent.to_owned() } else { current },
-            verb,
-        }
-    }
-
     async fn queue_and_wait(
         &self,
         target: Target,
@@ -154,7 +149,7 @@ impl Fleet {
         key: Option<&str>,
         wait: Duration,
     ) -> Result<v1::ActResponse, Status> {
-        let deadline = clock::monotonic() + wait + OUTCOME_GRACE;
+        let deadline = clock::monotonic() + wait;
         let id = action.id;
         let mut outcome = self.gate.wait_for(id);
         let (host, key) = (target.host.clone(), key.map(str::to_owned));
@@ -182,7 +177,8 @@ impl Fleet {
                 // It may have been settled before this listened.
                 if !self.gate.is_open(id) {
                     self.gate.forget(id);
-                    let reason = "the same key was used a moment ago, and its outcome has just come: ask again";
+                    let reason =
+                        "the same key was used a moment ago, and its outcome has just come: ask again";
                     return Err(ErrorCode::Busy.status(reason));
                 }
             }
@@ -207,16 +203,32 @@ impl Fleet {
     }
 
     fn not_told(&self, target: &Target, id: ActionId) -> v1::ActResponse {
-        if self.gate.may_have_begun(id) {
+        let (outcome, reason) = if self.tasks.shutdown().is_triggered() {
+            (OutcomeKind::Unknown, "the controller shuts down; the node may begin it until its deadline")
+        } else if self.gate.give_up(id) {
+            (OutcomeKind::Expired, "the node did not ask for a permit in time; it will not begin")
+        } else {
             let reason = "the node was permitted to begin and has not said how it ended; look at the pane";
-            return answer(target, Some(id), OutcomeKind::Unknown.as_str(), reason.into());
-        }
-        if self.tasks.shutdown().is_triggered() {
-            let reason = "the controller shuts down; the node may begin it until its deadline";
-            return answer(target, Some(id), OutcomeKind::Unknown.as_str(), reason.into());
-        }
-        let reason = "the node did not ask for a permit before the deadline";
-        answer(target, Some(id), OutcomeKind::Expired.as_str(), reason.into())
+            (OutcomeKind::Unknown, reason)
+        };
+        answer(target, Some(id), outcome.as_str(), reason.into())
+    }
+}
+
+fn action(peer: &Peer, target: &Target, verb: Verb, trace_parent: String, wait: Duration) -> Action {
+    let begin_within = wait - OUTCOME_TIME.min(wait / 2);
+    // A pane is closed whatever runs in it; all else is meant for the process that the caller saw.
+    let seen = target.view.as_ref().filter(|_| !matches!(verb, Verb::Kill)).map(|view| &view.pane);
+    Action {
+        id: ActionId::generate(),
+        pane: target.pane.clone(),
+        deadline: clock::now() + begin_within,
+        fence: 0,
+        who: peer.who(),
+        expect_agent: seen.and_then(|pane| pane.agent.clone()),
+        expect_agent_pid: seen.map(|pane| pane.agent_pid).filter(|pid| *pid != 0),
+        trace_parent,
+        verb,
     }
 }
 

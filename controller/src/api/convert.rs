@@ -58,11 +58,7 @@ pub(super) fn search_hit(hit: Hit) -> v1::SearchHit {
 }
 
 pub(super) fn event_item(stored: StoredEvent) -> v1::EventItem {
-    v1::EventItem {
-        host: stored.host.into(),
-        time_us: to_us(stored.time),
-        event: Some(stored.event.into()),
-    }
+    v1::EventItem { host: stored.host.into(), time_us: to_us(stored.time), event: Some(stored.event.into()) }
 }
 
 pub(super) fn run(summary: RunSummary) -> v1::Run {

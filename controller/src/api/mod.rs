@@ -82,7 +82,8 @@ fn no_pane(pane: &PaneAddress) -> Status {
 }
 
 fn away(host: &Host) -> Status {
-    ErrorCode::Unreachable.status(format!("the node {host} is not connected; `wa fleet status` says since when"))
+    ErrorCode::Unreachable
+        .status(format!("the node {host} is not connected; `wa fleet status` says since when"))
 }
 
 /// How long the caller is ready to wait, a little less so that it gets an answer and not a broken call.

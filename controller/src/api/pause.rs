@@ -74,9 +74,9 @@ impl Fleet {
         };
         let scopes: Vec<Scope> = self.gate.scopes().into_iter().filter(goes).collect();
         let texts: Vec<String> = scopes.iter().map(ToString::to_string).collect();
-        let stored = self.store.write(move |tx| {
-            texts.iter().try_for_each(|text| tx.remove_pause(text, &who, &reason))
-        });
+        let stored = self
+            .store
+            .write(move |tx| texts.iter().try_for_each(|text| tx.remove_pause(text, &who, &reason)));
         stored.await.map_err(|e| status(&e))?;
         self.gate.unpause(&scopes);
         for view in panes.iter().filter_map(|pane| self.registry.pane(pane)) {

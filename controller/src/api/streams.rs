@@ -5,6 +5,7 @@
 //! stays in the database.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -14,7 +15,9 @@ use wa_proto::selector::Selector;
 use wa_proto::wire::v1;
 use wa_proto::{EventKind, Host, PaneAddress, Timestamp};
 
-use super::{Fleet, Items, convert, no_pane, only_host, optional_address, optional_time, selector, status, usage};
+use super::{
+    Fleet, Items, convert, no_pane, only_host, optional_address, optional_time, selector, status, usage,
+};
 use crate::gate::{Labels, address};
 use crate::identity::peer::Peer;
 use crate::store::{EventRange, LogEntry, LogRange, Pattern, Search, StoreError, StoredEvent};
@@ -69,16 +72,26 @@ impl<T> Sink<T> {
 }
 
 impl Fleet {
-    fn stream<T: Send + 'static, F>(&self, name: &'static str, work: impl FnOnce(Self, Sink<T>) -> F) -> Items<T>
+    /// Runs `work` in a task of its own, until it ends or the caller may no longer listen.
+    fn stream<T: Send + 'static, F>(
+        &self,
+        name: &'static str,
+        peer: &Peer,
+        work: impl FnOnce(Self, Sink<T>) -> F,
+    ) -> Items<T>
     where
         F: Future<Output = Result<(), Over>> + Send + 'static,
     {
         let (sender, receiver) = mpsc::channel(WAITING);
         let sink = Sink { caller: sender, shutdown: self.tasks.shutdown().clone() };
         let running = Box::pin(work(self.clone(), sink));
+        let (doorkeeper, peer) = (Arc::clone(&self.doorkeeper), peer.clone());
         self.tasks.spawn(name, async move {
             // However it ended, the stream ends with the sender.
-            let (Ok(()) | Err(Over)) = running.await;
+            tokio::select! {
+                Ok(()) | Err(Over) = running => {}
+                () = doorkeeper.barred(&peer) => {}
+            }
         });
         Box::pin(ReceiverStream::new(receiver))
     }
@@ -102,7 +115,7 @@ impl Fleet {
             return Err(no_pane(&pane));
         }
         let (tail, follow) = (request.tail as usize, request.follow);
-        Ok(self.stream("logs", move |fleet, sink| async move {
+        Ok(self.stream("logs", peer, move |fleet, sink| async move {
             fleet.logs_of(pane, tail, since, follow, &sink).await
         }))
     }
@@ -172,7 +185,7 @@ impl Fleet {
             return Err(usage(format!("limit: at most {MOST}")));
         }
         let filter = self.line_filter(only_host(peer), selector);
-        Ok(self.stream("search", move |fleet, sink: Sink<v1::SearchHit>| async move {
+        Ok(self.stream("search", peer, move |fleet, sink: Sink<v1::SearchHit>| async move {
             let wanted = sink.caller.clone();
             let shutdown = fleet.tasks.shutdown().clone();
             let search = Search {
@@ -198,7 +211,8 @@ impl Fleet {
         let labels = self.labels_by_pane();
         Box::new(move |entry| {
             let pane = address(&entry.host, &entry.pane);
-            let labels = labels_of(&pane, labels.get(&pane), entry.agent.as_ref().map(|agent| agent.as_str()));
+            let labels =
+                labels_of(&pane, labels.get(&pane), entry.agent.as_ref().map(|agent| agent.as_str()));
             own.as_ref().is_none_or(|own| *own == entry.host)
                 && selector.matches(|key| labels.get(key).map(String::as_str))
         })
@@ -233,7 +247,7 @@ impl Fleet {
             range.after = self.store.events_head().await.map_err(|e| status(&e))?;
         }
         let grew = self.store.events_grew();
-        Ok(self.stream("events", move |fleet, sink| async move {
+        Ok(self.stream("events", peer, move |fleet, sink| async move {
             // Events that came between the tail and the head are after the last of the tail.
             if let Some(last) = first.last() {
                 range.after = last.n;

@@ -15,7 +15,9 @@ use wa_proto::selector::Selector;
 use wa_proto::wire::v1;
 use wa_proto::{ErrorCode, EventKind, PaneAddress, PaneState};
 
-use super::{Fleet, away, convert, no_pane, only_host, optional_address, optional_time, selector, status, usage};
+use super::{
+    Fleet, away, convert, no_pane, only_host, optional_address, optional_time, selector, status, usage,
+};
 use crate::gate::address;
 use crate::identity::peer::Peer;
 use crate::registry::{PaneView, changed_before};

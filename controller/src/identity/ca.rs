@@ -37,7 +37,9 @@ const FILE_LIMIT: u64 = 64 * 1024;
 pub enum CaError {
     #[error(transparent)]
     File(#[from] FileError),
-    #[error("{certificate} stands without its key {key}: restore the key from a backup; a new CA would lock every node out")]
+    #[error(
+        "{certificate} stands without its key {key}: restore the key from a backup; a new CA would lock every node out"
+    )]
     KeyLost { certificate: String, key: String },
     #[error("the CA in {directory} cannot be used: {reason}; restore it from a backup")]
     Damaged { directory: String, reason: String },
@@ -88,8 +90,10 @@ impl Authority {
             }
         }
         let certificate_pem = files::read_text(&certificate_path, FILE_LIMIT)?;
-        let damaged = |reason: String| CaError::Damaged { directory: directory.display().to_string(), reason };
-        let key = KeyPair::from_pem(&files::read_text(&key_path, FILE_LIMIT)?).map_err(|e| damaged(e.to_string()))?;
+        let damaged =
+            |reason: String| CaError::Damaged { directory: directory.display().to_string(), reason };
+        let key = KeyPair::from_pem(&files::read_text(&key_path, FILE_LIMIT)?)
+            .map_err(|e| damaged(e.to_string()))?;
         let issuer = Issuer::from_ca_cert_pem(&certificate_pem, key).map_err(|e| damaged(e.to_string()))?;
         let fingerprint = Fingerprint::of_pem(&certificate_pem).map_err(|e| damaged(e.to_string()))?;
         Ok(Self { issuer, certificate_pem, fingerprint })
@@ -126,7 +130,11 @@ impl Authority {
     }
 
     /// A certificate for `who` with a key made here: for contexts that the controller hands out whole.
-    pub fn make_identity(&self, who: Principal, now: Timestamp) -> Result<(Identity, IssuedCertificate), CaError> {
+    pub fn make_identity(
+        &self,
+        who: Principal,
+        now: Timestamp,
+    ) -> Result<(Identity, IssuedCertificate), CaError> {
         let (params, serial) = client_params(&who, now)?;
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let certificate = params.signed_by(&key, &self.issuer)?;

@@ -15,13 +15,12 @@ use wa_link::clock;
 use wa_link::principal::{Principal, Role};
 use wa_link::token::TokenSecret;
 use wa_proto::wire::v1;
-use wa_proto::{ErrorCode, EventKind, Host};
+use wa_proto::{ErrorCode, Host};
 
 use super::Doorkeeper;
 use super::ca::{Authority, Csr};
 use crate::metrics::Metrics;
 use crate::registry::Registry;
-use crate::session::node_event;
 use crate::store::{Store, StoreError, TokenRefusal};
 
 pub(crate) struct Enrollment {
@@ -69,7 +68,6 @@ impl Enrollment {
                 tx.record_certificate(&issued.record, "token")?;
                 tx.record_certificate(&agent_record, "token")?;
                 tx.node_joined(&host)?;
-                tx.enter_event(&host, &node_event(EventKind::NodeJoined, &[]), tx.now, "")?;
                 let revoked = tx.revoked_serials()?;
                 let response = v1::JoinResponse {
                     certificate_pem: issued.certificate_pem,

@@ -13,9 +13,12 @@ pub mod join;
 pub mod peer;
 
 use std::collections::HashSet;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::sync::watch;
 use tonic::{Request, Status};
+use wa_link::clock;
 use wa_link::principal::Role;
 use wa_proto::ErrorCode;
 
@@ -25,13 +28,13 @@ use peer::Peer;
 /// Decides on every call who calls and whether the role may.
 pub struct Doorkeeper {
     /// Serials.
-    revoked: RwLock<HashSet<String>>,
+    revoked: watch::Sender<HashSet<String>>,
     metrics: Arc<Metrics>,
 }
 
 impl Doorkeeper {
     pub fn new(revoked: impl IntoIterator<Item = String>, metrics: Arc<Metrics>) -> Self {
-        Self { revoked: RwLock::new(revoked.into_iter().collect()), metrics }
+        Self { revoked: watch::Sender::new(revoked.into_iter().collect()), metrics }
     }
 
     /// The caller, if it has a certificate of one of these roles that was not revoked.
@@ -43,7 +46,9 @@ impl Doorkeeper {
         let refuse = |reason: String| Err(ErrorCode::Refused.status(reason));
         let certificates = request.peer_certs();
         let Some(certificate) = certificates.as_ref().and_then(|certificates| certificates.first()) else {
-            return refuse("this call needs a client certificate: use a context file of this controller".into());
+            return refuse(
+                "this call needs a client certificate: use a context file of this controller".into(),
+            );
         };
         let peer = match Peer::of(certificate) {
             Ok(peer) => peer,
@@ -64,11 +69,26 @@ impl Doorkeeper {
     }
 
     pub fn is_revoked(&self, serial: &str) -> bool {
-        self.revoked.read().unwrap_or_else(PoisonError::into_inner).contains(serial)
+        self.revoked.borrow().contains(serial)
     }
 
-    /// From now on these serials open nothing.
+    /// From now on these serials open nothing, and their live streams end.
     pub fn revoke(&self, serials: impl IntoIterator<Item = String>) {
-        self.revoked.write().unwrap_or_else(PoisonError::into_inner).extend(serials);
+        self.revoked.send_modify(|revoked| revoked.extend(serials));
+    }
+
+    /// Completes when this serial is revoked.
+    pub async fn revocation(&self, serial: &str) {
+        // The sender lives as long as `self`.
+        drop(self.revoked.subscribe().wait_for(|revoked| revoked.contains(serial)).await);
+    }
+
+    /// Completes when the caller may no longer listen: revoked, or its certificate has run out.
+    pub async fn barred(&self, peer: &Peer) {
+        let left = Duration::try_from(peer.expires.duration_since(clock::now())).unwrap_or(Duration::ZERO);
+        tokio::select! {
+            () = self.revocation(&peer.serial) => {}
+            () = tokio::time::sleep(left) => {}
+        }
     }
 }

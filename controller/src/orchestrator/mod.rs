@@ -7,7 +7,7 @@
 //! Operation: [`Orchestrator::step`] works the inbox off inside the commit that filled it, so an event and the action
 //! that follows from it cost one fsync. After the commit, [`Orchestrator::committed`] puts new actions through the gate's
 //! books and wakes the sessions of their nodes; nothing here waits for a timer. What a restarted controller finds in the
-//! inbox, and wake-ups that came due meanwhile, are worked off by [`run_timers`] at its start.
+//! inbox, and wake-ups that came due meanwhile, are worked off at its start by the task that wakes runs.
 //!
 //! A run that waits for its pane is fed the pane's present state after each of its steps, once, and then whatever
 //! reports change. Nothing is fed from nodes that are away.
@@ -89,7 +89,11 @@ impl Orchestrator {
                         what: "run",
                         target: &format!("{} {} {}", row.host, row.pane.mux, row.pane.pane_id),
                         decision: "merged",
-                        detail: &format!("event {} into {:?}", event.id, active.map(|run| run.id.to_string())),
+                        detail: &format!(
+                            "event {} into {:?}",
+                            event.id,
+                            active.map(|run| run.id.to_string())
+                        ),
                     })?;
                 }
             }
@@ -124,7 +128,8 @@ impl Orchestrator {
                 return Ok(());
             }
             let Some(definition) = self.definition_of(&run) else { return Ok(()) };
-            let span = info_span!("step", workflow = run.workflow, run = %run.id, pane = run.trigger.pane.pane_id);
+            let span =
+                info_span!("step", workflow = run.workflow, run = %run.id, pane = run.trigger.pane.pane_id);
             trace::set_parent(&span, &run.trigger.trace_parent);
             let _entered = span.enter();
             tx.record_input(run.id, &input)?;
@@ -221,7 +226,11 @@ impl Observer for Orchestrator {
             }
             for row in rows {
                 done += 1;
-                self.row(tx, &row)?;
+                // One row that cannot be worked off must not hold up the others.
+                if let Err(error) = tx.apart(|tx| self.row(tx, &row)) {
+                    tracing::error!(%error, row = row.n, host = %row.host, "a row of the inbox was set aside");
+                    tx.inbox_set_aside(row.n)?;
+                }
             }
         }
     }
@@ -262,11 +271,7 @@ pub(crate) fn summary(verb: &Verb) -> String {
 }
 
 /// What reports changed on watched panes, into the inbox.
-pub(crate) fn pane_inputs(
-    tx: &Tx<'_>,
-    host: &Host,
-    changes: &[(PaneRef, Input)],
-) -> Result<(), StoreError> {
+pub(crate) fn pane_inputs(tx: &Tx<'_>, host: &Host, changes: &[(PaneRef, Input)]) -> Result<(), StoreError> {
     for (pane, input) in changes {
         let Some(run) = tx.open_run(host, pane)? else { continue };
         // A pane that is gone matters to a run that acts, too.

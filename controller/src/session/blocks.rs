@@ -107,7 +107,8 @@ mod tests {
             let gap =
                 Gap { pane: pane.clone(), layout: 1, first_row: None, rows: None, cause: GapCause::MuxLost };
             let time = "2026-11-22T12:00:00Z".parse().unwrap();
-            Record { lane: Lane::Bulk, seq, time, trace_parent: String::new(), body: RecordBody::Gap(gap) }.into()
+            Record { lane: Lane::Bulk, seq, time, trace_parent: String::new(), body: RecordBody::Gap(gap) }
+                .into()
         };
         v1::Records { records: (first..first + count).map(record).collect() }.encode_to_vec()
     }
@@ -148,7 +149,9 @@ mod tests {
         assert!(refused(|b| b.raw_size -= 1).contains("does not decompress"));
         assert!(refused(|b| b.raw_size = u32::MAX).contains("at most"));
         assert!(refused(|b| b.data.truncate(10)).contains("does not decompress"));
-        assert!(refused(|b| (b.data, b.raw_size, b.compression) = (vec![0xff; 9], 9, 0)).starts_with("block: "));
+        assert!(
+            refused(|b| (b.data, b.raw_size, b.compression) = (vec![0xff; 9], 9, 0)).starts_with("block: ")
+        );
     }
 
     #[test]

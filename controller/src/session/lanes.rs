@@ -1,6 +1,7 @@
 //! The two lanes of a session, from the reader to the store and back as acknowledgements.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc;
 use tonic::Status;
@@ -10,14 +11,14 @@ use wa_proto::wire::v1::controller_message::Kind as Down;
 use wa_proto::{Lane, Pane, PaneRef};
 use wa_workflow::Input;
 
-use super::{Session, refuse};
+use super::{Session, blocks, refuse};
 use crate::api::status;
 use crate::metrics::Metrics;
 use crate::orchestrator::pane_inputs;
 use crate::store::{Answer, Batch, Ingested, StoreError};
 
 /// Blocks of one lane that may be with the store at a time: enough to fill a commit while another is being synced.
-const UNDER_WAY: usize = 8;
+const UNDER_WAY: usize = 4;
 /// Panes in one report.
 const MAX_PANES: usize = 10_000;
 
@@ -28,22 +29,29 @@ pub(crate) enum EventItem {
     Panes(Vec<(PaneRef, Input)>),
 }
 
-pub(crate) type BulkItem = Batch;
+pub(crate) type BulkItem = v1::RecordBlock;
 
 /// Blocks that are with the store.
 #[derive(Default)]
 struct UnderWay {
-    answers: VecDeque<(Answer<Ingested>, usize)>,
+    answers: VecDeque<(Answer<Ingested>, Sizes)>,
+}
+
+/// Bytes of a block: raw, and as it travelled.
+#[derive(Clone, Copy)]
+struct Sizes {
+    raw: usize,
+    wire: u64,
 }
 
 impl UnderWay {
     /// The oldest answer; waits for ever when nothing is under way. Safe to drop and call again.
-    async fn next(&mut self) -> Result<(Ingested, usize), StoreError> {
+    async fn next(&mut self) -> Result<(Ingested, Sizes), StoreError> {
         match self.answers.front_mut() {
-            Some((answer, bytes)) => {
-                let (ingested, bytes) = (answer.wait().await?, *bytes);
+            Some((answer, sizes)) => {
+                let (ingested, sizes) = (answer.wait().await?, *sizes);
                 self.answers.pop_front();
-                Ok((ingested, bytes))
+                Ok((ingested, sizes))
             }
             None => std::future::pending().await,
         }
@@ -59,7 +67,7 @@ impl Session {
                 biased;
                 done = under_way.next() => self.acknowledge(Lane::Events, done).await?,
                 item = items.recv(), if room => match item {
-                    Some(EventItem::Block(batch)) => self.log(batch, &mut under_way).await?,
+                    Some(EventItem::Block(batch)) => self.log(batch, 0, &mut under_way).await?,
                     Some(EventItem::Panes(changes)) => self.tell_runs(changes).await?,
                     None => break,
                 }
@@ -76,7 +84,11 @@ impl Session {
                 biased;
                 done = under_way.next() => self.acknowledge(Lane::Bulk, done).await?,
                 item = items.recv(), if room => match item {
-                    Some(batch) => self.log(batch, &mut under_way).await?,
+                    Some(block) => {
+                        let wire = block.data.len() as u64;
+                        let batch = blocks::open(&self.host, self.spool, block).map_err(refuse)?;
+                        self.log(batch, wire, &mut under_way).await?;
+                    }
                     None => break,
                 }
             }
@@ -84,10 +96,10 @@ impl Session {
         self.drain(Lane::Bulk, under_way).await
     }
 
-    async fn log(&self, batch: Batch, under_way: &mut UnderWay) -> Result<(), Status> {
-        let bytes = batch.bytes;
+    async fn log(&self, batch: Batch, wire: u64, under_way: &mut UnderWay) -> Result<(), Status> {
+        let sizes = Sizes { raw: batch.bytes, wire };
         let answer = self.link.store.ingest(batch).await.map_err(|e| status(&e))?;
-        under_way.answers.push_back((answer, bytes));
+        under_way.answers.push_back((answer, sizes));
         Ok(())
     }
 
@@ -101,13 +113,19 @@ impl Session {
     }
 
     /// Durable: the spool may let go. A failure ends the session and acknowledges nothing.
-    async fn acknowledge(&self, lane: Lane, done: Result<(Ingested, usize), StoreError>) -> Result<(), Status> {
-        let (ingested, bytes) = done.map_err(|e| status(&e))?;
+    async fn acknowledge(
+        &self,
+        lane: Lane,
+        done: Result<(Ingested, Sizes), StoreError>,
+    ) -> Result<(), Status> {
+        let (ingested, sizes) = done.map_err(|e| status(&e))?;
         let metrics = &self.link.metrics;
         Metrics::add(&metrics.blocks, 1);
         Metrics::add(&metrics.records, ingested.records);
         Metrics::add(&metrics.lines, ingested.lines);
-        Metrics::add(&metrics.bytes, bytes);
+        Metrics::add(&metrics.bytes, sizes.raw);
+        // Before the node is told, so that it is never ahead of these books.
+        self.bulk_in_flight.fetch_sub(sizes.wire, Ordering::Relaxed);
         let ack = v1::Ack { lane: v1::Lane::from(lane).into(), seq: ingested.acked };
         match self.send(Down::Ack(ack)).await {
             // The node has gone; what it sent is logged all the same.

@@ -20,15 +20,17 @@ mod blocks;
 mod lanes;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
-use wa_link::clock;
+use tracing::Instrument as _;
 use wa_link::principal::{Principal, Role};
 use wa_link::shutdown::Tasks;
+use wa_link::{clock, trace};
 use wa_proto::wire::v1::controller_message::Kind as Down;
 use wa_proto::wire::v1::node_message::Kind as Up;
 use wa_proto::wire::{to_us, v1};
@@ -50,10 +52,11 @@ const PROTOCOLS: &[u32] = &[1];
 const OUT: usize = 64;
 /// Blocks and reports of the events lane that wait for the store.
 const EVENTS: usize = 64;
-/// Blocks of bulk that wait for the store; beyond, the stream itself waits.
-const BULK: usize = 16;
-/// Bytes of bulk that a node may have in flight.
-const CREDIT: u64 = 1024 * 1024;
+/// Bytes of bulk, as they travel, that a node may have in flight; here they wait for the store, so that what comes after
+/// them on the stream need not.
+const CREDIT: u64 = 256 * 1024;
+/// Blocks of bulk that may wait, however small they are; beyond, the stream itself waits.
+const BULK: usize = 1024;
 
 pub(crate) type Reply = Result<v1::ControllerMessage, Status>;
 
@@ -104,6 +107,8 @@ pub(crate) struct Session {
     pub(crate) handle: Arc<SessionHandle>,
     /// Everything to the node goes through here.
     out: mpsc::Sender<Reply>,
+    /// Bytes of bulk that were not acknowledged yet.
+    bulk_in_flight: AtomicU64,
     /// When the node's certificate runs out; later after each renewal.
     expires: Mutex<Timestamp>,
 }
@@ -127,7 +132,10 @@ impl NodeLink {
             .ok_or_else(|| ErrorCode::Usage.status("hello.spool_id: not 16 bytes"))?;
         let welcome = self.welcome(&host, spool, &hello).await?;
         let end = self.tasks.shutdown().child();
-        let handle = self.registry.connect(&host, &hello, clock::now(), to_node, end);
+        let (handle, was_absent) = self.registry.connect(&host, &hello, clock::now(), to_node, end);
+        if was_absent {
+            self.announce(&host, EventKind::NodeJoined, &[("version", &hello.version)]);
+        }
         Metrics::add(&self.metrics.sessions, 1);
         tracing::info!(%host, version = hello.version, "a node connected");
         let session = Session {
@@ -135,11 +143,12 @@ impl NodeLink {
             spool,
             handle: Arc::clone(&handle),
             out: out.clone(),
+            bulk_in_flight: AtomicU64::new(0),
             expires: Mutex::new(peer.expires),
             link: self,
         };
         let result = session.serve(welcome, stream, requests, &peer).await;
-        session.link.farewell(&host, &handle, result.as_ref().err()).await;
+        session.link.farewell(&host, &handle, result.as_ref().err());
         result
     }
 
@@ -167,26 +176,30 @@ impl NodeLink {
         })
     }
 
-    async fn farewell(&self, host: &Host, handle: &SessionHandle, refusal: Option<&Status>) {
+    fn farewell(&self, host: &Host, handle: &SessionHandle, refusal: Option<&Status>) {
         if !self.registry.disconnect(host, handle, clock::now()) {
             return;
         }
-        let reason = refusal.map_or_else(|| "it disconnected".to_owned(), |refusal| refusal.message().to_owned());
+        let reason =
+            refusal.map_or_else(|| "it disconnected".to_owned(), |refusal| refusal.message().to_owned());
         tracing::info!(%host, reason, "a node is away");
         if self.tasks.shutdown().is_triggered() {
             return;
         }
-        let of_host = host.clone();
-        let lost = node_event(EventKind::NodeLost, &[("reason", &reason)]);
-        let stored = self.store.write(move |tx| tx.enter_event(&of_host, &lost, tx.now, ""));
-        if let Err(error) = stored.await {
-            tracing::warn!(%host, %error, "the event node.lost was not stored");
+        self.announce(host, EventKind::NodeLost, &[("reason", &reason)]);
+    }
+
+    fn announce(&self, host: &Host, kind: EventKind, fields: &[(&str, &str)]) {
+        let (of_host, event) = (host.clone(), node_event(kind, fields));
+        let noted = self.store.write_later(move |tx| tx.enter_event(&of_host, &event, tx.now, ""));
+        if let Err(error) = noted {
+            tracing::warn!(%host, %kind, %error, "an event was not stored");
         }
     }
 }
 
 /// An event that the controller itself sees.
-pub(crate) fn node_event(kind: EventKind, fields: &[(&str, &str)]) -> Event {
+fn node_event(kind: EventKind, fields: &[(&str, &str)]) -> Event {
     let fields: BTreeMap<_, _> = fields.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     Event {
         id: EventId::generate(),
@@ -241,21 +254,22 @@ impl Session {
         bulk: mpsc::Sender<BulkItem>,
     ) -> Result<(), Status> {
         // A lane that failed has closed its end, and its error is the one that counts.
-        let lane_over = |_| Status::cancelled("the lane has ended");
+        let lane_over = || Status::cancelled("the lane has ended");
         while let Some(message) = stream.next().await {
             let Ok(message) = message else { return Ok(()) };
             match message.kind {
+                Some(Up::Block(block)) if block.lane() == v1::Lane::Bulk => {
+                    self.charge(&block)?;
+                    bulk.send(block).await.map_err(|_| lane_over())?;
+                }
                 Some(Up::Block(block)) => {
                     let batch = blocks::open(&self.host, self.spool, block).map_err(refuse)?;
-                    match batch.lane {
-                        Lane::Events => events.send(EventItem::Block(batch)).await.map_err(|_| lane_over(()))?,
-                        Lane::Bulk => bulk.send(batch).await.map_err(|_| lane_over(()))?,
-                    }
+                    events.send(EventItem::Block(batch)).await.map_err(|_| lane_over())?;
                 }
                 Some(Up::Panes(report)) => {
                     let changes = self.take_report(report)?;
                     if !changes.is_empty() {
-                        events.send(EventItem::Panes(changes)).await.map_err(|_| lane_over(()))?;
+                        events.send(EventItem::Panes(changes)).await.map_err(|_| lane_over())?;
                     }
                 }
                 Some(Up::PermitRequest(request)) => self.permit(&request).await?,
@@ -267,6 +281,16 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Books a block of bulk against the credit. A block may be larger than what is left of it, or than the whole.
+    fn charge(&self, block: &v1::RecordBlock) -> Result<(), Status> {
+        let before = self.bulk_in_flight.fetch_add(block.data.len() as u64, Ordering::Relaxed);
+        if before < CREDIT {
+            Ok(())
+        } else {
+            Err(refuse("bulk: more in flight than the credit that was given"))
+        }
     }
 
     pub(crate) async fn send(&self, kind: Down) -> Result<(), Status> {
@@ -286,9 +310,11 @@ impl Session {
         let mut permit =
             v1::Permit { action_id: request.action_id.clone(), refused: String::new(), expired: false };
         match verdict {
-            Verdict::Granted { first, who } => {
+            Verdict::Granted { first, who, trace_parent } => {
+                let span = tracing::info_span!("permit", host = %self.host, %action);
+                trace::set_parent(&span, &trace_parent);
                 Metrics::add(&self.link.metrics.permits, 1);
-                self.send(Down::Permit(permit)).await?;
+                self.send(Down::Permit(permit)).instrument(span).await?;
                 if first {
                     self.note_permit(action, who);
                 }
@@ -338,9 +364,8 @@ impl Session {
         let (authority, name) = (Arc::clone(&self.link.authority), self.host.clone());
         let issued = self.link.store.write(move |tx| {
             let who = Principal { role: Role::Node, name };
-            let issued = authority
-                .sign(who, &csr, tx.now)
-                .map_err(|e| StoreError::Failed(e.to_string().into()))?;
+            let issued =
+                authority.sign(who, &csr, tx.now).map_err(|e| StoreError::Failed(e.to_string().into()))?;
             tx.record_certificate(&issued.record, &format!("node:{}", issued.record.principal.name))?;
             Ok(issued)
         });
@@ -373,23 +398,27 @@ impl Session {
 
     /// Ends with the reason why the session may not go on.
     async fn guard(&self, peer: &Peer) -> Result<(), Status> {
-        /// Expiry and revocation are looked at this often.
+        /// Expiry is looked at this often.
         const LOOK: std::time::Duration = std::time::Duration::from_secs(2);
+        let doorkeeper = &self.link.doorkeeper;
         loop {
             tokio::select! {
+                biased;
                 () = self.handle.end.triggered() => {
                     let reason = self.handle.end_reason();
                     let reason = if reason.is_empty() { "the controller shuts down".to_owned() } else { reason };
                     return Err(ErrorCode::Unreachable.status(reason));
                 }
+                () = doorkeeper.revocation(&peer.serial) => {
+                    return Err(ErrorCode::Refused.status("the node's certificate was revoked"));
+                }
                 () = self.out.closed() => return Ok(()),
                 () = tokio::time::sleep(LOOK) => {}
             }
-            if self.link.doorkeeper.is_revoked(&peer.serial) {
-                return Err(ErrorCode::Refused.status("the node's certificate was revoked"));
-            }
             if clock::now() >= *self.expires.lock().unwrap_or_else(PoisonError::into_inner) {
-                return Err(ErrorCode::Refused.status("the node's certificate has expired: it must enrol again"));
+                return Err(
+                    ErrorCode::Refused.status("the node's certificate has expired: it must enrol again")
+                );
             }
         }
     }
@@ -399,4 +428,3 @@ impl Session {
 fn refuse(problem: impl std::fmt::Display) -> Status {
     ErrorCode::Usage.status(problem.to_string())
 }
-

@@ -81,8 +81,9 @@ impl Tx<'_> {
 /// # Errors
 /// [`StoreError::Damaged`] with the number of the first row that does not follow from the one before.
 pub(super) fn read(conn: &Connection) -> Result<Vec<AuditRow>, StoreError> {
-    let mut statement = conn
-        .prepare_cached("SELECT n, time_us, who, what, target, decision, detail, hash FROM audit ORDER BY n")?;
+    let mut statement = conn.prepare_cached(
+        "SELECT n, time_us, who, what, target, decision, detail, hash FROM audit ORDER BY n",
+    )?;
     let mut rows = statement.query([])?;
     let (mut out, mut before) = (Vec::new(), Vec::new());
     while let Some(row) = rows.next()? {
@@ -96,7 +97,8 @@ pub(super) fn read(conn: &Connection) -> Result<Vec<AuditRow>, StoreError> {
             decision: row.get(5)?,
             detail: row.get(6)?,
         };
-        let words = [&entry.who, &entry.what, &entry.target, &entry.decision, &entry.detail].map(String::as_str);
+        let words =
+            [&entry.who, &entry.what, &entry.target, &entry.decision, &entry.detail].map(String::as_str);
         let stored: Vec<u8> = row.get(7)?;
         let follows = out.last().map_or(1, |last: &AuditRow| last.n + 1);
         if entry.n != follows || hash(&before, entry.n, time_us, words) != stored {

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use rusqlite_migration::{M, Migrations};
 
 use super::StoreError;
@@ -19,8 +19,8 @@ const WAL_BACKSTOP_PAGES: u32 = 16_384;
 /// A connection to a database that exists.
 pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(path, flags).map_err(|e| StoreError::open(path, e))?;
-    settle(&conn).map_err(|e| StoreError::open(path, e))?;
+    let conn = Connection::open_with_flags(path, flags).map_err(|e| StoreError::open(path, advise(&e)))?;
+    settle(&conn).map_err(|e| StoreError::open(path, advise(&e)))?;
     Ok(conn)
 }
 
@@ -52,12 +52,28 @@ fn settle(conn: &Connection) -> Result<(), rusqlite::Error> {
     Ok(())
 }
 
+/// What is wrong, and what to do where that is known.
+fn advise(error: &rusqlite::Error) -> String {
+    let advice = match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            "; restore it from a backup, or move it away: then the log begins anew"
+        }
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+            "; the user that runs the controller must be able to write it and its directory"
+        }
+        Some(ErrorCode::DiskFull) => "; free some space",
+        _ => "",
+    };
+    format!("{error}{advice}")
+}
+
 fn explain(error: rusqlite_migration::Error) -> String {
     use rusqlite_migration::{Error, MigrationDefinitionError};
     match error {
         Error::MigrationDefinition(MigrationDefinitionError::DatabaseTooFarAhead) => {
             "it was written by a newer wa-controller; run that one, or restore a backup".into()
         }
+        Error::RusqliteError { err, .. } => advise(&err),
         other => other.to_string(),
     }
 }
@@ -77,7 +93,7 @@ mod tests {
         let path = place.path().join("state.db");
         std::fs::write(&path, "this was a database once, and then somebody edited it").unwrap();
         let error = create(&path).unwrap_err().to_string();
-        assert!(error.contains("state.db") && error.contains("not a database"), "{error}");
+        assert!(error.contains("state.db") && error.contains("not a database; restore"), "{error}");
     }
 
     #[test]

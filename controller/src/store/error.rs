@@ -10,7 +10,9 @@ use rusqlite::ErrorCode as Sql;
 pub enum StoreError {
     #[error("cannot open the database {path}: {problem}")]
     Open { path: Arc<str>, problem: Arc<str> },
-    #[error("the disk that holds the database is full: free some space; nothing new is acknowledged until then")]
+    #[error(
+        "the disk that holds the database is full: free some space; nothing new is acknowledged until then"
+    )]
     Full,
     #[error(
         "the database cannot be written (read-only file system or permissions): nothing new is acknowledged until it can"

@@ -11,6 +11,7 @@
 
 use prost::Message as _;
 use rusqlite::{OptionalExtension as _, params};
+use wa_link::trace;
 use wa_proto::wire::{to_us, v1};
 use wa_proto::{Event, Gap, Hole, Host, Lane, Line, Lines, PaneRef, Record, RecordBody, SpoolId, Timestamp};
 
@@ -141,7 +142,9 @@ impl Tx<'_> {
         while mark + 1 < seq {
             let next = int(mark + 1)?;
             let last: Option<i64> = find
-                .query_row(params![host.as_str(), spool.as_bytes(), lane_number(lane), next], |row| row.get(0))
+                .query_row(params![host.as_str(), spool.as_bytes(), lane_number(lane), next], |row| {
+                    row.get(0)
+                })
                 .optional()?;
             let Some(last) = last else { break };
             mark = last.cast_unsigned().min(seq - 1);
@@ -182,8 +185,7 @@ impl Tx<'_> {
 
     /// The number of one life of one pane.
     fn stream(&self, host: &Host, pane: &PaneRef) -> Result<i64, StoreError> {
-        let key =
-            params![host.as_str(), pane.mux.as_str(), int(pane.pane_id)?, pane.generation.as_str()];
+        let key = params![host.as_str(), pane.mux.as_str(), int(pane.pane_id)?, pane.generation.as_str()];
         let known = self
             .conn
             .prepare_cached(
@@ -314,6 +316,10 @@ impl Tx<'_> {
         time: Timestamp,
         trace_parent: &str,
     ) -> Result<(), StoreError> {
+        let span = tracing::info_span!("log event", event = event.kind.as_str(), %host);
+        trace::set_parent(&span, trace_parent);
+        let ours = trace::parent_of(&span);
+        let trace_parent = if ours.is_empty() { trace_parent } else { &ours };
         let body = v1::Event::from(event.clone()).encode_to_vec();
         let pane = event.pane.as_ref();
         let added = self

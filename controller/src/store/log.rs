@@ -59,8 +59,13 @@ pub(super) const COLUMNS: &str = "log.id, log.stream, log.layout, log.row, log.o
 /// Reads a row of [`COLUMNS`]. Everything on disk is checked again.
 pub(super) fn entry(row: &Row<'_>) -> Result<LogEntry, StoreError> {
     let damaged = |problem: String| StoreError::Damaged(problem.into());
-    let place =
-        Place { stream: row.get(1)?, layout: row.get(2)?, row: row.get(3)?, ord: row.get(4)?, sub: row.get(5)? };
+    let place = Place {
+        stream: row.get(1)?,
+        layout: row.get(2)?,
+        row: row.get(3)?,
+        ord: row.get(4)?,
+        sub: row.get(5)?,
+    };
     let name = |at: usize| row.get::<_, String>(at);
     let pane = PaneRef {
         mux: MuxName::new(name(13)?).map_err(|e| damaged(e.to_string()))?,
@@ -98,8 +103,8 @@ pub(super) fn head(conn: &Connection) -> Result<i64, StoreError> {
 fn streams(conn: &Connection, pane: &PaneAddress) -> Result<Vec<i64>, StoreError> {
     let mut statement = conn
         .prepare_cached("SELECT id FROM streams WHERE host = ?1 AND mux = ?2 AND pane_id = ?3 ORDER BY id")?;
-    let ids =
-        statement.query_map(params![pane.host.as_str(), pane.mux.as_str(), int(pane.pane_id)?], |row| row.get(0))?;
+    let ids = statement
+        .query_map(params![pane.host.as_str(), pane.mux.as_str(), int(pane.pane_id)?], |row| row.get(0))?;
     Ok(ids.collect::<Result<_, _>>()?)
 }
 

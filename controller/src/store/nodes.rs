@@ -70,9 +70,9 @@ pub(super) fn load(conn: &Connection) -> Result<Vec<NodeRow>, StoreError> {
         let name: String = row.get(0)?;
         let reports =
             of_node.query_map([&name], |row| row.get::<_, Vec<u8>>(0))?.collect::<Result<Vec<_>, _>>()?;
-        let panes = reports.iter().map(|report| {
-            v1::Pane::decode(report.as_slice()).map_err(damaged)?.try_into().map_err(damaged)
-        });
+        let panes = reports
+            .iter()
+            .map(|report| v1::Pane::decode(report.as_slice()).map_err(damaged)?.try_into().map_err(damaged));
         let heartbeat: Option<Vec<u8>> = row.get(4)?;
         let last_seen: i64 = row.get(2)?;
         out.push(NodeRow {

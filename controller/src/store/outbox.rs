@@ -73,7 +73,11 @@ impl Tx<'_> {
                 "SELECT action_id, outcome, reason FROM outbox WHERE who = ?1 AND idempotency_key = ?2",
             )?
             .query_row([who, key], |row| {
-                Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Option<String>>(1)?, row.get::<_, Option<String>>(2)?))
+                Ok((
+                    row.get::<_, Vec<u8>>(0)?,
+                    row.get::<_, Option<String>>(1)?,
+                    row.get::<_, Option<String>>(2)?,
+                ))
             })
             .optional()?;
         let Some((id, outcome, reason)) = found else { return Ok(None) };
@@ -94,7 +98,9 @@ impl Tx<'_> {
     /// The node may begin: from now on it is possible that the pane was touched.
     pub fn mark_permitted(&self, action: ActionId, who: &str, target: &str) -> Result<(), StoreError> {
         self.conn
-            .prepare_cached("UPDATE outbox SET permitted_us = coalesce(permitted_us, ?2) WHERE action_id = ?1")?
+            .prepare_cached(
+                "UPDATE outbox SET permitted_us = coalesce(permitted_us, ?2) WHERE action_id = ?1",
+            )?
             .execute(params![action.as_bytes(), to_us(self.now)])?;
         self.audit(&Entry { who, what: "permit", target, decision: "granted", detail: &action.to_string() })
     }

@@ -43,8 +43,7 @@ struct Lanes<T> {
 
 impl<T> Queue<T> {
     pub(super) fn new() -> Self {
-        let lanes =
-            Lanes { urgent: VecDeque::new(), bulk: VecDeque::new(), closed: false, bulk_next: false };
+        let lanes = Lanes { urgent: VecDeque::new(), bulk: VecDeque::new(), closed: false, bulk_next: false };
         Self {
             lanes: Mutex::new(lanes),
             ready: Condvar::new(),

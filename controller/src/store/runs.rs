@@ -62,7 +62,8 @@ fn inbox_row(row: &Row<'_>) -> Result<InboxRow, StoreError> {
             input: serde_json::from_slice(&body).map_err(|e| damaged(format!("inbox: {e}")))?,
         },
         None => {
-            let event: Event = v1::Event::decode(body.as_slice()).map_err(damaged)?.try_into().map_err(damaged)?;
+            let event: Event =
+                v1::Event::decode(body.as_slice()).map_err(damaged)?.try_into().map_err(damaged)?;
             InboxItem::Event { event: Box::new(event), workflow: row.get(6)? }
         }
     };
@@ -144,6 +145,12 @@ impl Tx<'_> {
     /// The row is worked off.
     pub fn inbox_done(&self, n: i64) -> Result<(), StoreError> {
         self.conn.prepare_cached("DELETE FROM inbox WHERE n = ?1")?.execute([n])?;
+        Ok(())
+    }
+
+    /// The row cannot be worked off: it is kept, and not tried again.
+    pub fn inbox_set_aside(&self, n: i64) -> Result<(), StoreError> {
+        self.conn.prepare_cached("UPDATE inbox SET queued = 2 WHERE n = ?1")?.execute([n])?;
         Ok(())
     }
 

@@ -110,7 +110,7 @@ CREATE TABLE inbox (
     workflow     TEXT,
     body         BLOB NOT NULL,
     trace_parent TEXT NOT NULL,
-    -- 1: a trigger that waits until the pane's present run has ended.
+    -- 1: a trigger that waits until the pane's present run has ended. 2: set aside, for it could not be worked off.
     queued       INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX inbox_fresh ON inbox (queued, n);

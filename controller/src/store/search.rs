@@ -8,9 +8,9 @@ use regex::{Regex, RegexBuilder};
 use rusqlite::Connection;
 use wa_proto::Timestamp;
 
+use super::StoreError;
 use super::log::{COLUMNS, LogEntry, LogItem, entry};
 use super::words::{InvalidQuery, Query};
-use super::StoreError;
 
 /// A hit, with the bytes of its text that matched.
 #[derive(Debug, Clone, PartialEq)]

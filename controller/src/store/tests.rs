@@ -5,8 +5,8 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use wa_proto::{
-    AgentKind, Event, EventId, EventKind, Gap, GapCause, Generation, Hole, Lane, Line, Lines, MuxName, PaneRef,
-    Record, RecordBody, SpoolId,
+    AgentKind, Event, EventId, EventKind, Gap, GapCause, Generation, Hole, Lane, Line, Lines, MuxName,
+    PaneRef, Record, RecordBody, SpoolId,
 };
 
 use super::*;
@@ -170,7 +170,8 @@ async fn a_hole_is_passed_only_when_it_is_named() {
     let place = tempfile::tempdir().unwrap();
     let store = open(place.path());
     let spool = SpoolId::generate();
-    let row = |seq: u64| record(Lane::Bulk, seq, lines(vec![line(seq.cast_signed(), 0, &format!("line {seq}"))]));
+    let row =
+        |seq: u64| record(Lane::Bulk, seq, lines(vec![line(seq.cast_signed(), 0, &format!("line {seq}"))]));
     ingest(&store, batch(spool, Lane::Bulk, vec![row(1), row(2)])).await.unwrap();
     let refused = ingest(&store, batch(spool, Lane::Bulk, vec![row(6)])).await;
     assert!(matches!(refused, Err(StoreError::Missing { acked: 2, got: 6 })), "{refused:?}");
@@ -203,7 +204,11 @@ async fn the_newest_rev_of_a_line_is_the_line() {
     let head = store.log_head().await.unwrap();
     ingest(&store, send(2, vec![line(1, 2, "gamma"), line(1, 1, "beta")])).await.unwrap();
     assert_eq!(texts(&log(&store, 1).await), ["gamma", "omega"]);
-    assert_eq!(texts(&store.log_arrivals(address(1), head, 10).await.unwrap()), ["gamma"], "a follower sees the new rev");
+    assert_eq!(
+        texts(&store.log_arrivals(address(1), head, 10).await.unwrap()),
+        ["gamma"],
+        "a follower sees the new rev"
+    );
     assert!(find(&store, "alpha", "").await.is_empty(), "what was replaced is not found");
     assert_eq!(find(&store, "gamma", "").await.len(), 1);
 
@@ -231,7 +236,13 @@ async fn a_pane_is_read_in_its_own_order() {
         RecordBody::Gap(uncounted),
         at("g2", 1, vec![line(1, 0, "next life")]),
         at("g1", 1, vec![line(4, 0, "four")]),
-        RecordBody::Gap(Gap { pane: pane(1), layout: 1, first_row: Some(1), rows: Some(2), cause: GapCause::Trimmed }),
+        RecordBody::Gap(Gap {
+            pane: pane(1),
+            layout: 1,
+            first_row: Some(1),
+            rows: Some(2),
+            cause: GapCause::Trimmed,
+        }),
     ];
     let records = (1..).zip(bodies).map(|(seq, body)| record(Lane::Bulk, seq, body)).collect();
     ingest(&store, batch(spool, Lane::Bulk, records)).await.unwrap();
@@ -308,7 +319,8 @@ async fn commits_are_shared_and_failures_are_not() {
     let place = tempfile::tempdir().unwrap();
     let metrics = Arc::new(Metrics::default());
     let (store, _) =
-        Store::open(&place.path().join("state.db"), |_| Arc::new(Idle), Arc::clone(&metrics), time(0)).unwrap();
+        Store::open(&place.path().join("state.db"), |_| Arc::new(Idle), Arc::clone(&metrics), time(0))
+            .unwrap();
     let spool = SpoolId::generate();
     let (unblock, blocked) = std::sync::mpsc::channel::<()>();
     let held = store.write(move |_| {
@@ -351,10 +363,7 @@ async fn what_cannot_be_written_is_not_acknowledged() {
     };
     ingest(&store, send(1)).await.unwrap();
     // The largest size that the file may have is the one that it has.
-    store
-        .write(|tx| Ok(tx.conn.query_row("PRAGMA max_page_count = 1", [], |_| Ok(()))?))
-        .await
-        .unwrap();
+    store.write(|tx| Ok(tx.conn.query_row("PRAGMA max_page_count = 1", [], |_| Ok(()))?)).await.unwrap();
     let mut refused = None;
     for seq in 2..2000 {
         match ingest(&store, send(seq)).await {
@@ -383,7 +392,13 @@ async fn the_audit_trail_shows_when_it_was_changed() {
     for n in 0..5 {
         store
             .write(move |tx| {
-                tx.audit(&Entry { who: "operator:o", what: "send", target: "a/1", decision: "queued", detail: &n.to_string() })
+                tx.audit(&Entry {
+                    who: "operator:o",
+                    what: "send",
+                    target: "a/1",
+                    decision: "queued",
+                    detail: &n.to_string(),
+                })
             })
             .await
             .unwrap();
@@ -393,7 +408,8 @@ async fn the_audit_trail_shows_when_it_was_changed() {
     assert!(change.unwrap_err().to_string().contains("append-only"));
     store
         .write(|tx| {
-            tx.conn.execute_batch("DROP TRIGGER audit_no_update; UPDATE audit SET detail = 'no' WHERE n = 3")?;
+            tx.conn
+                .execute_batch("DROP TRIGGER audit_no_update; UPDATE audit SET detail = 'no' WHERE n = 3")?;
             Ok(())
         })
         .await

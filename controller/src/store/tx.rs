@@ -49,11 +49,21 @@ pub struct Queued {
 
 impl<'c> Tx<'c> {
     pub(super) fn new(conn: &'c Connection, now: Timestamp, next_log_id: &'c Cell<i64>) -> Self {
-        Self { conn, now, next_log_id, told: RefCell::default(), inbox: Cell::new(false), broken: RefCell::default() }
+        Self {
+            conn,
+            now,
+            next_log_id,
+            told: RefCell::default(),
+            inbox: Cell::new(false),
+            broken: RefCell::default(),
+        }
     }
 
     /// Runs `work` so that its failure undoes only its own changes, not those of others in the same commit.
-    pub(super) fn apart<T>(&self, work: impl FnOnce(&Self) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(crate) fn apart<T>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         if let Some(error) = &*self.broken.borrow() {
             return Err(error.clone());
         }

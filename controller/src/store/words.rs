@@ -232,7 +232,9 @@ mod tests {
     #[test]
     fn the_table_is_as_long_as_its_range() {
         assert_eq!(LATIN.len(), 0x180 - 0xc0);
-        for (from, to) in [('é', 'e'), ('Ü', 'u'), ('ñ', 'n'), ('ÿ', 'y'), ('Ł', 'l'), ('ž', 'z'), ('ő', 'o'), ('ğ', 'g')] {
+        for (from, to) in
+            [('é', 'e'), ('Ü', 'u'), ('ñ', 'n'), ('ÿ', 'y'), ('Ł', 'l'), ('ž', 'z'), ('ő', 'o'), ('ğ', 'g')]
+        {
             let mut out = Vec::new();
             fold_char(from, |c| out.push(c));
             assert_eq!(out, [to], "{from}");

@@ -24,8 +24,8 @@ use wa_proto::wire::v1::node_link_client::NodeLinkClient;
 use wa_proto::wire::v1::node_message::Kind as Up;
 use wa_proto::wire::{to_us, v1};
 use wa_proto::{
-    AgentKind, Event, EventId, EventKind, Generation, Host, Lane, Line, Lines, MuxName, Outcome, OutcomeKind, Pane,
-    PaneRef, PaneState, Record, RecordBody, SpoolId, StateDetail, Witness,
+    AgentKind, Event, EventId, EventKind, Generation, Host, Lane, Line, Lines, MuxName, Outcome, OutcomeKind,
+    Pane, PaneRef, PaneState, Record, RecordBody, SpoolId, StateDetail, Witness,
 };
 
 /// Nothing in these tests takes this long unless it is broken.

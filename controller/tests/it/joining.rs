@@ -180,7 +180,10 @@ async fn a_port_that_is_taken_is_named() {
     let mut config = wa_controller::Config::local(place.path().join("data"));
     config.listen = taken.local_addr().unwrap();
     let error = wa_controller::Controller::start(config, tasks).await.err().unwrap().to_string();
-    assert!(error.contains(&taken.local_addr().unwrap().to_string()) && error.contains("--listen"), "{error}");
+    assert!(
+        error.contains(&taken.local_addr().unwrap().to_string()) && error.contains("--listen"),
+        "{error}"
+    );
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! The controller from outside: real sockets, real certificates, a node and operators that are made by hand.
 
+#![expect(clippy::unwrap_used, reason = "these are tests")]
+
 mod acting;
 mod desk;
 mod joining;

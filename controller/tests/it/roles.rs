@@ -60,7 +60,9 @@ async fn call(channel: Channel, method: &str) -> Result<(), Status> {
 fn turned_away(result: &Result<(), Status>) -> bool {
     let of_the_door = |status: &Status| {
         status.code() == Code::PermissionDenied
-            && ["needs a client certificate", "needs the role"].iter().any(|word| status.message().contains(word))
+            && ["needs a client certificate", "needs the role"]
+                .iter()
+                .any(|word| status.message().contains(word))
     };
     result.as_ref().is_err_and(of_the_door)
 }
@@ -123,7 +125,10 @@ async fn an_agent_sees_and_reaches_its_own_host_only() {
     assert_eq!(nodes.iter().map(|node| node.host.as_str()).collect::<Vec<_>>(), ["web-1"]);
     let elsewhere = Some(crate::desk::address("web-2", 1));
     let refused = [
-        agent.list_panes(v1::ListPanesRequest { pane: elsewhere.clone(), ..Default::default() }).await.map(drop),
+        agent
+            .list_panes(v1::ListPanesRequest { pane: elsewhere.clone(), ..Default::default() })
+            .await
+            .map(drop),
         agent.get_screen(v1::GetScreenRequest { pane: elsewhere.clone() }).await.map(drop),
         agent.logs(v1::LogsRequest { pane: elsewhere.clone(), ..Default::default() }).await.map(drop),
         agent

@@ -125,8 +125,7 @@ async fn panes_are_listed_by_selector_and_named_after_a_restart() {
     let mut desk = Desk::start().await;
     let identity = desk.enrol("web-1").await;
     let mut node = Node::connect(&desk, &identity, SpoolId::generate()).await;
-    let panes =
-        vec![pane(1, Some(AgentKind::codex()), PaneState::Working), pane(2, None, PaneState::Shell)];
+    let panes = vec![pane(1, Some(AgentKind::codex()), PaneState::Working), pane(2, None, PaneState::Shell)];
     node.panes(true, panes).await;
     let heartbeat = v1::Heartbeat {
         now_us: to_us(wa_link::clock::now()) + 5_000_000,
@@ -150,7 +149,8 @@ async fn panes_are_listed_by_selector_and_named_after_a_restart() {
         ("host=web-2", vec![]),
     ] {
         let found = list(&desk, selector).await.unwrap();
-        let ids: Vec<u64> = found.iter().map(|item| item.pane.as_ref().unwrap().r#ref.as_ref().unwrap().pane_id).collect();
+        let ids: Vec<u64> =
+            found.iter().map(|item| item.pane.as_ref().unwrap().r#ref.as_ref().unwrap().pane_id).collect();
         assert_eq!(ids, wanted, "{selector}");
         assert!(found.iter().all(|item| item.connected && !item.paused));
     }
@@ -249,7 +249,10 @@ async fn events_are_read_by_kind_pane_and_tail() {
     let base = v1::EventsRequest { pane: Some(address("web-1", 1)), ..Default::default() };
     assert_eq!(read(base.clone()).await, ["bell", "limit.warning", "bell", "limit.reached"]);
     assert_eq!(read(v1::EventsRequest { tail: 2, ..base.clone() }).await, ["bell", "limit.reached"]);
-    assert_eq!(read(v1::EventsRequest { events: vec!["bell".into()], ..base.clone() }).await, ["bell", "bell"]);
+    assert_eq!(
+        read(v1::EventsRequest { events: vec!["bell".into()], ..base.clone() }).await,
+        ["bell", "bell"]
+    );
     assert!(read(v1::EventsRequest { pane: Some(address("web-1", 2)), ..base }).await.is_empty());
     let all = read(v1::EventsRequest::default()).await;
     assert_eq!(all[0], "node.joined");

@@ -48,7 +48,10 @@ async fn a_compaction_is_answered_once_the_agent_is_ready() {
     node.panes(false, vec![pane(1, Some(AgentKind::claude()), PaneState::Idle)]).await;
     let action = node.action().await;
     assert_eq!(text_of(&action), "Reread AGENTS.md so it's fresh in your mind.");
-    assert_eq!((action.who.as_str(), action.expect_agent.as_str()), ("workflow:claude-compaction-reread", "claude"));
+    assert_eq!(
+        (action.who.as_str(), action.expect_agent.as_str()),
+        ("workflow:claude-compaction-reread", "claude")
+    );
     assert_eq!(node.ask(&action.action_id).await.refused, "");
     node.records(Lane::Events, vec![outcome_record(2, &action.action_id, OutcomeKind::Submitted, "")]).await;
     run_is(&desk, "succeeded").await;
@@ -84,7 +87,8 @@ async fn unknown_ends_the_run_and_nobody_types_again() {
     let mut node = connect(&desk, &identity, spool, PaneState::Idle).await;
     node.records(Lane::Events, compacted(1)).await;
     let action = node.action().await;
-    node.records(Lane::Events, vec![outcome_record(2, &action.action_id, OutcomeKind::Unknown, "killed")]).await;
+    node.records(Lane::Events, vec![outcome_record(2, &action.action_id, OutcomeKind::Unknown, "killed")])
+        .await;
     run_is(&desk, "unknown").await;
     assert_eq!(runs(&desk).await, [("unknown".to_owned(), "killed".to_owned())]);
     assert!(desk.running().store().actions(10).await.unwrap().len() == 1);
@@ -96,7 +100,8 @@ async fn a_refused_action_is_tried_again_when_its_time_has_come() {
     let mut node = connect(&desk, &identity, spool, PaneState::Idle).await;
     node.records(Lane::Events, compacted(1)).await;
     let first = node.action().await;
-    node.records(Lane::Events, vec![outcome_record(2, &first.action_id, OutcomeKind::Refused, "a draft")]).await;
+    node.records(Lane::Events, vec![outcome_record(2, &first.action_id, OutcomeKind::Refused, "a draft")])
+        .await;
     // The timer of the run, not a report, brings the second attempt.
     let second = node.action().await;
     assert_ne!(first.action_id, second.action_id);

@@ -81,6 +81,8 @@ impl Compaction {
         }
         match (&self.present, mark) {
             (None, None) => false,
+            // Drawn in part, a screen may lack the prompt that stands below an old mark.
+            (None, Some(_)) if !sight.whole => false,
             (None, Some(mark)) => {
                 self.present = Some(mark);
                 self.fire()

@@ -42,6 +42,8 @@ pub(crate) struct Known<'a> {
     pub(crate) version: &'a str,
     /// The agent that has just gone.
     pub(crate) left: Option<&'a AgentKind>,
+    /// A saved screen: the agent named for it may have ended on it.
+    pub(crate) still: bool,
 }
 
 pub(crate) fn look(engine: &Engine, frame: &Frame, facts: &Facts, known: &Known<'_>) -> Look {
@@ -65,6 +67,7 @@ pub(crate) fn look(engine: &Engine, frame: &Frame, facts: &Facts, known: &Known<
         sheet: &sheet,
         view: &view,
         agent: agent.as_ref(),
+        alive: by_process && !known.still,
         left: left.as_ref(),
         version: &version,
         prompt: prompt.map(|(row, _)| row),

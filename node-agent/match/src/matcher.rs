@@ -23,6 +23,9 @@ use crate::state::{self, Inputs, Left};
 
 /// An end screen may reach us this long after its process is gone.
 const LAST_WORDS: SignedDuration = SignedDuration::from_secs(1);
+/// Milliseconds that a match must stand on a screen without a composer, and a dialog anywhere.
+const HALF_DRAWN: u32 = 500;
+const DIALOG_HOLD: u32 = 150;
 /// Prompts remembered, to know a new one from one that came back into view.
 const PROMPTS: usize = 32;
 
@@ -129,9 +132,9 @@ impl PaneMatcher {
             state: self.state,
             detail,
             live_top: seen.view.live_top,
-            agent: seen.agent.clone(),
+            agent: self.running.as_ref().and(seen.agent.clone()),
             version: self.running.as_ref().map_or_else(String::new, |agent| agent.version.clone()),
-            agent_pid: self.running.as_ref().map_or(0, |agent| agent.pid),
+            agent_pid: self.running.as_ref().filter(|_| seen.agent.is_some()).map_or(0, |agent| agent.pid),
             session_id: self.session_id.clone(),
             composer: seen.view,
         }
@@ -157,11 +160,11 @@ impl PaneMatcher {
                 agent.pid != 0 && (*pid != agent.pid || *kind != agent.kind)
             }
             // Known by the screen alone, it may well run behind what is remote.
-            Foreground::Remote { .. } if agent.pid == 0 => agent.ended,
+            Foreground::Remote { .. } if agent.pid == 0 => false,
             Foreground::Shell { .. } | Foreground::Other { .. } | Foreground::Remote { .. } => {
                 facts.agent_alive != Some(true) && !(facts.agent_alive.is_none() && is_suspended(frame))
             }
-            Foreground::Unknown => agent.pid == 0 && agent.ended,
+            Foreground::Unknown => false,
         };
         if gone && let Some(agent) = self.running.take() {
             self.left = None;
@@ -175,6 +178,7 @@ impl PaneMatcher {
             agent: by_screen.map(|agent| &agent.kind),
             version: self.running.as_ref().map_or("", |agent| &agent.version),
             left: self.leaving.as_ref().map(|leaving| &leaving.agent.kind),
+            still: false,
         };
         look(engine, frame, facts, &known)
     }
@@ -221,7 +225,9 @@ impl PaneMatcher {
     fn count_turn(&mut self, seen: &Look, history: bool) -> Turn {
         let marked =
             seen.view.working.is_some() || (seen.title == TitleSign::Working && reading::is_whole(seen));
-        let prompt = seen.prompt.map(|(_, words)| words.cast_signed());
+        // Without its composer a screen is half drawn, or an overlay that shows old prompts.
+        let composer = !matches!(seen.view.content, Composer::Missing | Composer::Dialog);
+        let prompt = seen.prompt.filter(|_| composer).map(|(_, words)| words.cast_signed());
         let prompt_changed = prompt.is_some_and(|prompt| !self.prompts.contains(&prompt));
         if let Some(prompt) = prompt.filter(|_| prompt_changed) {
             if self.prompts.len() >= PROMPTS {
@@ -260,14 +266,20 @@ impl PaneMatcher {
         events: &mut Vec<Detected>,
     ) {
         let moment = self.moment(seen, turn, now);
+        let quiet = now.duration_since(self.quiet_since(seen, now)) >= state::QUIET;
         let mut visible = Vec::with_capacity(seen.hits.len());
         for hit in &seen.hits {
             let Some(rule) = engine.rule(hit.rule) else { continue };
             if matches!(rule.text.rearm, Rearm::Compaction) || hit.event == EventKind::ApprovalRequested {
                 continue;
             }
+            // Where no process table tells that the agent is gone, its end screen must stand still.
+            if hit.event == EventKind::SessionEnded && seen.agent.is_some() && !quiet {
+                continue;
+            }
             visible.push(hit.key);
-            let found = Match { key: hit.key, rearm: rule.text.rearm, cooldown: rule.text.cooldown };
+            let hold = if moment.whole { rule.text.hold } else { rule.text.hold.max(HALF_DRAWN) };
+            let found = Match { key: hit.key, rearm: rule.text.rearm, cooldown: rule.text.cooldown, hold };
             let appeared = self.presences.appears(&found, &moment);
             if !appeared || !reading::is_witnessed(engine, seen, hit) {
                 continue;
@@ -362,7 +374,7 @@ impl PaneMatcher {
         let Some((key, event)) = reading::approval(engine, seen) else { return };
         // A dialog that is open at first sight still waits for an answer: that is news.
         let moment = Moment { history: false, ..self.moment(seen, turn, now) };
-        let found = Match { key, rearm: Rearm::Gone, cooldown: 300 };
+        let found = Match { key, rearm: Rearm::Gone, cooldown: 300, hold: DIALOG_HOLD };
         if self.presences.appears(&found, &moment) {
             events.push(event);
         }
@@ -370,6 +382,10 @@ impl PaneMatcher {
 
     /// Tells how the agent went, once its last words are read or it had the time to say them.
     fn close_exit(&mut self, now: Timestamp, events: &mut Vec<Detected>) {
+        // Known by the screen alone, it is gone when it has said so.
+        if let Some(agent) = self.running.take_if(|agent| agent.pid == 0 && agent.ended) {
+            self.leaving = Some(Leaving { agent, since: now, crashed: false });
+        }
         let Some(leaving) = &self.leaving else { return };
         let silent = now.duration_since(leaving.since) >= LAST_WORDS;
         let ended = leaving.agent.ended;
@@ -473,8 +489,8 @@ impl PaneMatcher {
 
     fn plan_wakeup(&mut self, seen: &Look, now: Timestamp) {
         let quiet = self.quiet.and_then(|(_, since)| since.checked_add(state::QUIET).ok());
-        let quiet = quiet
-            .filter(|_| seen.agent.is_some() && !matches!(self.state, PaneState::Idle | PaneState::Waiting));
+        let decided = matches!(self.state, PaneState::Idle | PaneState::Waiting) && reading::is_whole(seen);
+        let quiet = quiet.filter(|_| seen.agent.is_some() && !decided);
         let leaving = self.leaving.as_ref().and_then(|leaving| leaving.since.checked_add(LAST_WORDS).ok());
         let all = [quiet, leaving, self.compaction.next_wakeup(), self.presences.next_wakeup()];
         self.wakeup = all.into_iter().flatten().filter(|at| *at > now).min();

@@ -151,6 +151,20 @@ fn two_compactions_in_one_turn_fire_twice() {
 }
 
 #[test]
+fn a_half_drawn_screen_without_the_prompt_does_not_fire() {
+    let mut pane = talking();
+    pane.kinds(&claude(80, &talk(), COMPACTING));
+    assert_eq!(pane.kinds(&claude(80, &compacted(), "")), COMPACTED);
+    let next = [compacted(), vec!["", "❯ and the docs", "", "⏺ I read them."]].concat();
+    assert_eq!(pane.kinds(&claude(80, &next, WORK)), []);
+    // The pane is widened: the agent draws from the top, and a push comes in between.
+    for rows in [0, 3, 5, 7, 9] {
+        assert_eq!(pane.kinds(&Frame::from_text(120, &next[..rows].join("\n"))), [], "{rows}");
+    }
+    assert_eq!(pane.kinds(&claude(120, &next, WORK)), []);
+}
+
+#[test]
 fn a_cancelled_compaction_does_not_fire() {
     let mut pane = talking();
     pane.kinds(&claude(80, &talk(), COMPACTING));
@@ -350,6 +364,9 @@ fn a_sticky_warning_fires_once_and_colours_only_an_idle_agent() {
     let (events, last) = pane.rest(&busy);
     assert!(events.iter().all(|event| is_turn(event.kind)), "{events:?}");
     assert_eq!(last.state, PaneState::Working);
+    // Hidden for the length of a turn, it is no news.
+    assert_eq!(pane.kinds(&codex(&[&next[..], &["", "› and on"]].concat(), BUSY)), []);
+    assert_eq!(pane.kinds(&codex(&["› and on", "", "• Done."], &sticky)), []);
 }
 
 #[test]
@@ -486,10 +503,11 @@ fn the_end_screen_may_come_before_the_process_is_gone() {
     let mut pane = Pane::new("codex");
     pane.kinds(&testdata("codex-0.89.0-empty.ansi"));
     let end = testdata("codex-0.89.0-quit.ansi");
-    assert_eq!(pane.kinds(&end), [EventKind::SessionEnded]);
+    assert_eq!(pane.kinds(&end), [], "its process still holds the terminal");
     pane.process("bash", 0);
     let (events, last) = pane.rest(&end);
-    assert_eq!(events.iter().map(|event| event.kind).collect::<Vec<_>>(), [EventKind::AgentExited]);
+    let kinds: Vec<EventKind> = events.iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, [EventKind::SessionEnded, EventKind::AgentExited]);
     assert_eq!(last.state, PaneState::Exited);
 }
 

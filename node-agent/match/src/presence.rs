@@ -25,15 +25,23 @@ struct Presence {
     fired: u64,
     #[serde(skip)]
     away_since: Option<Timestamp>,
+    /// It appeared, and fires if it still stands then.
+    #[serde(skip)]
+    fires_at: Option<Timestamp>,
     /// Milliseconds.
     cooldown: u32,
+    /// A new prompt puts it behind.
+    by_turn: bool,
 }
 
 /// What matched in this frame.
 pub(crate) struct Match {
     pub(crate) key: u64,
     pub(crate) rearm: Rearm,
+    /// Milliseconds of absence after which it is gone.
     pub(crate) cooldown: u32,
+    /// Milliseconds that it must stand before it fires: half-drawn screens show half a sentence.
+    pub(crate) hold: u32,
 }
 
 pub(crate) struct Moment {
@@ -48,32 +56,44 @@ pub(crate) struct Moment {
 }
 
 impl Presences {
-    /// Takes note of a match and tells whether it is new.
+    /// Takes note of a match and tells whether it fires.
     pub(crate) fn appears(&mut self, found: &Match, moment: &Moment) -> bool {
+        let known = self.entry(found);
+        known.away_since = None;
+        let appeared = !std::mem::replace(&mut known.visible, true);
+        if appeared && !moment.history {
+            let hold = SignedDuration::from_millis(i64::from(found.hold));
+            known.fires_at = Some(moment.now.checked_add(hold).unwrap_or(moment.now));
+        }
+        if known.fires_at.is_none_or(|at| moment.now < at) {
+            return false;
+        }
+        known.fires_at = None;
+        let fires = match found.rearm {
+            Rearm::Turn => moment.turn > known.fired,
+            Rearm::Gone => true,
+            Rearm::Once => known.fired == 0,
+            Rearm::Compaction => false,
+        };
+        if fires {
+            known.fired = moment.turn.max(1);
+        }
+        fires
+    }
+
+    fn entry(&mut self, found: &Match) -> &mut Presence {
         let key = found.key.cast_signed();
         let at = self.known.iter().position(|known| known.key == key).unwrap_or_else(|| {
             if self.known.len() >= MAX {
                 self.known.remove(0);
             }
-            let cooldown = found.cooldown;
-            self.known.push(Presence { key, visible: false, fired: 0, away_since: None, cooldown });
+            let (cooldown, by_turn) = (found.cooldown, found.rearm == Rearm::Turn);
+            let (away_since, fires_at) = (None, None);
+            let new = Presence { key, visible: false, fired: 0, away_since, fires_at, cooldown, by_turn };
+            self.known.push(new);
             self.known.len() - 1
         });
-        let known = &mut self.known[at];
-        known.away_since = None;
-        let appeared = !std::mem::replace(&mut known.visible, true);
-        let fires = appeared
-            && !moment.history
-            && match found.rearm {
-                Rearm::Turn => moment.turn > known.fired,
-                Rearm::Gone => true,
-                Rearm::Once => known.fired == 0,
-                Rearm::Compaction => false,
-            };
-        if fires {
-            known.fired = moment.turn.max(1);
-        }
-        fires
+        &mut self.known[at]
     }
 
     /// Lets go of what is not in this frame.
@@ -82,9 +102,16 @@ impl Presences {
             if !known.visible || visible.contains(&known.key.cast_unsigned()) {
                 continue;
             }
+            if known.fires_at.take().is_some() {
+                // It was never told, and may come again.
+                known.visible = false;
+                continue;
+            }
             let since = *known.away_since.get_or_insert(moment.now);
             let cooldown = SignedDuration::from_millis(i64::from(known.cooldown));
-            if moment.whole && (moment.prompt_changed || moment.now.duration_since(since) >= cooldown) {
+            if moment.whole
+                && ((known.by_turn && moment.prompt_changed) || moment.now.duration_since(since) >= cooldown)
+            {
                 known.visible = false;
                 known.away_since = None;
             }
@@ -102,7 +129,7 @@ impl Presences {
     pub(crate) fn next_wakeup(&self) -> Option<Timestamp> {
         let wake = |known: &Presence| {
             let cooldown = SignedDuration::from_millis(i64::from(known.cooldown));
-            known.away_since?.checked_add(cooldown).ok()
+            known.away_since.and_then(|since| since.checked_add(cooldown).ok()).or(known.fires_at)
         };
         self.known.iter().filter_map(wake).min()
     }

@@ -16,7 +16,7 @@ use crate::state::{self, Inputs};
 
 /// Runs the engine over one screen. `facts.foreground` may name the agent that runs there.
 pub fn scan(engine: &Engine, frame: &Frame, facts: &Facts, now: Timestamp) -> Observation {
-    let seen = look(engine, frame, facts, &Known::default());
+    let seen = look(engine, frame, facts, &Known { still: true, ..Known::default() });
     let mut events: Vec<Detected> = Vec::new();
     let tell = |event: Detected, events: &mut Vec<Detected>| {
         if !events.iter().any(|told| told.kind == event.kind) {

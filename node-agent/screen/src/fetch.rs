@@ -111,6 +111,13 @@ impl Fetcher {
         matches!(&self.state, State::Asked(question) if !question.void && within(&question.ranges, row))
     }
 
+    /// The first row of this range that the answer to come may still bring, or its end.
+    pub(crate) fn first_awaited(&self, range: Range<i64>) -> i64 {
+        let State::Asked(Question { ranges, void: false, .. }) = &self.state else { return range.end };
+        let awaited = ranges.iter().find(|asked| asked.end > range.start);
+        awaited.map_or(range.end, |asked| asked.start.max(range.start).min(range.end))
+    }
+
     pub(crate) fn ask(&mut self, ranges: Vec<Range<i64>>, reread: bool) {
         self.state = State::Asked(Question { ranges, touched: Vec::new(), reread, void: false });
     }

@@ -20,6 +20,7 @@ use std::ops::Range;
 use wa_proto::{FrameRow, Line};
 
 use crate::alternate::SETTLE;
+use crate::fetch::Fetcher;
 use crate::grid::{Change, Grid};
 use crate::hash::{BLANK, line_hash, text_hash};
 use crate::resync::{Candidate, MAX_PENDING, Resync};
@@ -63,8 +64,8 @@ pub(crate) struct Judge<'a> {
     pub(crate) live_top: Option<i64>,
     /// The pane is gone: nothing will change any more.
     pub(crate) last: bool,
-    /// Rows that an answer under way may still bring.
-    pub(crate) awaited: &'a dyn Fn(i64) -> bool,
+    /// Knows which rows an answer under way may still bring.
+    pub(crate) fetcher: &'a Fetcher,
 }
 
 #[derive(Debug)]
@@ -272,7 +273,10 @@ impl Primary {
         let awaited = |row: i64| self.touched.contains_key(&row) && self.grid.fresh(row).is_none();
         let wraps = |row: i64| self.grid.fresh(row).is_some_and(|slot| slot.row.wrapped);
         // Where a wrapped line was logged in pieces, and nothing changed at the seam, the pieces stay.
-        let seam = |row: i64| self.entries.contains_key(&row) && !self.touched.contains_key(&(row - 1));
+        let seam = |row: i64| {
+            self.entries.get(&row).is_some_and(|entry| entry.rows > 0)
+                && !self.touched.contains_key(&(row - 1))
+        };
         let mut start = row;
         while row - start < MAX_LINE_ROWS && wraps(start - 1) && !seam(start) {
             start -= 1;
@@ -290,17 +294,14 @@ impl Primary {
 
     fn gather_new(&self, judge: &Judge<'_>, out: &mut Gathered) {
         let dims = self.grid.dims();
-        let readable = if judge.last { dims.end() } else { self.readable_from() };
+        // At the end nothing above the screen will be read any more.
+        let readable = if judge.last { dims.top } else { self.readable_from() };
         let mut blanks: Vec<ReadyLine> = Vec::new();
         let mut at = self.next;
         while at < dims.end() {
             if self.grid.fresh(at).is_none() {
-                if at >= readable || (!judge.last && (judge.awaited)(at)) {
-                    return;
-                }
                 let known = self.grid.next_fresh(at).unwrap_or(i64::MAX);
-                let upto = known.min(readable).min(if judge.last { dims.top.max(at) } else { i64::MAX });
-                let upto = if judge.last { upto } else { self.first_awaited(at, upto, judge) };
+                let upto = judge.fetcher.first_awaited(at..known.min(readable));
                 if upto <= at {
                     return;
                 }
@@ -308,7 +309,8 @@ impl Primary {
                 at = upto;
                 continue;
             }
-            let Some(rows) = self.line_from(at, readable) else { return };
+            let lost = |row: i64| judge.last || (row < readable && !judge.fetcher.awaits(row));
+            let Some(rows) = self.line_from(at, lost) else { return };
             match self.settled(&rows, SETTLE, judge) {
                 Settled::Yes => {}
                 Settled::At(moment) => return out.wake_at(moment),
@@ -325,20 +327,14 @@ impl Primary {
         }
     }
 
-    /// Where rows begin that an answer may still bring.
-    fn first_awaited(&self, from: i64, upto: i64, judge: &Judge<'_>) -> i64 {
-        // Questions are at most some hundred rows; beyond them lies nothing to look for.
-        (from..upto.min(from + 2 * crate::fetch::MAX_ROWS)).find(|row| (judge.awaited)(*row)).unwrap_or(upto)
-    }
-
     /// The rows of the line that begins here; `None` when one of them is still to come.
-    fn line_from(&self, start: i64, readable: i64) -> Option<Range<i64>> {
+    fn line_from(&self, start: i64, lost: impl Fn(i64) -> bool) -> Option<Range<i64>> {
         let (mut end, mut bytes) = (start, 0);
         loop {
             let slot = match self.grid.fresh(end) {
                 Some(slot) => slot,
                 // Trimmed, or past the screen: the line ends here as far as anybody can read.
-                None if end < readable || end >= self.grid.dims().end() => return Some(start..end),
+                None if end >= self.grid.dims().end() || lost(end) => return Some(start..end),
                 None => return None,
             };
             bytes += slot.row.text.len();
@@ -495,7 +491,7 @@ impl Primary {
         let end = self.grid.dims().end();
         let (mut out, mut shown, mut at) = (Vec::new(), 0, low);
         while at < end {
-            let Some(rows) = self.line_from(at, i64::MIN) else { break };
+            let Some(rows) = self.line_from(at, |_| false) else { break };
             if rows.is_empty() {
                 break;
             }

@@ -60,12 +60,11 @@ impl PaneScreen {
     fn settle_primary(&mut self, last: Option<GapCause>) {
         self.primary.drop_doubts();
         for _ in 0..MAX_ROUNDS {
-            let fetcher = &self.fetcher;
             let gathered = self.primary.gather(&Judge {
                 now: self.clock.now(),
                 live_top: self.live_top,
                 last: last.is_some(),
-                awaited: &|row| fetcher.awaits(row),
+                fetcher: &self.fetcher,
             });
             self.wake_at(gathered.wake);
             if matches!(self.consume(gathered.items, last), Progress::Done) {

@@ -234,8 +234,8 @@ impl PaneScreen {
             alternate: alternate.save(),
         });
         let mut dims = self.primary.grid.dims();
-        if self.primary.resync.is_some() {
-            dims.cols = 0;
+        if let Some(resync) = &self.primary.resync {
+            (dims.cols, dims.oldest) = (0, resync.oldest);
         }
         let skip = self.primary.entries.len().saturating_sub(MAX_SAVED_ENTRIES);
         let saved = Saved {

@@ -32,12 +32,17 @@ pub(super) struct Sight {
 /// The mux server of the action, if it is the process that the action speaks of.
 pub(super) fn generation(parts: &Parts, action: &Action) -> Result<(MuxHandle, Connected), End> {
     let name = &action.pane.mux;
-    let mux = parts.muxes.get(name).ok_or_else(|| End::refused(format!("there is no mux server {name} on this host")))?;
+    let mux = parts
+        .muxes
+        .get(name)
+        .ok_or_else(|| End::refused(format!("there is no mux server {name} on this host")))?;
     let connected = mux
         .connected()
         .ok_or_else(|| End::refused(format!("the mux server {name} is not connected just now")))?;
     if connected.generation != action.pane.generation {
-        return Err(End::refused("the mux server was restarted since: its pane numbers mean other panes now"));
+        return Err(End::refused(
+            "the mux server was restarted since: its pane numbers mean other panes now",
+        ));
     }
     Ok((mux.clone(), connected))
 }
@@ -49,7 +54,9 @@ pub(super) async fn look(parts: &Parts, action: &Action, allowed: Allowed) -> Re
     let (view, clients) = tokio::join!(mux.look(pane_id), connected.client.client_list());
     let view = view.map_err(|error| End::refused(error.to_string()))?;
     if view.pane != action.pane {
-        return Err(End::refused("the mux server was restarted since: its pane numbers mean other panes now"));
+        return Err(End::refused(
+            "the mux server was restarted since: its pane numbers mean other panes now",
+        ));
     }
     if view.mirror {
         return Err(End::refused("this pane mirrors one of another mux server: act on that one"));
@@ -89,11 +96,15 @@ fn person(ours: &Client, clients: &[ClientInfo], view: &View) -> Result<(), End>
         let ago = now.saturating_sub(client.last_input);
         if !own && client.focused_pane_id == Some(view.pane.pane_id) && ago < PERSON.as_secs().cast_signed() {
             let (user, host, ago) = (&id.username, &id.hostname, ago.max(0));
-            return Err(End::refused(format!("{user}@{host} typed {ago} s ago with this pane in focus: {quiet}")));
+            return Err(End::refused(format!(
+                "{user}@{host} typed {ago} s ago with this pane in focus: {quiet}"
+            )));
         }
     }
     match view.touched.map(|touched| touched.elapsed()).filter(|ago| *ago < PERSON) {
-        Some(ago) => Err(End::refused(format!("somebody typed into this pane {} s ago: {quiet}", ago.as_secs()))),
+        Some(ago) => {
+            Err(End::refused(format!("somebody typed into this pane {} s ago: {quiet}", ago.as_secs())))
+        }
         None => Ok(()),
     }
 }
@@ -112,7 +123,8 @@ fn remote(foreground: &Foreground, allowed: Allowed) -> Result<(), End> {
 /// The program in the foreground is the one that the action is meant for.
 fn expected(action: &Action, view: &View, foreground: &Foreground, allowed: Allowed) -> Result<(), End> {
     let remote = matches!(foreground, Foreground::Remote { .. }) && allowed.screen_only;
-    let other = |what: String| Err(End::refused(format!("{what} was expected there, but {}", describe(foreground))));
+    let other =
+        |what: String| Err(End::refused(format!("{what} was expected there, but {}", describe(foreground))));
     if let Some(kind) = &action.expect_agent
         && foreground.agent() != Some(kind)
         && !(remote && view.agent.as_ref() == Some(kind))
@@ -120,7 +132,9 @@ fn expected(action: &Action, view: &View, foreground: &Foreground, allowed: Allo
         return other(kind.to_string());
     }
     match action.expect_agent_pid {
-        Some(pid) if foreground.agent_pid() != Some(pid) && !remote => other(format!("the agent with pid {pid}")),
+        Some(pid) if foreground.agent_pid() != Some(pid) && !remote => {
+            other(format!("the agent with pid {pid}"))
+        }
         _ => Ok(()),
     }
 }

@@ -28,7 +28,6 @@ use wa_link::shutdown::Shutdown;
 use wa_proto::wire::v1;
 use wa_proto::{Action, ActionId, Lane, Outcome, OutcomeKind, PaneRef, Verb};
 
-use crate::board::Board;
 use crate::journal::{Begin, Journal};
 use crate::observer::Muxes;
 use crate::policy::PolicyFile;
@@ -50,7 +49,6 @@ const LAST: Duration = Duration::from_secs(3);
 pub(crate) struct Parts {
     pub(crate) journal: Journal,
     pub(crate) spool: Spool,
-    pub(crate) board: Arc<Board>,
     pub(crate) policy: Arc<PolicyFile>,
     pub(crate) permits: Permits,
     pub(crate) muxes: Muxes,

@@ -70,7 +70,9 @@ pub(super) async fn keys(
     match changed {
         Ok(Ok(_)) => Ok(End::submitted("the screen changed after the keys")),
         Ok(Err(_)) => Ok(End::submitted("the pane ended after the keys")),
-        Err(_) => Err(End::unknown("the keys were sent, and the screen did not change within 5 s: look at the pane")),
+        Err(_) => Err(End::unknown(
+            "the keys were sent, and the screen did not change within 5 s: look at the pane",
+        )),
     }
 }
 
@@ -79,7 +81,11 @@ pub(super) async fn kill(parts: &Parts, action: &Action, leave: &Leave, sight: &
     let pane_id = action.pane.pane_id;
     let mut views = sight.mux.follow(pane_id).await.ok_or_else(|| End::refused("the pane is gone"))?;
     leave.fresh(parts, action).await?;
-    sight.client.kill_pane(pane_id).await.map_err(|error| End::unknown(format!("killing the pane: {error}")))?;
+    sight
+        .client
+        .kill_pane(pane_id)
+        .await
+        .map_err(|error| End::unknown(format!("killing the pane: {error}")))?;
     let until = Instant::now() + SEEN;
     let gone = async { while views.changed().await.is_ok() {} };
     match timeout_at(until, gone).await {
@@ -100,7 +106,10 @@ pub(super) async fn spawn(
     let environment: Vec<(String, String)> = std::env::vars().collect();
     let request = Spawn {
         command: login_command(&environment, command).into_iter().map(OsBytes::from).collect(),
-        env: login_environment(environment).into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+        env: login_environment(environment)
+            .into_iter()
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect(),
         cwd: (!cwd.is_empty()).then(|| cwd.to_owned()),
         cols: NEW_SIZE.0,
         rows: NEW_SIZE.1,
@@ -132,8 +141,20 @@ fn login_command(environment: &[(String, String)], command: &[String]) -> Vec<St
 
 /// Our own environment without what belongs to this process alone.
 fn login_environment(environment: Vec<(String, String)>) -> Vec<(String, String)> {
-    const OWN: &[&str] = &["WEZTERM_", "WA_", "OTEL_", "NOTIFY_", "LISTEN_", "CARGO", "RUST", "CREDENTIALS_", "INVOCATION_"];
-    const ALSO: &[&str] = &["TERM", "COLORTERM", "PWD", "OLDPWD", "SHLVL", "_", "JOURNAL_STREAM", "WATCHDOG_PID", "TMUX", "STY"];
+    const OWN: &[&str] =
+        &["WEZTERM_", "WA_", "OTEL_", "NOTIFY_", "LISTEN_", "CARGO", "RUST", "CREDENTIALS_", "INVOCATION_"];
+    const ALSO: &[&str] = &[
+        "TERM",
+        "COLORTERM",
+        "PWD",
+        "OLDPWD",
+        "SHLVL",
+        "_",
+        "JOURNAL_STREAM",
+        "WATCHDOG_PID",
+        "TMUX",
+        "STY",
+    ];
     let own = |name: &str| OWN.iter().any(|head| name.starts_with(head)) || ALSO.contains(&name);
     environment.into_iter().filter(|(name, _)| !own(name)).collect()
 }
@@ -153,7 +174,9 @@ mod tests {
 
     #[test]
     fn a_program_gets_a_login_shell_and_not_our_own_variables() {
-        let vars = |shell: &str| vec![("SHELL".to_owned(), shell.to_owned()), ("WEZTERM_PANE".to_owned(), "3".to_owned())];
+        let vars = |shell: &str| {
+            vec![("SHELL".to_owned(), shell.to_owned()), ("WEZTERM_PANE".to_owned(), "3".to_owned())]
+        };
         let command = login_command(&vars("/usr/bin/zsh"), &["codex".to_owned(), "a b".to_owned()]);
         assert_eq!(command, ["/usr/bin/zsh", "-l", "-c", r#"exec "$@""#, "wa", "codex", "a b"]);
         assert_eq!(login_command(&vars("/usr/bin/fish"), &["x".to_owned()])[0], "/bin/sh");

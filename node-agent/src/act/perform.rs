@@ -45,7 +45,9 @@ async fn begin(parts: &Parts, action: &Action) -> Result<Option<Leave>, End> {
         Ok(Begin::New) => {}
         Ok(Begin::Open | Begin::Ended(_)) => return Ok(None),
         Ok(Begin::Doubtful) => {
-            return Err(End::unknown("this host's journal was damaged, and the action may have been done before"));
+            return Err(End::unknown(
+                "this host's journal was damaged, and the action may have been done before",
+            ));
         }
         Err(error) => return Err(End::refused(error.to_string())),
     }
@@ -73,7 +75,9 @@ impl Leave {
             }
             granted = ask(parts, action).await?;
         }
-        Err(End::refused("the controller's consent was always older than a second when it arrived: nothing was typed"))
+        Err(End::refused(
+            "the controller's consent was always older than a second when it arrived: nothing was typed",
+        ))
     }
 }
 

@@ -36,7 +36,6 @@ impl Stage {
         let parts = super::Parts {
             journal: journal.clone(),
             spool: node.spool.clone(),
-            board: Arc::clone(&node.board),
             policy: Arc::new(PolicyFile::new(policy)),
             permits,
             muxes: node.muxes.clone(),
@@ -82,7 +81,8 @@ impl Stage {
     }
 
     async fn screen(&self) -> String {
-        let view = self.node.muxes.get(&wa_proto::MuxName::main()).unwrap().look(self.mux.pane()).await.unwrap();
+        let view =
+            self.node.muxes.get(&wa_proto::MuxName::main()).unwrap().look(self.mux.pane()).await.unwrap();
         view.frame.rows.iter().map(|row| row.text.trim_end()).collect::<Vec<_>>().join("\n")
     }
 
@@ -149,7 +149,8 @@ async fn what_may_not_be_typed_is_refused_in_words() {
         assert!(reason.contains(word), "{word}: {reason}");
     };
     refuse(&|action| action.who = "agent:bob".into(), "no rule").await;
-    refuse(&|action| action.pane.generation = wa_proto::Generation::new("other-1-1").unwrap(), "restarted").await;
+    refuse(&|action| action.pane.generation = wa_proto::Generation::new("other-1-1").unwrap(), "restarted")
+        .await;
     refuse(&|action| action.pane.pane_id = 99, "gone").await;
     refuse(&|action| action.pane.mux = wa_proto::MuxName::new("gui").unwrap(), "no mux server gui").await;
     refuse(&|action| action.deadline = wa_link::clock::now() - Duration::from_secs(1), "deadline").await;
@@ -183,7 +184,8 @@ async fn keys_new_panes_and_their_end() {
     let outcome = stage.act(action(&pane, verb)).await;
     assert_eq!(outcome.outcome, "submitted", "{}", outcome.reason);
     let spawned = outcome.spawned.unwrap().pane_id;
-    let new = stage.node.pane("the new pane", |pane| pane.pane.pane_id == spawned && !pane.tty.is_empty()).await;
+    let new =
+        stage.node.pane("the new pane", |pane| pane.pane.pane_id == spawned && !pane.tty.is_empty()).await;
     let outcome = stage.act(action(&new, Verb::Kill)).await;
     assert_eq!(outcome.outcome, "submitted", "{}", outcome.reason);
     assert!(!stage.mux.running.handle().panes().contains_key(&spawned));

@@ -33,9 +33,17 @@ const PROMPT_HEAD: usize = 40;
 
 /// Where the text goes.
 enum Place {
-    Agent { kind: AgentKind, before: usize, was_working: bool },
+    Agent {
+        kind: AgentKind,
+        before: usize,
+        was_working: bool,
+    },
     /// Stable row of the prompt, its text up to the cursor, and the cursor's stable row.
-    Shell { row: i64, prompt: String, cursor: i64 },
+    Shell {
+        row: i64,
+        prompt: String,
+        cursor: i64,
+    },
 }
 
 /// What a frame says of the text.
@@ -64,7 +72,11 @@ pub(super) async fn send(
     let pane_id = action.pane.pane_id;
     let mut views = sight.mux.follow(pane_id).await.ok_or_else(|| End::refused("the pane is gone"))?;
     leave.fresh(parts, action).await?;
-    sight.client.send_paste(pane_id, text).await.map_err(|error| End::unknown(format!("pasting: {error}")))?;
+    sight
+        .client
+        .send_paste(pane_id, text)
+        .await
+        .map_err(|error| End::unknown(format!("pasting: {error}")))?;
     let pasted = Instant::now();
     wait_for_paste(&mut views, &place, text, pasted + SEEN).await?;
     if !enter {
@@ -89,10 +101,14 @@ fn find_place(sight: &Sight, text: &str) -> Result<Place, End> {
     }
     if !matches!(sight.foreground, Foreground::Shell { .. } | Foreground::Remote { .. }) {
         let what = guard::describe(&sight.foreground);
-        return Err(End::refused(format!("{what}: text goes only into an agent's composer or a shell's prompt")));
+        return Err(End::refused(format!(
+            "{what}: text goes only into an agent's composer or a shell's prompt"
+        )));
     }
     if text.contains(['\n', '\t']) {
-        return Err(End::refused("text with a newline or tab goes only into a recognised composer, and here is a shell"));
+        return Err(End::refused(
+            "text with a newline or tab goes only into a recognised composer, and here is a shell",
+        ));
     }
     let prompt = shell::prompt_row(&view.frame)
         .ok_or_else(|| End::refused("the shell shows no prompt: its cursor is hidden or off the screen"))?;
@@ -108,7 +124,9 @@ fn find_place(sight: &Sight, text: &str) -> Result<Place, End> {
 fn find_composer(view: &View, kind: AgentKind, text: &str) -> Result<Place, End> {
     let seen = composer::read(&view.frame, &kind);
     if seen.shell_mode {
-        return Err(End::refused(format!("{kind}'s composer is in shell mode: the text would run as a command")));
+        return Err(End::refused(format!(
+            "{kind}'s composer is in shell mode: the text would run as a command"
+        )));
     }
     match &seen.content {
         Composer::Empty => {}
@@ -116,7 +134,9 @@ fn find_composer(view: &View, kind: AgentKind, text: &str) -> Result<Place, End>
             return Err(End::refused(format!("a half-written draft stands in {kind}'s composer")));
         }
         Composer::Dialog => {
-            return Err(End::refused(format!("a dialog of {kind} waits for an answer: its keys would answer that")));
+            return Err(End::refused(format!(
+                "a dialog of {kind} waits for an answer: its keys would answer that"
+            )));
         }
         Composer::Missing => {
             return Err(End::refused(format!("no composer of {kind} is to be seen on the screen")));
@@ -148,7 +168,9 @@ async fn wait_for_paste(
     }
     Err(End::unknown(match last {
         Seen::Part => "the composer shows only part of the text, so Enter was not pressed: look at the pane",
-        Seen::Nothing => "the pasted text did not show within 5 s, so Enter was not pressed: look at the pane",
+        Seen::Nothing => {
+            "the pasted text did not show within 5 s, so Enter was not pressed: look at the pane"
+        }
         _ => "the composer does not show exactly the pasted text, so Enter was not pressed: look at the pane",
     }))
 }
@@ -166,7 +188,9 @@ async fn press_enter(
     match place.read(&sight.view, text) {
         Seen::Whole => {}
         Seen::Other(what) => return Err(not(what)),
-        Seen::Nothing | Seen::Part | Seen::Gone => return Err(not("a second look does not show exactly the text")),
+        Seen::Nothing | Seen::Part | Seen::Gone => {
+            return Err(not("a second look does not show exactly the text"));
+        }
     }
     parts.journal.entered(action.id, wa_link::clock::now()).await.map_err(|error| not(&error.to_string()))?;
     let enter = Key::plain(KeyCode::Enter);
@@ -194,8 +218,11 @@ async fn submitted(
         }
         let now = Instant::now();
         if now >= until {
-            let what = if seen == Seen::Whole { "the text still stands there" } else { "no sign that it was taken" };
-            return Err(End::unknown(format!("Enter was pressed {enters} times, and 5 s later there is {what}: look at the pane")));
+            let what =
+                if seen == Seen::Whole { "the text still stands there" } else { "no sign that it was taken" };
+            return Err(End::unknown(format!(
+                "Enter was pressed {enters} times, and 5 s later there is {what}: look at the pane"
+            )));
         }
         if seen == Seen::Whole && enters < MAX_ENTERS && now >= again {
             press_enter(parts, action, leave, place, text).await?;
@@ -223,7 +250,9 @@ impl Place {
 
     fn proof(&self) -> &'static str {
         match self {
-            Self::Agent { .. } => "the composer took the text, and the turn began or the prompt stands in the transcript",
+            Self::Agent { .. } => {
+                "the composer took the text, and the turn began or the prompt stands in the transcript"
+            }
             Self::Shell { .. } => "the shell echoed the text and its cursor moved on",
         }
     }
@@ -238,7 +267,9 @@ fn read_composer(view: &View, composer: &ComposerView, text: &str, before: usize
     match (composer.holds(text), &composer.content) {
         (Held::All, _) => Seen::Whole,
         (Held::VisiblePart, _) => Seen::Part,
-        (Held::No, Composer::Draft { .. } | Composer::Paste { .. }) => Seen::Other("something else stands in the composer"),
+        (Held::No, Composer::Draft { .. } | Composer::Paste { .. }) => {
+            Seen::Other("something else stands in the composer")
+        }
         (Held::No, _) if standing || working => Seen::Gone,
         (Held::No, Composer::Dialog) => Seen::Other("a dialog has opened"),
         (Held::No, _) => Seen::Nothing,
@@ -259,7 +290,9 @@ fn standing(frame: &Frame, composer: &ComposerView, text: &str) -> usize {
 }
 
 fn read_shell(frame: &Frame, row: i64, prompt: &str, cursor: i64, text: &str) -> Seen {
-    let Ok(at) = usize::try_from(frame.cursor.row) else { return Seen::Other("the cursor has left the screen") };
+    let Ok(at) = usize::try_from(frame.cursor.row) else {
+        return Seen::Other("the cursor has left the screen");
+    };
     let wanted = squeeze(prompt) + &squeeze(text);
     let now = squeeze(&up_to_cursor(frame, row));
     if now == wanted {
@@ -271,7 +304,11 @@ fn read_shell(frame: &Frame, row: i64, prompt: &str, cursor: i64, text: &str) ->
     // The cursor stands below the line that holds the text, or a command has cleared the screen.
     let line = row_index(frame, row).map(|start| squeeze(&join(frame, start, at)));
     let echoed = line.is_none_or(|line| line.contains(&squeeze(text)));
-    if stable(frame, at) != cursor && (echoed || frame.alternate) { Seen::Gone } else { Seen::Other("the prompt line holds something else") }
+    if stable(frame, at) != cursor && (echoed || frame.alternate) {
+        Seen::Gone
+    } else {
+        Seen::Other("the prompt line holds something else")
+    }
 }
 
 /// What stands from a stable row to the cursor.
@@ -296,7 +333,13 @@ fn up_to_cursor(frame: &Frame, row: i64) -> String {
 
 /// The rows `start..end`, joined.
 fn join(frame: &Frame, start: usize, end: usize) -> String {
-    frame.rows.get(start..end.min(frame.rows.len())).into_iter().flatten().map(|row| row.text.as_str()).collect()
+    frame
+        .rows
+        .get(start..end.min(frame.rows.len()))
+        .into_iter()
+        .flatten()
+        .map(|row| row.text.as_str())
+        .collect()
 }
 
 fn stable(frame: &Frame, row: usize) -> i64 {
@@ -334,7 +377,10 @@ mod tests {
         assert_eq!(prompt, "$ ");
         let read = |frame: &Frame| read_shell(frame, 11, &prompt, 11, "echo hi");
         assert_eq!(read(&before), Seen::Nothing);
-        assert_eq!(read(&frame(10, &["out", "$ echo"], (1, 6))), Seen::Other("the prompt line holds something else"));
+        assert_eq!(
+            read(&frame(10, &["out", "$ echo"], (1, 6))),
+            Seen::Other("the prompt line holds something else")
+        );
         assert_eq!(read(&frame(10, &["out", "$ echo hi   12:00"], (1, 9))), Seen::Whole);
         assert_eq!(read(&frame(10, &["out", "$ echo hi", "hi", "$ "], (3, 2))), Seen::Gone);
         // Scrolled: the prompt line has left the screen.

@@ -9,7 +9,9 @@ use tokio::time::Instant;
 use wa_match::{Redactor, RedactorState};
 use wa_proto::record::{Line, Lines};
 use wa_proto::wire::v1;
-use wa_proto::{AgentKind, EventId, EventKind, Gap, GapCause, Generation, Lane, MuxName, PaneRef, Repaint, Timestamp};
+use wa_proto::{
+    AgentKind, EventId, EventKind, Gap, GapCause, Generation, Lane, MuxName, PaneRef, Repaint, Timestamp,
+};
 
 use crate::spool::{Group, NewRecord};
 
@@ -55,7 +57,14 @@ impl Batch {
         self.due
     }
 
-    pub(super) fn line(&mut self, pane: &PaneRef, layout: u64, agent: Option<&AgentKind>, line: Line, now: Timestamp) {
+    pub(super) fn line(
+        &mut self,
+        pane: &PaneRef,
+        layout: u64,
+        agent: Option<&AgentKind>,
+        line: Line,
+        now: Timestamp,
+    ) {
         self.due.get_or_insert_with(|| Instant::now() + COMPANY);
         let text = self.text(line.text);
         let fits = self.open.as_ref().is_some_and(|open| {
@@ -182,7 +191,10 @@ pub(super) fn mux_event(
         layout: 0,
     };
     let now = wa_link::clock::now();
-    Group { records: vec![record(v1::record::Body::Event(event.into()), Lane::Events, now)], positions: Vec::new() }
+    Group {
+        records: vec![record(v1::record::Body::Event(event.into()), Lane::Events, now)],
+        positions: Vec::new(),
+    }
 }
 
 /// The stored time of a position is of no use: only its place counts.

@@ -58,7 +58,8 @@ mod tests {
 
     #[test]
     fn sockets_read_as_documented() {
-        let socket = |text: &str| text.parse::<MuxSocket>().map(|socket| (socket.name.to_string(), socket.path));
+        let socket =
+            |text: &str| text.parse::<MuxSocket>().map(|socket| (socket.name.to_string(), socket.path));
         assert_eq!(socket("/run/a=b/sock"), Ok(("main".into(), "/run/a=b/sock".into())));
         assert_eq!(socket("gui=/run/x"), Ok(("gui".into(), "/run/x".into())));
         for bad in ["", "gui=", "a b=/x"] {
@@ -73,7 +74,10 @@ mod tests {
             let set: Vec<(String, String)> = set.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
             default_socket(|name| set.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone())).map(|s| s.path)
         };
-        assert_eq!(with(&[("XDG_RUNTIME_DIR", "/run/user/1"), ("HOME", "/h")]), Some("/run/user/1/wezterm/sock".into()));
+        assert_eq!(
+            with(&[("XDG_RUNTIME_DIR", "/run/user/1"), ("HOME", "/h")]),
+            Some("/run/user/1/wezterm/sock".into())
+        );
         assert_eq!(with(&[("HOME", "/h")]), Some("/h/.local/share/wezterm/sock".into()));
         assert_eq!(with(&[]), None);
     }

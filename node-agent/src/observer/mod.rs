@@ -80,7 +80,12 @@ struct Observer {
 }
 
 /// Starts an observer for each socket. `positions` are those of the spool.
-pub fn start(tasks: &Tasks, shared: &Shared, sockets: Vec<MuxSocket>, positions: Vec<v1::PanePosition>) -> Muxes {
+pub fn start(
+    tasks: &Tasks,
+    shared: &Shared,
+    sockets: Vec<MuxSocket>,
+    positions: Vec<v1::PanePosition>,
+) -> Muxes {
     let mut by_mux: HashMap<String, Positions> = HashMap::new();
     for position in positions {
         let Some(pane) = position.pane.clone() else { continue };
@@ -197,7 +202,9 @@ impl Observer {
             return None;
         }
         self.malformed.clear();
-        self.trouble(format!("fallback: malformed three times within a minute ({reason}); tried again every minute"));
+        self.trouble(format!(
+            "fallback: malformed three times within a minute ({reason}); tried again every minute"
+        ));
         Some(MALFORMED_REST)
     }
 
@@ -213,7 +220,10 @@ impl Observer {
             tracing::warn!(mux = %self.name, %error, "no mux server; waiting for one");
             self.shared.board.set_problem(&format!("mux {}", self.name), Some(error.to_string()));
         }
-        if self.generation.is_some() && self.pid.is_none_or(is_gone) && matches!(error, ConnectError::Io { .. }) {
+        if self.generation.is_some()
+            && self.pid.is_none_or(is_gone)
+            && matches!(error, ConnectError::Io { .. })
+        {
             self.lose_panes().await;
             self.generation = None;
         }

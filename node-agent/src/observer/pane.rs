@@ -210,7 +210,8 @@ impl Watched {
     /// When something is to be done here; not before `now`.
     pub(super) fn wake_at(&self, now: Moment) -> Option<Instant> {
         let wall = [self.screen.next_wakeup(), self.matcher.next_wakeup()].into_iter().flatten().min();
-        let wall = wall.map(|at| now.here + Duration::try_from(at.duration_since(now.wall)).unwrap_or_default());
+        let wall =
+            wall.map(|at| now.here + Duration::try_from(at.duration_since(now.wall)).unwrap_or_default());
         [wall, self.match_at, self.batch.due(), self.store_at].into_iter().flatten().min()
     }
 
@@ -310,7 +311,11 @@ impl Watched {
             agent_version: observation.version.clone(),
             agent_pid: observation.agent_pid,
             rule: detected.rule.clone(),
-            fields: detected.fields.iter().map(|(name, value)| (name.clone(), batch::redact(value))).collect(),
+            fields: detected
+                .fields
+                .iter()
+                .map(|(name, value)| (name.clone(), batch::redact(value)))
+                .collect(),
             witnesses: detected.witnesses.clone(),
             line: batch::redact(&detected.line),
             row: detected.row.map_or(0, |row| self.stable(row)),
@@ -322,8 +327,9 @@ impl Watched {
     /// The composer holds something else than before, and nothing was sent: a person types. A redraw may show anything
     /// for a moment, so the change must last.
     fn notice_person(&mut self, now: &Composer) {
-        let usable =
-            |content: &Composer| matches!(content, Composer::Empty | Composer::Draft { .. } | Composer::Paste { .. });
+        let usable = |content: &Composer| {
+            matches!(content, Composer::Empty | Composer::Draft { .. } | Composer::Paste { .. })
+        };
         let before = self.seen.as_ref().map(|seen| &seen.composer.content);
         if self.acting || self.acted.is_some_and(|acted| acted.elapsed() < AFTERMATH) || !usable(now) {
             self.suspect = None;

@@ -129,7 +129,11 @@ impl Observer {
 
     fn next_wake(&self, connection: &Connection) -> Option<Instant> {
         let now = Moment::now();
-        self.panes.values().filter_map(|pane| pane.wake_at(now)).chain(connection.scan_at.filter(|_| !connection.scanning)).min()
+        self.panes
+            .values()
+            .filter_map(|pane| pane.wake_at(now))
+            .chain(connection.scan_at.filter(|_| !connection.scanning))
+            .min()
     }
 
     /// Does what is due, hands full batches to the spool, and shows the present on the board.
@@ -194,11 +198,7 @@ impl Observer {
         if self.panes.len() >= MAX_PANES {
             return false;
         }
-        let pane = PaneRef {
-            mux: self.name.clone(),
-            generation: connection.generation.clone(),
-            pane_id: id,
-        };
+        let pane = PaneRef { mux: self.name.clone(), generation: connection.generation.clone(), pane_id: id };
         let position = self.positions.remove(&(connection.generation.to_string(), id));
         let mut watched = Watched::new(pane, connection.options, position);
         watched.mirror = connection.is_gui;
@@ -283,8 +283,12 @@ impl Observer {
         }
         // What meeting these panes asked for is this very list.
         (connection.listing, connection.relist) = (false, false);
-        let gone: Vec<u64> =
-            self.panes.keys().filter(|id| !list.iter().any(|info| info.entry.pane_id == **id)).copied().collect();
+        let gone: Vec<u64> = self
+            .panes
+            .keys()
+            .filter(|id| !list.iter().any(|info| info.entry.pane_id == **id))
+            .copied()
+            .collect();
         if std::mem::take(&mut connection.first_list) {
             for id in gone {
                 self.remove(connection, id).await;
@@ -336,7 +340,8 @@ impl Observer {
         let directories: Vec<String> = self.panes.values().map(|pane| pane.cwd().to_owned()).collect();
         let processes = Arc::clone(&self.shared.processes);
         let look = tokio::task::spawn_blocking(move || {
-            let projects = directories.into_iter().map(|cwd| (project_of(&cwd), cwd)).map(|(p, cwd)| (cwd, p));
+            let projects =
+                directories.into_iter().map(|cwd| (project_of(&cwd), cwd)).map(|(p, cwd)| (cwd, p));
             (processes.look(&ttys), projects.collect())
         });
         connection.pending.push(Box::pin(async move {
@@ -345,7 +350,12 @@ impl Observer {
         }));
     }
 
-    fn scanned(&mut self, connection: &mut Connection, snapshot: &Snapshot, projects: &HashMap<String, String>) {
+    fn scanned(
+        &mut self,
+        connection: &mut Connection,
+        snapshot: &Snapshot,
+        projects: &HashMap<String, String>,
+    ) {
         connection.scanning = false;
         for (id, pane) in &mut self.panes {
             if let Some(project) = projects.get(pane.cwd()) {

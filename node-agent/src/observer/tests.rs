@@ -64,7 +64,8 @@ async fn no_server_is_said_and_waited_for() {
     let status = node.board.muxes().remove(0);
     assert_eq!((status.codec, status.problem.as_str()), (44, ""));
     mux.running.stop();
-    node.until("mux.lost", |node| node.events().iter().any(|event| event.event == "mux.lost").then_some(())).await;
+    node.until("mux.lost", |node| node.events().iter().any(|event| event.event == "mux.lost").then_some(()))
+        .await;
     node.stop().await;
 }
 

@@ -63,12 +63,16 @@ impl ProcessTable for Proc {
         }
         let Ok(entries) = fs::read_dir(&self.root) else { return snapshot };
         for entry in entries.flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
-            let path = entry.path();
-            let Some(stat) = fs::read_to_string(path.join("stat")).ok().and_then(|text| parse_stat(&text)) else {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
                 continue;
             };
-            let Some(ttys) = wanted.get(&stat.tty).filter(|_| stat.tty != 0 && stat.pgrp == stat.tpgid) else {
+            let path = entry.path();
+            let Some(stat) = fs::read_to_string(path.join("stat")).ok().and_then(|text| parse_stat(&text))
+            else {
+                continue;
+            };
+            let Some(ttys) = wanted.get(&stat.tty).filter(|_| stat.tty != 0 && stat.pgrp == stat.tpgid)
+            else {
                 continue;
             };
             let info = describe(&path, pid, &stat);
@@ -80,7 +84,9 @@ impl ProcessTable for Proc {
     }
 
     fn still(&self, tty: &str, group: &[ProcessInfo]) -> bool {
-        let Some(number) = fs::metadata(tty).ok().map(|meta| kernel_number(meta.rdev())) else { return false };
+        let Some(number) = fs::metadata(tty).ok().map(|meta| kernel_number(meta.rdev())) else {
+            return false;
+        };
         // A new foreground job takes the terminal from the old one; a program that replaces another has another name.
         let same = |known: &ProcessInfo| {
             let path = self.root.join(known.pid.to_string());
@@ -119,10 +125,7 @@ mod tests {
     #[test]
     fn stat_lines_with_names_of_all_kinds() {
         let stat = parse_stat("449 (a) b (c)) S 96 449 449 34817 449 4194304 1").unwrap();
-        assert_eq!(
-            stat,
-            Stat { comm: "a) b (c)".into(), state: 'S', pgrp: 449, tty: 34817, tpgid: 449 }
-        );
+        assert_eq!(stat, Stat { comm: "a) b (c)".into(), state: 'S', pgrp: 449, tty: 34817, tpgid: 449 });
         assert_eq!(parse_stat("1 (init) S 0 1 1 0 -1").map(|stat| stat.tpgid), Some(-1));
     }
 

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use prost::Message as _;
 use wa_proto::Lane;
 use wa_proto::wire::v1;
 
@@ -44,14 +43,15 @@ fn compress(raw: &[u8]) -> Option<Vec<u8>> {
     (small.len() < raw.len()).then_some(small)
 }
 
-/// Bytes that a block takes of the credit.
+/// Bytes that a block takes of the credit: what it will be in the controller's memory.
 pub(super) fn size(block: &v1::RecordBlock) -> u64 {
-    block.encoded_len() as u64
+    u64::from(block.raw_size)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use prost::Message as _;
 
     #[test]
     fn blocks_are_records_messages() {
@@ -66,7 +66,9 @@ mod tests {
             let block = block(Lane::Events, &records).unwrap();
             assert_eq!((block.first_seq, block.count), (5, 3));
             let raw = match v1::Compression::try_from(block.compression).unwrap() {
-                v1::Compression::Zstd => zstd::bulk::decompress(&block.data, block.raw_size as usize).unwrap(),
+                v1::Compression::Zstd => {
+                    zstd::bulk::decompress(&block.data, block.raw_size as usize).unwrap()
+                }
                 v1::Compression::None => block.data,
             };
             assert_eq!(raw.len(), block.raw_size as usize);

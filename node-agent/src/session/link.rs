@@ -73,7 +73,12 @@ pub(super) async fn run(parts: &mut Parts, context: Context, client: Client, shu
     }
 }
 
-async fn open(parts: &mut Parts, context: Context, client: Client, shutdown: &Shutdown) -> Result<Ended, Ended> {
+async fn open(
+    parts: &mut Parts,
+    context: Context,
+    client: Client,
+    shutdown: &Shutdown,
+) -> Result<Ended, Ended> {
     // Questions of the time before belong to nobody any more; dropping them answers them.
     while let Ok(stale) = parts.permits.asks.try_recv() {
         drop(stale);
@@ -153,7 +158,11 @@ async fn take_welcome(parts: &mut Parts, status: &Status, welcome: &v1::Welcome)
     parts.clock.set(welcome.now_us, wa_link::clock::now());
     parts.board.set_problem(super::PROBLEM, None);
     parts.permits.connected.send_replace(true);
-    tracing::info!(acked_events = welcome.acked_events, acked_bulk = welcome.acked_bulk, "session with the controller");
+    tracing::info!(
+        acked_events = welcome.acked_events,
+        acked_bulk = welcome.acked_bulk,
+        "session with the controller"
+    );
     Ok(())
 }
 
@@ -398,7 +407,8 @@ impl Link<'_> {
     }
 
     fn permit(&mut self, permit: v1::Permit) {
-        let Some(reply) = ActionId::from_slice(&permit.action_id).and_then(|id| self.permits.remove(&id)) else {
+        let Some(reply) = ActionId::from_slice(&permit.action_id).and_then(|id| self.permits.remove(&id))
+        else {
             return;
         };
         let answer = match (permit.refused.is_empty(), permit.expired) {
@@ -423,7 +433,9 @@ impl Link<'_> {
                 let screen = self.parts.screens.screen(pane);
                 Box::pin(async move {
                     match screen.await {
-                        Ok(screen) => v1::ScreenReply { request_id, screen: Some(screen), error: String::new() },
+                        Ok(screen) => {
+                            v1::ScreenReply { request_id, screen: Some(screen), error: String::new() }
+                        }
                         Err(error) => v1::ScreenReply { request_id, screen: None, error },
                     }
                 })
@@ -448,8 +460,7 @@ impl Link<'_> {
         let Some(key_pem) = self.renewing.take() else { return };
         self.renew_at = Instant::now() + RENEW_RETRY;
         let problem = if reply.error.is_empty() {
-            let identity =
-                Identity { certificate_pem: reply.certificate_pem, key_pem, ca_pem: reply.ca_pem };
+            let identity = Identity { certificate_pem: reply.certificate_pem, key_pem, ca_pem: reply.ca_pem };
             self.keep(identity).await.err()
         } else {
             Some(reply.error)
@@ -459,7 +470,9 @@ impl Link<'_> {
             Some(problem) => tracing::error!(problem, "certificate not renewed"),
         }
         let text = problem.map(|problem| {
-            format!("the certificate could not be renewed: {problem}; it holds until then, enrol again after that")
+            format!(
+                "the certificate could not be renewed: {problem}; it holds until then, enrol again after that"
+            )
         });
         self.parts.board.set_problem("certificate", text);
     }

@@ -9,6 +9,8 @@
 mod block;
 mod link;
 mod permit;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -138,7 +140,11 @@ fn report(parts: &Parts, ended: &Ended, backoff: &Backoff, wait: Duration) {
     let text = ended.to_string();
     parts.board.set_problem(PROBLEM, Some(text.clone()));
     if backoff.failures().is_power_of_two() {
-        tracing::warn!(reason = text, retry_in_ms = wait.as_millis(), "no session with the controller; everything is spooled");
+        tracing::warn!(
+            reason = text,
+            retry_in_ms = wait.as_millis(),
+            "no session with the controller; everything is spooled"
+        );
     }
 }
 

@@ -52,7 +52,11 @@ pub fn permits() -> (Permits, PermitDesk) {
 impl Permits {
     /// Asks, and waits for the answer on the live stream.
     pub async fn ask(&self, action: ActionId) -> Answer {
-        let offline = || Answer::Refused("the controller cannot be reached, and nothing is typed without its consent".to_owned());
+        let offline = || {
+            Answer::Refused(
+                "the controller cannot be reached, and nothing is typed without its consent".to_owned(),
+            )
+        };
         if !*self.connected.borrow() {
             return offline();
         }
@@ -63,7 +67,9 @@ impl Permits {
         match tokio::time::timeout(LIMIT, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => offline(),
-            Err(_) => Answer::Refused("the controller did not answer in time, and nothing is typed without its consent".to_owned()),
+            Err(_) => Answer::Refused(
+                "the controller did not answer in time, and nothing is typed without its consent".to_owned(),
+            ),
         }
     }
 }

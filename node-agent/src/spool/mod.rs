@@ -11,9 +11,9 @@ mod index;
 mod recover;
 mod segment;
 mod store;
-mod thread;
 #[cfg(test)]
 mod tests;
+mod thread;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -142,8 +142,8 @@ impl Spool {
     pub fn open(dir: &Path, options: Options) -> Result<(Self, Recovered), SpoolError> {
         let (store, recovered) = recover::open(dir, options)?;
         let index = store.index();
-        let (inbox, durable) = thread::start(store)
-            .map_err(|source| SpoolError::Io { path: dir.to_owned(), source })?;
+        let (inbox, durable) =
+            thread::start(store).map_err(|source| SpoolError::Io { path: dir.to_owned(), source })?;
         Ok((Self { inbox, index, durable }, recovered))
     }
 
@@ -235,7 +235,9 @@ impl Spool {
         [(Lane::Events, status.events), (Lane::Bulk, status.bulk)]
             .into_iter()
             .filter(|(_, range)| range.first < range.next)
-            .filter_map(|(lane, range)| self.read(lane, range.first, 1).records.first().map(|record| record.time_us))
+            .filter_map(|(lane, range)| {
+                self.read(lane, range.first, 1).records.first().map(|record| record.time_us)
+            })
             .filter(|us| *us > 0)
             .filter_map(|us| Timestamp::from_microsecond(us).ok())
             .min()

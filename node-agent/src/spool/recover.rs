@@ -38,7 +38,8 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<(Store, Recovered), S
         let path = path.to_owned();
         move |source: io::Error| SpoolError::Io { path, source }
     };
-    wa_link::files::create_private_dir(dir).map_err(|source| SpoolError::Directory { source: Box::new(source) })?;
+    wa_link::files::create_private_dir(dir)
+        .map_err(|source| SpoolError::Directory { source: Box::new(source) })?;
     let files = list(dir).map_err(failed(dir))?;
     let mut recovery = Recovery {
         segments: Segments::new(),
@@ -127,7 +128,11 @@ impl Recovery {
     fn set_aside(&mut self, path: &Path) -> io::Result<()> {
         let aside = path.with_extension("log.foreign");
         fs::rename(path, &aside)?;
-        self.notes.push(format!("{} is no spool file that can be read: kept as {}", path.display(), aside.display()));
+        self.notes.push(format!(
+            "{} is no spool file that can be read: kept as {}",
+            path.display(),
+            aside.display()
+        ));
         Ok(())
     }
 
@@ -147,7 +152,14 @@ impl Recovery {
         apply_positions(&mut self.positions, found.entry.positions);
     }
 
-    fn record(&mut self, lane: Lane, seq: u64, record: &v1::Record, found: &segment::Found, segment: &mut Segment) {
+    fn record(
+        &mut self,
+        lane: Lane,
+        seq: u64,
+        record: &v1::Record,
+        found: &segment::Found,
+        segment: &mut Segment,
+    ) {
         let at = lane_at(lane);
         if let Some(v1::record::Body::Hole(hole)) = &record.body {
             let cause = hole.cause.parse().unwrap_or(GapCause::Damaged);

@@ -187,7 +187,9 @@ impl Store {
             apply_positions(&mut self.positions, pending.positions);
             let (Some((lane, seq)), Some(record)) = (pending.name, pending.record) else { continue };
             let lane = lane_at(lane);
-            let (Ok(at), Ok(len)) = (u32::try_from(*at), u32::try_from(pending.payload.len())) else { continue };
+            let (Ok(at), Ok(len)) = (u32::try_from(*at), u32::try_from(pending.payload.len())) else {
+                continue;
+            };
             active.slots[lane].push(Slot { seq, at, len });
             index.lanes[lane].next = seq + 1;
             index.lanes[lane].remember(record, pending.payload.len());
@@ -237,10 +239,8 @@ impl Store {
         }
         let path = segment_path(&self.dir, number);
         let file = create(&path)?;
-        let written = file
-            .write_all_at(&bytes, 0)
-            .and_then(|()| file.sync_data())
-            .and_then(|()| sync_dir(&self.dir));
+        let written =
+            file.write_all_at(&bytes, 0).and_then(|()| file.sync_data()).and_then(|()| sync_dir(&self.dir));
         if let Err(error) = written {
             drop(file);
             // Nothing in it counts yet; the next attempt truncates it in any case.
@@ -403,11 +403,8 @@ pub(super) fn apply_positions(
 /// Magic, checkpoint and holes: how every file begins.
 fn head(id: SpoolId, base: [u64; 2], holes: &[(Lane, Lost)]) -> Vec<u8> {
     let mut bytes = MAGIC.to_vec();
-    let checkpoint = v1::SpoolCheckpoint {
-        spool_id: id.as_bytes().to_vec(),
-        next_events: base[0],
-        next_bulk: base[1],
-    };
+    let checkpoint =
+        v1::SpoolCheckpoint { spool_id: id.as_bytes().to_vec(), next_events: base[0], next_bulk: base[1] };
     let entry = v1::SpoolEntry { record: None, positions: Vec::new(), checkpoint: Some(checkpoint) };
     segment::encode(&entry, &mut bytes);
     for (lane, lost) in holes {

@@ -172,8 +172,11 @@ fn newest(dir: &Path) -> std::path::PathBuf {
 /// Flushes, throws the store away and undoes part of the write. The groups that must have survived are those whose last
 /// entry was there whole.
 fn crash(mut store: Store, dir: &Path, model: &mut Model, cut: u16, garbage: bool) -> Store {
-    let before: BTreeMap<_, _> =
-        fs::read_dir(dir).unwrap().map(|e| e.unwrap()).map(|e| (e.path(), e.metadata().unwrap().len())).collect();
+    let before: BTreeMap<_, _> = fs::read_dir(dir)
+        .unwrap()
+        .map(|e| e.unwrap())
+        .map(|e| (e.path(), e.metadata().unwrap().len()))
+        .collect();
     store.flush().unwrap();
     drop(store);
     let file = newest(dir);
@@ -188,10 +191,13 @@ fn crash(mut store: Store, dir: &Path, model: &mut Model, cut: u16, garbage: boo
     }
     fs::write(&file, bytes).unwrap();
     let (store, _) = recover::open(dir, SMALL).unwrap();
-    let durable: Vec<usize> = LANES.map(lane_at).map(|at| {
-        let next = lock(&store.index()).lanes[at].next;
-        usize::try_from(next - 1).unwrap()
-    }).to_vec();
+    let durable: Vec<usize> = LANES
+        .map(lane_at)
+        .map(|at| {
+            let next = lock(&store.index()).lanes[at].next;
+            usize::try_from(next - 1).unwrap()
+        })
+        .to_vec();
     // How many whole groups came through: their records, and nothing of the next.
     let mut counts = [model.durable[0].len(), model.durable[1].len()];
     let mut groups = 0;
@@ -206,7 +212,10 @@ fn crash(mut store: Store, dir: &Path, model: &mut Model, cut: u16, garbage: boo
     assert_eq!(counts.to_vec(), durable, "a torn group left something behind");
     // Groups without records leave only a position, which may or may not have been cut.
     let row = store.positions().values().next().map_or(0, |position| position.next_row);
-    while groups > 0 && model.pending[groups - 1].1 != row && model.pending[groups - 1].0.iter().all(Vec::is_empty) {
+    while groups > 0
+        && model.pending[groups - 1].1 != row
+        && model.pending[groups - 1].0.iter().all(Vec::is_empty)
+    {
         groups -= 1;
     }
     model.commit(groups);
@@ -404,7 +413,10 @@ async fn a_renewed_spool_names_what_it_no_longer_holds() {
     let options = Options { max_bytes: 1 << 20, file_bytes: 1000 };
     let (spool, _) = Spool::open(dir.path(), options).unwrap();
     for at in 0..50 {
-        spool.append_durable(Group { records: vec![line(&"x".repeat(100), at)], positions: vec![] }).await.unwrap();
+        spool
+            .append_durable(Group { records: vec![line(&"x".repeat(100), at)], positions: vec![] })
+            .await
+            .unwrap();
     }
     spool.release(Lane::Bulk, 40);
     spool.renew().await.unwrap();

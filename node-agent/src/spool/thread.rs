@@ -56,7 +56,11 @@ impl Inbox {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) async fn append(&self, group: Group, done: Option<oneshot::Sender<()>>) -> Result<(), SpoolError> {
+    pub(super) async fn append(
+        &self,
+        group: Group,
+        done: Option<oneshot::Sender<()>>,
+    ) -> Result<(), SpoolError> {
         let size = size_of(&group).clamp(1, QUEUE_BYTES);
         self.room.acquire_many(size).await.map_err(|_| SpoolError::Closed)?.forget();
         let mut queue = self.lock();
@@ -125,7 +129,8 @@ pub(super) fn start(store: Store) -> io::Result<(Arc<Inbox>, watch::Receiver<Dur
         ended: ended_rx,
     });
     let (durable, durable_rx) = watch::channel(durable_of(&store));
-    let writer = Writer { store, inbox: Arc::clone(&inbox), durable, taken: Vec::new(), due: None, retry: None };
+    let writer =
+        Writer { store, inbox: Arc::clone(&inbox), durable, taken: Vec::new(), due: None, retry: None };
     // Owned by the inbox: `close` waits for `ended`, which the thread sets last.
     std::thread::Builder::new().name("wa-spool".to_owned()).spawn(move || {
         writer.run();

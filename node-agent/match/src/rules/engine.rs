@@ -73,6 +73,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) view: &'a ComposerView,
     /// The agent that runs there.
     pub(crate) agent: Option<&'a AgentKind>,
+    /// Its process holds the terminal: it has not said its last words yet.
+    pub(crate) alive: bool,
     /// The agent that has just gone: only its last words count.
     pub(crate) left: Option<&'a AgentKind>,
     pub(crate) version: &'a str,
@@ -173,7 +175,15 @@ impl Engine {
         let view = composer::read(&frame, &kind);
         let sheet = Sheet::new(&frame);
         let prompt = last_prompt(&sheet, &kind, &view).map(|(row, _)| row);
-        let scene = Scene { sheet: &sheet, view: &view, agent: Some(&kind), left: None, version, prompt };
+        let scene = Scene {
+            sheet: &sheet,
+            view: &view,
+            agent: Some(&kind),
+            alive: false,
+            left: None,
+            version,
+            prompt,
+        };
         self.hits(&scene).into_iter().filter(|hit| hit.rule == at).collect()
     }
 }
@@ -207,7 +217,10 @@ impl Rule {
     fn concerns(&self, scene: &Scene<'_>) -> bool {
         let is = |agent: Option<&AgentKind>| agent.is_some_and(|agent| agent.as_str() == self.text.agent);
         let is = |agent: Option<&AgentKind>| agent.is_some() && (self.text.agent == "*" || is(agent));
-        let here = is(scene.agent) || (self.text.region == Region::End && is(scene.left));
+        let here = match self.text.region {
+            Region::End => is(scene.left) || (!scene.alive && is(scene.agent)),
+            _ => is(scene.agent),
+        };
         here && self.versions.holds(scene.version)
     }
 

@@ -102,9 +102,12 @@ pub(crate) struct RuleText {
     #[serde(default)]
     pub(crate) witnesses: Vec<Witness>,
     pub(crate) rearm: Rearm,
-    /// Milliseconds.
+    /// Milliseconds of absence after which a match is gone.
     #[serde(default = "default_cooldown")]
     pub(crate) cooldown: u32,
+    /// Milliseconds that a match must stand before it fires.
+    #[serde(default)]
+    pub(crate) hold: u32,
     #[serde(default)]
     pub(crate) example: Vec<Example>,
     #[serde(default)]
