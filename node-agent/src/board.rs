@@ -70,11 +70,12 @@ pub struct Changes {
 pub struct Board {
     state: Mutex<State>,
     version: watch::Sender<u64>,
+    health: watch::Sender<()>,
 }
 
 impl Default for Board {
     fn default() -> Self {
-        Self { state: Mutex::default(), version: watch::Sender::new(0) }
+        Self { state: Mutex::default(), version: watch::Sender::new(0), health: watch::Sender::new(()) }
     }
 }
 
@@ -182,7 +183,15 @@ impl Board {
     }
 
     pub fn set_mux(&self, name: &MuxName, status: v1::MuxStatus) {
-        self.lock().muxes.insert(name.clone(), status);
+        let old = self.lock().muxes.insert(name.clone(), status.clone());
+        if old.as_ref() != Some(&status) {
+            self.health.send_replace(());
+        }
+    }
+
+    /// Changes with every change of a mux server's status, and of what is wrong.
+    pub fn watch_health(&self) -> watch::Receiver<()> {
+        self.health.subscribe()
     }
 
     pub fn muxes(&self) -> Vec<v1::MuxStatus> {
@@ -191,11 +200,13 @@ impl Board {
 
     /// Says, or takes back, what is wrong with some part of the node.
     pub fn set_problem(&self, part: &str, problem: Option<String>) {
-        let mut state = self.lock();
-        match problem {
-            Some(text) => state.problems.insert(part.to_owned(), text),
-            None => state.problems.remove(part),
+        let old = match problem.clone() {
+            Some(text) => self.lock().problems.insert(part.to_owned(), text),
+            None => self.lock().problems.remove(part),
         };
+        if old != problem {
+            self.health.send_replace(());
+        }
     }
 
     pub fn problems(&self) -> Vec<String> {

@@ -55,8 +55,8 @@ impl Look {
         self.format == Format::Wide
     }
 
-    fn paper(&self) -> Paper {
-        Paper { color: self.color, width: self.width }
+    fn paper<T: Shape>(&self) -> Paper {
+        Paper { color: self.color, width: self.width.filter(|_| T::CUT) }
     }
 }
 
@@ -64,6 +64,8 @@ impl Look {
 pub(crate) trait Shape: Serialize {
     /// `wa.NAME/1`.
     const SCHEMA: &'static str;
+    /// Whether a terminal cuts the last column. Not where it says why, or what was searched for.
+    const CUT: bool = false;
     /// What `-o name` prints.
     fn name(&self) -> String;
     /// No columns: the row's cells stand side by side without a header.
@@ -149,7 +151,7 @@ impl Out {
                     table::write_header(&mut self.to, columns, &widths)?;
                 }
                 for row in &rows {
-                    table::write_row(&mut self.to, self.look.paper(), &widths, row)?;
+                    table::write_row(&mut self.to, self.look.paper::<T>(), &widths, row)?;
                 }
             }
         }
@@ -221,7 +223,7 @@ impl<T: Shape> Stream<'_, T> {
             table::write_header(&mut self.out.to, columns, &widths)?;
         }
         let row = item.row(&self.out.look);
-        table::write_row(&mut self.out.to, self.out.look.paper(), &widths, &row)?;
+        table::write_row(&mut self.out.to, self.out.look.paper::<T>(), &widths, &row)?;
         Ok(())
     }
 

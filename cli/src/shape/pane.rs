@@ -146,6 +146,7 @@ impl PaneStatus {
 
 impl Shape for PaneStatus {
     const SCHEMA: &'static str = "wa.status/1";
+    const CUT: bool = true;
 
     fn name(&self) -> String {
         self.pane.clone()

@@ -162,6 +162,7 @@ impl Story {
 
 impl Shape for Told {
     const SCHEMA: &'static str = "wa.demo/1";
+    const CUT: bool = true;
 
     fn name(&self) -> String {
         self.what.words().to_owned()

@@ -318,16 +318,3 @@ proptest! {
         world.node.log();
     }
 }
-#[test]
-fn zz_debug() {
-    use Step::*;
-    let mut w = World::new(13, 8, 2000);
-    for s in [Line(0,),Line(40,),Line(8,),Line(38,),Blank,Blank,Line(73,),Partial(19,),Push,Answer,Reconnect,Blank,Flood(89,),Flood(149,),Line(50,),Line(6,),Push,Line(71,),Push,Flood(172,),Line(18,),Flood(146,),Line(27,),Line(7,),Line(16,),Line(72,),Push,Partial(22,),Flood(170,),Width(14,),] {
-        w.step(&s);
-        println!("{s:?}: asked {:?} top {} oldest {} cursor {}", w.node.asked, w.term.top(), w.term.oldest(), w.term.cursor_row());
-        for o in w.node.take() { println!("   {o:?}"); }
-    }
-    println!("finish");
-    w.finish();
-    for o in w.node.take() { println!("   {o:?}"); }
-}

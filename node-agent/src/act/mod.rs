@@ -191,7 +191,7 @@ impl Actor {
             // `None`: it is begun and ended elsewhere already.
             if let Some(end) = perform::perform(&parts, &action).await {
                 tracing::Span::current().record("outcome", end.kind.as_str());
-                tracing::info!(outcome = %end.kind, reason = end.reason, "action ended");
+                tracing::info!(reason = end.reason, "action ended");
                 let parent = wa_link::trace::current_parent();
                 let trace_parent = if parent.is_empty() { action.trace_parent } else { parent };
                 let outcome = Outcome {

@@ -30,6 +30,8 @@ use crate::spool::{Durable, Status};
 const PROTOCOLS: [u32; 1] = [1];
 const WELCOME_LIMIT: Duration = Duration::from_secs(10);
 const HEARTBEAT: Duration = Duration::from_secs(5);
+/// A change of what a heartbeat says is told after this long.
+const HEALTH_DELAY: Duration = Duration::from_millis(200);
 /// After a failed renewal of the certificate.
 const RENEW_RETRY: Duration = Duration::from_secs(60);
 /// For the last events, when the node ends.
@@ -49,6 +51,7 @@ struct Link<'a> {
     context: Context,
     durable: watch::Receiver<Durable>,
     board: watch::Receiver<u64>,
+    health: watch::Receiver<()>,
     /// Next seq to send, by lane.
     next_events: u64,
     next_bulk: u64,
@@ -108,6 +111,7 @@ async fn open(
     let link = Link {
         durable,
         board: parts.board.watch(),
+        health: parts.board.watch_health(),
         next_events: welcome.acked_events + 1,
         next_bulk: welcome.acked_bulk + 1,
         credit: welcome.credit_bytes,
@@ -204,6 +208,7 @@ impl Link<'_> {
                 }
                 Some(ask) = self.parts.permits.asks.recv() => self.ask(ask),
                 Some(reply) = self.screens.next() => self.control.push_back(Message::ScreenReply(reply)),
+                Ok(()) = self.health.changed() => heartbeat.reset_after(HEALTH_DELAY),
                 _ = heartbeat.tick() => self.heartbeat().await,
                 Ok(()) = self.durable.changed() => {}
                 changed = self.board.changed() => {
