@@ -3,11 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use wa_link::files::{self, FileError};
+use wa_match::{Engine, PackError, PackSource};
 
 use crate::observer::{self, InvalidSocket, MuxSocket};
 
 /// Bytes that the spool may take when nothing else is said.
 const DEFAULT_SPOOL: u64 = 1 << 30;
+/// Bytes of one rule pack.
+const PACK_LIMIT: u64 = 1 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -21,6 +25,10 @@ pub enum ConfigError {
         "no mux socket is named, and without HOME and XDG_RUNTIME_DIR none can be found: use --mux-socket PATH"
     )]
     NoSocket,
+    #[error(transparent)]
+    PackFile(#[from] FileError),
+    #[error(transparent)]
+    Pack(#[from] PackError),
 }
 
 /// A node, ready to run.
@@ -32,9 +40,11 @@ pub struct Config {
     pub policy: PathBuf,
     /// Bytes.
     pub spool_max_bytes: u64,
+    /// Rule packs beside the built-in ones.
+    pub rule_packs: Vec<PathBuf>,
 }
 
-/// The configuration file. Paths in it are taken as they are.
+/// The configuration file. Rule packs are relative to it; other paths are taken as they are.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -42,6 +52,8 @@ struct File {
     mux_sockets: Vec<String>,
     policy: Option<PathBuf>,
     spool_max_bytes: Option<u64>,
+    #[serde(default)]
+    rule_packs: Vec<PathBuf>,
 }
 
 /// What was said on the command line.
@@ -57,7 +69,7 @@ impl Config {
     /// A node on these sockets, with the defaults of everything else.
     pub fn new(state_dir: PathBuf, mux_sockets: Vec<MuxSocket>) -> Self {
         let policy = policy_path(&state_dir);
-        Self { state_dir, mux_sockets, policy, spool_max_bytes: DEFAULT_SPOOL }
+        Self { state_dir, mux_sockets, policy, spool_max_bytes: DEFAULT_SPOOL, rule_packs: Vec::new() }
     }
 
     /// Joins arguments and file. `variable` reads the environment.
@@ -89,7 +101,22 @@ impl Config {
             config.policy = policy;
         }
         config.spool_max_bytes = file.spool_max_bytes.unwrap_or(DEFAULT_SPOOL);
+        let base = arguments.file.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
+        config.rule_packs = file.rule_packs.iter().map(|pack| base.join(pack)).collect();
         Ok(config)
+    }
+
+    /// The built-in rules and those of the packs that the configuration names, proved on their examples.
+    ///
+    /// # Errors
+    /// When a pack cannot be read or a rule of it does not hold.
+    pub fn engine(&self) -> Result<Engine, ConfigError> {
+        let texts = self.rule_packs.iter().map(|path| files::read_text(path, PACK_LIMIT));
+        let texts = texts.collect::<Result<Vec<_>, _>>()?;
+        let names: Vec<String> = self.rule_packs.iter().map(|path| path.display().to_string()).collect();
+        let sources: Vec<_> =
+            names.iter().zip(&texts).map(|(name, text)| PackSource { name, text }).collect();
+        Ok(Engine::with_packs(&sources)?)
     }
 }
 

@@ -150,6 +150,7 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
 }
 
 fn check_config(config: &Config) -> anyhow::Result<()> {
+    config.engine()?;
     if config.policy.exists() {
         let text = std::fs::read_to_string(&config.policy)?;
         wa_node::policy::Policy::parse(&text, &config.policy).map_err(anyhow::Error::msg)?;

@@ -16,7 +16,7 @@ use wa_proto::PaneRef;
 use wa_proto::wire::v1;
 
 use crate::board::Board;
-use crate::config::{Config, identity_path};
+use crate::config::{Config, ConfigError, identity_path};
 use crate::journal::{Journal, JournalError};
 use crate::observer::{self, Muxes};
 use crate::policy::PolicyFile;
@@ -39,6 +39,8 @@ pub enum NodeError {
     Spool(#[from] SpoolError),
     #[error(transparent)]
     Journal(#[from] JournalError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     #[error("a thread of the node failed: {0}")]
     Thread(String),
 }
@@ -66,6 +68,7 @@ impl Screens for ScreensOf {
 /// What was opened before anything is started.
 struct Opened {
     _lock: LockFile,
+    engine: Arc<Engine>,
     host: String,
     spool: Spool,
     journal: Journal,
@@ -76,6 +79,7 @@ struct Opened {
 
 fn open(config: &Config) -> Result<Opened, NodeError> {
     let state = &config.state_dir;
+    let engine = Arc::new(config.engine()?);
     let context = Context::load(&identity_path(state)).map_err(NodeError::NotEnrolled)?;
     wa_link::files::create_private_dir(state)?;
     let lock = LockFile::acquire(&state.join("lock"))?;
@@ -86,6 +90,7 @@ fn open(config: &Config) -> Result<Opened, NodeError> {
     notes.extend(left.notes);
     Ok(Opened {
         _lock: lock,
+        engine,
         host: context.name.to_string(),
         spool,
         journal,
@@ -128,7 +133,7 @@ fn start(config: &Config, opened: &Opened, board: &Arc<Board>, tasks: &Tasks, cl
         spool: opened.spool.clone(),
         board: Arc::clone(board),
         processes: Arc::clone(&processes),
-        engine: Engine::builtin(),
+        engine: Arc::clone(&opened.engine),
         host: opened.host.clone(),
     };
     let muxes = observer::start(tasks, &shared, config.mux_sockets.clone(), opened.positions.clone());

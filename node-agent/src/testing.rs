@@ -67,7 +67,7 @@ impl Node {
             spool: spool.clone(),
             board: Arc::clone(&board),
             processes: Arc::clone(&processes),
-            engine: Engine::builtin(),
+            engine: Arc::new(Engine::with_packs(&[]).unwrap()),
             host: "test".into(),
         };
         let sockets = vec![MuxSocket { name: MuxName::main(), path: socket.to_owned() }];

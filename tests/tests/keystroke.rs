@@ -124,7 +124,11 @@ fn a_node_killed_between_paste_and_enter_leaves_an_unknown_and_types_no_more() {
     scene.node = Some(scene.stage.start_node(&[]).unwrap());
     scene.wait_run(1, "unknown");
     assert_eq!(scene.submitted(), Vec::<String>::new());
-    let screen = scene.stage.wa(&["screen", &scene.pane]).stdout;
+    // The restarted node may have told the outcome before it has seen the pane again.
+    let screen = wait_for("the screen", Duration::from_secs(20), || {
+        let screen = scene.stage.wa(&["screen", &scene.pane]);
+        (screen.code == 0).then_some(screen.stdout)
+    });
     assert_eq!(screen.matches(REREAD).count(), 1, "pasted once: {screen}");
 }
 

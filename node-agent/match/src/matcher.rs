@@ -250,7 +250,7 @@ impl PaneMatcher {
         Moment {
             turn: self.running.as_ref().map_or(1, |agent| agent.turns),
             prompt_changed: turn.prompt_changed,
-            whole: reading::is_whole(seen) || seen.agent.is_none(),
+            whole: reading::is_whole(seen),
             history: turn.history,
             now,
         }

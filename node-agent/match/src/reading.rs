@@ -2,7 +2,7 @@
 
 use wa_proto::{AgentKind, EventKind, Witness};
 
-use crate::composer::Composer;
+use crate::composer::{self, Composer};
 use crate::dialog::{self, Dialog};
 use crate::look::Look;
 use crate::observation::Detected;
@@ -132,7 +132,8 @@ pub(crate) fn derived(
     }
 }
 
-/// Composer or dialog stand on the screen: no half-drawn frame.
+/// Composer or dialog stand on the screen: no half-drawn frame, as far as the agent's composer is known.
 pub(crate) fn is_whole(look: &Look) -> bool {
-    look.view.content != Composer::Missing
+    let known = look.agent.as_ref().is_some_and(composer::is_known);
+    look.view.content != Composer::Missing || !known
 }

@@ -209,7 +209,12 @@ impl PaneScreen {
             }
             let lines = self.primary.candidates(low);
             let Some(resync) = &mut self.primary.resync else { return true };
-            let found = align(self.tail.iter().map(|(_, hash)| *hash), resync, &lines);
+            let found = align(
+                self.tail.iter().map(|(_, hash)| *hash),
+                resync,
+                &lines,
+                low <= readable && readable > 0,
+            );
             let deepest = low <= readable || dims.top - low >= MAX_DEPTH;
             match found {
                 Some(place) if place.certain || low < dims.top || deepest || last => {

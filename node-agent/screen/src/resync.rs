@@ -5,8 +5,8 @@
 //! upwards in steps, because it is nearly always close to the bottom.
 //!
 //! Decisions:
-//! - A place counts when at least [`ENOUGH`] lines that show something agree there (all of them, where fewer were logged)
-//!   and clearly more agree than differ: a line may have been rewritten since, or have lost its wrap mark.
+//! - A place counts when at least [`ENOUGH`] lines that show something agree there (all of them, where fewer were logged;
+//!   two, where the server has trimmed those above) and clearly more agree than differ: a line may have been rewritten since, or have lost its wrap mark.
 //! - Among equal places the one wins whose following lines agree with what had been on the screen but not logged; then the
 //!   one with as many lines behind it as there were; then the lowest on the screen. Where only equal lines repeat, it
 //!   cannot be known.
@@ -24,6 +24,7 @@ pub(crate) const MAX_DEPTH: i64 = 4096;
 /// Lines not logged yet that help to decide.
 pub(crate) const MAX_PENDING: usize = 64;
 const ENOUGH: usize = 4;
+const ENOUGH_AT_TOP: usize = 2;
 const CERTAIN: usize = 6;
 const MAX_DIFFERENT: usize = 3;
 
@@ -58,11 +59,13 @@ pub(crate) struct Place {
     pub(crate) certain: bool,
 }
 
-/// Finds the end of the logged text in `lines`, the last of `tail` being its last line.
+/// Finds the end of the logged text in `lines`, the last of `tail` being its last line. `trimmed`: the server
+/// held rows above these and does not any more.
 pub(crate) fn align(
     tail: impl DoubleEndedIterator<Item = u64> + ExactSizeIterator + Clone,
     resync: &Resync,
     lines: &[Candidate],
+    trimmed: bool,
 ) -> Option<Place> {
     let shown = tail.clone().filter(|hash| *hash != BLANK).count();
     if shown == 0 {
@@ -70,9 +73,16 @@ pub(crate) fn align(
     }
     let mut best: Option<((i64, usize, i64), Place)> = None;
     for place in 1..=lines.len() {
-        let (hits, misses) =
-            agreement(tail.clone().rev().zip(lines[..place].iter().rev().map(|line| line.hash)));
-        if hits < ENOUGH.min(shown) || hits <= 2 * misses {
+        // The head of the first line may have been trimmed.
+        let found = &lines[usize::from(trimmed)..place];
+        let (mut hits, misses) = agreement(tail.clone().rev().zip(found.iter().rev().map(|line| line.hash)));
+        if trimmed
+            && tail.clone().rev().nth(place - 1).is_some_and(|hash| hash == lines[0].hash && hash != BLANK)
+        {
+            hits += 1;
+        }
+        let to_the_top = trimmed && misses == 0 && found.len() < tail.len() && hits >= ENOUGH_AT_TOP;
+        if (hits < ENOUGH.min(shown) && !to_the_top) || hits <= 2 * misses {
             continue;
         }
         let ahead = resync.pending.iter().zip(&lines[place..]);
@@ -106,7 +116,7 @@ fn agreement(pairs: impl Iterator<Item = (u64, u64)>) -> (usize, usize) {
 mod tests {
     use super::*;
 
-    fn place(tail: &[u64], pending: &[u64], lines: &[u64]) -> Option<usize> {
+    fn place_in(tail: &[u64], pending: &[u64], lines: &[u64], trimmed: bool) -> Option<usize> {
         let resync = Resync {
             pending: pending.to_vec(),
             pending_lines: pending.len(),
@@ -116,7 +126,11 @@ mod tests {
         };
         let lines: Vec<Candidate> =
             lines.iter().map(|hash| Candidate { rows: 0..1, hash: *hash, text: 0 }).collect();
-        align(tail.iter().copied(), &resync, &lines).map(|place| place.logged)
+        align(tail.iter().copied(), &resync, &lines, trimmed).map(|place| place.logged)
+    }
+
+    fn place(tail: &[u64], pending: &[u64], lines: &[u64]) -> Option<usize> {
+        place_in(tail, pending, lines, false)
     }
 
     #[test]
@@ -126,6 +140,19 @@ mod tests {
         assert_eq!(place(&[7, 8, 9, 10, 11, 12, 13, 14], &[], &lines[10..]), Some(4), "the top was trimmed");
         assert_eq!(place(&[10, 11, 12, 13, 99], &[15], &lines), Some(14), "the last line was rewritten");
         assert_eq!(place(&[1], &[], &lines), Some(1), "one line was all there was");
+    }
+
+    #[test]
+    fn at_the_top_of_what_is_left_two_lines_are_enough() {
+        let tail: Vec<u64> = (1..20).collect();
+        assert_eq!(
+            place_in(&tail, &[20], &[777, 18, 19, 20, 21], true),
+            Some(3),
+            "the first one lost its head"
+        );
+        assert_eq!(place_in(&tail, &[20], &[18, 19, 20, 21], true), Some(2));
+        assert_eq!(place_in(&tail, &[20], &[777, 19, 20, 21], true), None);
+        assert_eq!(place_in(&tail, &[20], &[777, 18, 19, 20, 21], false), None);
     }
 
     #[test]

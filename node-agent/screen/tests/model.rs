@@ -245,11 +245,11 @@ fn check_order(world: &World) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 6000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 160, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn printed_is_captured_plus_gaps(
-        steps in proptest::collection::vec(appending(), 1..260),
+        steps in proptest::collection::vec(appending(), 1..120),
         cols in 10..50_usize,
         limit in 5..120_usize,
     ) {
@@ -262,7 +262,7 @@ proptest! {
 
     #[test]
     fn a_rewrap_repeats_and_loses_nothing(
-        steps in proptest::collection::vec(resizing(), 1..260),
+        steps in proptest::collection::vec(resizing(), 1..120),
         cols in 12..50_usize,
     ) {
         let mut world = World::new(cols, 8, 2000);
@@ -273,7 +273,7 @@ proptest! {
 
     #[test]
     fn what_is_on_the_screen_at_last_is_in_the_log(
-        steps in proptest::collection::vec(rewriting(), 1..260),
+        steps in proptest::collection::vec(rewriting(), 1..120),
         cols in 10..50_usize,
         limit in 5..120_usize,
     ) {

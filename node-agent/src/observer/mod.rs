@@ -57,7 +57,7 @@ pub struct Shared {
     pub spool: Spool,
     pub board: Arc<Board>,
     pub processes: Arc<dyn ProcessTable>,
-    pub engine: &'static Engine,
+    pub engine: Arc<Engine>,
     /// For the mux server's list of clients.
     pub host: String,
 }

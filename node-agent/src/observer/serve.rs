@@ -144,7 +144,7 @@ impl Observer {
             if pane.wake_at(now).is_none_or(|at| at > now.here) {
                 continue;
             }
-            if let Some(ranges) = pane.wake(self.shared.engine, now) {
+            if let Some(ranges) = pane.wake(&self.shared.engine, now) {
                 connection.fetch(*id, ranges);
             }
             groups.extend(pane.due_group());

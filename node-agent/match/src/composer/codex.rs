@@ -155,6 +155,9 @@ fn text_of(frame: &Frame, rows: std::ops::Range<usize>) -> Text {
 
 /// Goes up from the composer through what belongs to it: sticky notices, queued messages, the spinner row.
 fn live_area(frame: &Frame, glyph: usize) -> (usize, Option<Working>) {
+    if let Some(top) = popup(frame, glyph) {
+        return (top, None);
+    }
     let mut top = glyph;
     for row in (glyph.saturating_sub(LIVE_ROWS)..glyph).rev() {
         let text = frame.rows[row].text.as_str();
@@ -178,6 +181,18 @@ fn live_area(frame: &Frame, glyph: usize) -> (usize, Option<Working>) {
         }
     }
     (top, None)
+}
+
+/// A list of commands or files above the composer: its marked row has the glyph of a submitted prompt, and is reversed.
+fn popup(frame: &Frame, glyph: usize) -> Option<usize> {
+    let end = glyph.checked_sub(1).filter(|row| is_blank(&frame.rows[*row]))?;
+    let top = (0..end).rev().take_while(|row| !is_blank(&frame.rows[*row])).last()?;
+    let draft = frame.rows[glyph].text.trim_start_matches(['›', ' ']);
+    let marked = |row: &FrameRow| cell_at(row, 0).is_some_and(|cell| cell.ch == '›' && cell.style.reverse);
+    let command = |row: &FrameRow| row.text.trim_start_matches(['›', ' ']).starts_with('/');
+    let rows = &frame.rows[top..end];
+    let list = rows.iter().any(marked) || (draft.starts_with('/') && rows.iter().all(command));
+    list.then_some(top)
 }
 
 /// `• Working (12s • esc to interrupt)`, with any verb, perhaps cut at the right edge.

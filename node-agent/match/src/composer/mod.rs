@@ -78,6 +78,11 @@ pub fn read(frame: &Frame, agent: &AgentKind) -> ComposerView {
     }
 }
 
+/// Whether the grammar of this agent's composer is known.
+pub(crate) fn is_known(agent: &AgentKind) -> bool {
+    matches!(agent.as_str(), "codex" | "gemini" | "claude")
+}
+
 impl ComposerView {
     pub(crate) fn missing() -> Self {
         Self {

@@ -78,7 +78,9 @@ fn codex_traps() {
     let bang = view("codex", "0.169.0-bang");
     assert_eq!((text(&bang), bang.shell_mode), ("ls", true));
     assert_eq!(view("codex", "0.169.0-qmark").content, Composer::Empty);
-    assert_eq!(text(&view("codex", "0.169.0-slash")), "/");
+    // The marked row of the list above the composer is no submitted prompt.
+    let slash = view("codex", "0.169.0-slash");
+    assert_eq!((text(&slash), slash.live_top), ("/", Some(slash.rows.start - 9)));
     let queued = view("codex", "0.169.0-queued");
     assert_eq!(text(&queued), "third thing\nfourth thing");
     assert!(queued.working.is_some() && queued.live_top < Some(queued.rows.start - 4));

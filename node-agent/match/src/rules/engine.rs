@@ -88,6 +88,15 @@ impl Engine {
         &ENGINE
     }
 
+    /// The built-in packs and these beside them.
+    ///
+    /// # Errors
+    /// As [`Engine::from_packs`].
+    pub fn with_packs(more: &[PackSource<'_>]) -> Result<Self, PackError> {
+        let sources: Vec<PackSource<'_>> = BUILTIN.iter().chain(more).copied().collect();
+        Self::from_packs(&sources)
+    }
+
     /// Compiles packs and runs their examples.
     ///
     /// # Errors
