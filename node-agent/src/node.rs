@@ -3,7 +3,6 @@
 //! Starting: the state directory is locked, spool and journal are put in order, and only then does anything speak. Ending:
 //! observers and actions stop first, then the spool is flushed and closed, then the session sends what is left.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -163,9 +162,4 @@ fn start(config: &Config, opened: &Opened, board: &Arc<Board>, tasks: &Tasks, cl
         clock,
     };
     closing.spawn("session", session::run(session, closing.shutdown().clone()));
-}
-
-/// Whether a node has been enrolled here.
-pub fn is_enrolled(state_dir: &Path) -> bool {
-    identity_path(state_dir).exists()
 }

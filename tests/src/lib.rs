@@ -5,8 +5,10 @@
 //! what `wa` says. Everything is waited for by condition with a deadline; when a deadline passes, the panic shows the
 //! tail of every program's log.
 
+mod collector;
 mod process;
 mod stage;
 
+pub use collector::{Collector, Span};
 pub use process::{Program, binary};
 pub use stage::{Answer, Stage, wait_for};

@@ -59,6 +59,8 @@ impl Answer {
 pub struct Stage {
     dir: tempfile::TempDir,
     port: u16,
+    /// Beside the usual few, for every program.
+    env: Vec<(String, String)>,
 }
 
 /// The host name that the test's node enrols under.
@@ -79,7 +81,12 @@ impl Stage {
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
             std::fs::set_permissions(dir.path().join(folder), mode)?;
         }
-        Ok(Self { dir, port })
+        Ok(Self { dir, port, env: Vec::new() })
+    }
+
+    /// From now on every program is started with this variable.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        self.env.push((name.to_owned(), value.to_owned()));
     }
 
     pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
@@ -98,13 +105,14 @@ impl Stage {
         let home = self.path("home");
         let run = self.path("run");
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let env: [(&str, &OsStr); 5] = [
+        let mut env: Vec<(&str, &OsStr)> = vec![
             ("HOME", home.as_os_str()),
             ("XDG_RUNTIME_DIR", run.as_os_str()),
             ("PATH", &path),
             ("LANG", OsStr::new("C.UTF-8")),
             ("WA_LOG", OsStr::new("info")),
         ];
+        env.extend(self.env.iter().map(|(name, value)| (name.as_str(), OsStr::new(value))));
         Program::start(&binary(program), args, &env, &self.path(format!("{program}.log")))
             .with_context(|| format!("cannot start {program}"))
     }

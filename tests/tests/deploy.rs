@@ -1,7 +1,5 @@
 //! The units in `deploy/` are what systemd accepts.
 
-#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -29,14 +29,14 @@ use crate::figures::Distribution;
 const GOAL_P50_MS: f64 = 7.0;
 const GOAL_P99_MS: f64 = 15.0;
 
-/// Rows are recognised in panes whose foreground program is `codex`: the pane program runs under a link of that name.
+/// Rows are recognised in panes whose foreground program is `opencode`, an agent without a composer grammar: the pane program runs under a link of that name.
 const PACK: &str = r#"
 schema = "wa.pack/1"
 
 [[rule]]
 id = "bench.trigger"
 event = "question.asked"
-agent = "codex"
+agent = "opencode"
 region = "transcript"
 columns = [0, 0]
 literals = ["wa-bench trigger"]
@@ -176,9 +176,9 @@ fn schedule(panes: u32) -> Duration {
     Duration::from_millis(50) * panes
 }
 
-/// Each pane runs the trigger program under the name `codex`, 50 ms behind the one before.
+/// Each pane runs the trigger program under the name `opencode`, 50 ms behind the one before.
 fn spawn_panes(stage: &Stage, panes: u32, rounds: u32) -> anyhow::Result<()> {
-    let link = stage.path("codex");
+    let link = stage.path("opencode");
     symlink(std::env::current_exe()?, &link)?;
     let bytes = |text: String| OsBytes::from(text.into_bytes());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -219,7 +219,7 @@ fn spawn_panes(stage: &Stage, panes: u32, rounds: u32) -> anyhow::Result<()> {
 /// Every pane is known to run its program: from now on a trigger has both its witnesses.
 fn wait_recognised(stage: &Stage, panes: u32) {
     wait_for("every pane to be recognised", Duration::from_secs(60), || {
-        let status = stage.wa(&["status", "-l", "agent=codex", "-o", "json"]);
+        let status = stage.wa(&["status", "-l", "agent=opencode", "-o", "json"]);
         let items = (status.code == 0).then(|| status.json())?;
         (items["items"].as_array()?.len() == panes as usize).then_some(())
     });
