@@ -84,6 +84,11 @@ impl Stage {
         Ok(Self { dir, port, env: Vec::new() })
     }
 
+    /// Leaves the directory behind, for a closer look.
+    pub fn keep(&mut self) {
+        self.dir.disable_cleanup(true);
+    }
+
     /// From now on every program is started with this variable.
     pub fn set_env(&mut self, name: &str, value: &str) {
         self.env.push((name.to_owned(), value.to_owned()));
@@ -105,12 +110,13 @@ impl Stage {
         let home = self.path("home");
         let run = self.path("run");
         let path = std::env::var_os("PATH").unwrap_or_default();
+        let level = std::env::var_os("WA_LOG").unwrap_or_else(|| "info".into());
         let mut env: Vec<(&str, &OsStr)> = vec![
             ("HOME", home.as_os_str()),
             ("XDG_RUNTIME_DIR", run.as_os_str()),
             ("PATH", &path),
             ("LANG", OsStr::new("C.UTF-8")),
-            ("WA_LOG", OsStr::new("info")),
+            ("WA_LOG", &level),
         ];
         env.extend(self.env.iter().map(|(name, value)| (name.as_str(), OsStr::new(value))));
         Program::start(&binary(program), args, &env, &self.path(format!("{program}.log")))

@@ -130,7 +130,7 @@ impl fmt::Display for Report {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Report> {
-    let stage = Stage::new_in(&args.dir)?;
+    let mut stage = Stage::new_in(&args.dir)?;
     let fsync = Distribution::of(disk::fsync_times(&stage.path(""), 400)?).context("no fsync sample")?;
     let (pack, workflow) = (stage.path("bench-pack.toml"), stage.path("bench-workflow.toml"));
     fs::write(&pack, PACK)?;
@@ -152,6 +152,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Report> {
     let time = schedule(args.panes) * rounds + Duration::from_secs(20);
     let samples = collect(&stage, args.panes, args.panes * rounds, time)?;
     let got = u32::try_from(samples.len())?;
+    if got < args.panes * rounds {
+        explain_losses(&stage, args.panes * rounds);
+        stage.keep();
+    }
     let react = Distribution::of(samples).context("no key arrived")?;
     Ok(Report {
         schema: "wa.bench.react/1",
@@ -223,6 +227,17 @@ fn wait_recognised(stage: &Stage, panes: u32) {
         let items = (status.code == 0).then(|| status.json())?;
         (items["items"].as_array()?.len() == panes as usize).then_some(())
     });
+}
+
+/// What became of the runs that pressed no key, for the person at the terminal. The files stay for a closer look.
+fn explain_losses(stage: &Stage, triggers: u32) {
+    let runs = stage.wa(&["run", "list", "--limit", &triggers.to_string(), "-o", "jsonl"]);
+    let events = stage.wa(&["events", "-o", "jsonl"]);
+    let asked = events.stdout.lines().filter(|line| line.contains("bench.trigger")).count();
+    eprintln!("{asked} of {triggers} triggers were recognised; see {}", stage.path("").display());
+    for run in runs.stdout.lines().filter(|line| !line.contains("\"succeeded\"")) {
+        eprintln!("{run}");
+    }
 }
 
 fn collect(stage: &Stage, panes: u32, expected: u32, time: Duration) -> anyhow::Result<Vec<Duration>> {
