@@ -4,10 +4,12 @@ use std::ffi::OsStr;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use serde_json::Value;
+use wa_mux::codec::OsBytes;
+use wa_mux::{Client, ConnectOptions, Spawn};
 
 use crate::{Program, binary};
 
@@ -143,6 +145,24 @@ impl Stage {
             std::os::unix::net::UnixStream::connect(&socket).ok().map(drop)
         });
         Ok(program)
+    }
+
+    /// Opens a pane for each command in the running multiplexer, 80x24 in a window of its own.
+    pub fn spawn_panes(&self, commands: Vec<Vec<String>>) -> anyhow::Result<()> {
+        let bytes = |text: String| OsBytes::from(text.into_bytes());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            #[expect(clippy::disallowed_methods, reason = "a test is an edge of its own")]
+            let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+            let options = ConnectOptions::new("stage", "stage", now);
+            let (client, _events) = Client::connect(&self.mux_socket(), options).await?;
+            for command in commands {
+                let command = command.into_iter().map(bytes).collect();
+                let env = vec![(bytes("PATH".into()), bytes("/usr/bin:/bin".into()))];
+                client.spawn(Spawn { command, env, cwd: None, cols: 80, rows: 24 }).await?;
+            }
+            anyhow::Ok(())
+        })
     }
 
     pub fn start_controller(&self, extra: &[&str]) -> anyhow::Result<Program> {

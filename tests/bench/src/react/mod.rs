@@ -15,12 +15,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use serde::Serialize;
-use wa_mux::codec::OsBytes;
-use wa_mux::{Client, ConnectOptions, Spawn};
 use wa_tests::{Stage, wait_for};
 
 use crate::disk;
@@ -184,40 +182,23 @@ fn schedule(panes: u32) -> Duration {
 fn spawn_panes(stage: &Stage, panes: u32, rounds: u32) -> anyhow::Result<()> {
     let link = stage.path("opencode");
     symlink(std::env::current_exe()?, &link)?;
-    let bytes = |text: String| OsBytes::from(text.into_bytes());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        #[expect(clippy::disallowed_methods, reason = "a benchmark is an edge of its own")]
-        let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
-        let (client, _events) =
-            Client::connect(&stage.mux_socket(), ConnectOptions::new("bench", "bench", now)).await?;
-        for pane in 0..panes {
-            let command = [
-                link.display().to_string(),
-                "react-pane".into(),
-                "--samples".into(),
-                stage.path(format!("samples-{pane}")).display().to_string(),
-                "--delay-ms".into(),
-                (pane * 50).to_string(),
-                "--every-ms".into(),
-                schedule(panes).as_millis().to_string(),
-                "--triggers".into(),
-                rounds.to_string(),
-                "--go".into(),
-                stage.path("go").display().to_string(),
-            ];
-            client
-                .spawn(Spawn {
-                    command: command.into_iter().map(bytes).collect(),
-                    env: vec![(bytes("PATH".into()), bytes("/usr/bin:/bin".into()))],
-                    cwd: None,
-                    cols: 80,
-                    rows: 24,
-                })
-                .await?;
-        }
-        anyhow::Ok(())
-    })
+    let command = |pane: u32| {
+        vec![
+            link.display().to_string(),
+            "react-pane".into(),
+            "--samples".into(),
+            stage.path(format!("samples-{pane}")).display().to_string(),
+            "--delay-ms".into(),
+            (pane * 50).to_string(),
+            "--every-ms".into(),
+            schedule(panes).as_millis().to_string(),
+            "--triggers".into(),
+            rounds.to_string(),
+            "--go".into(),
+            stage.path("go").display().to_string(),
+        ]
+    };
+    stage.spawn_panes((0..panes).map(command).collect())
 }
 
 /// Every pane is known to run its program: from now on a trigger has both its witnesses.
