@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -123,6 +123,33 @@ enum Leave {
     GivenUp,
 }
 
+/// Waits for one outcome, and is struck out however the waiting ends: callers go away at any moment.
+pub(crate) struct Waiter {
+    gate: Arc<Gate>,
+    action: ActionId,
+    /// There until it is dropped.
+    outcome: Option<watch::Receiver<Option<Outcome>>>,
+}
+
+impl Waiter {
+    /// The outcome, once it is durable. Safe to drop and call again.
+    pub(crate) async fn outcome(&mut self) -> Option<Outcome> {
+        self.outcome.as_mut()?.wait_for(Option::is_some).await.ok()?.clone()
+    }
+
+    /// The outcome, if it is durable by now.
+    pub(crate) fn known(&self) -> Option<Outcome> {
+        self.outcome.as_ref()?.borrow().clone()
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        self.outcome = None;
+        self.gate.forget(self.action);
+    }
+}
+
 impl Gate {
     /// As the store remembers it. Pauses that cannot be read hold everything: better still than sorry.
     pub fn from_kept(actions: &[Queued], pauses: &[Pause]) -> Self {
@@ -188,12 +215,13 @@ impl Gate {
     }
 
     /// Gives the outcome once it is known. To be asked for before the action is queued.
-    pub(crate) fn wait_for(&self, action: ActionId) -> watch::Receiver<Option<Outcome>> {
-        self.lock().waiting.entry(action).or_default().subscribe()
+    pub(crate) fn wait_for(self: &Arc<Self>, action: ActionId) -> Waiter {
+        let outcome = self.lock().waiting.entry(action).or_default().subscribe();
+        Waiter { gate: Arc::clone(self), action, outcome: Some(outcome) }
     }
 
     /// Nobody waits any longer, or the action was never queued.
-    pub(crate) fn forget(&self, action: ActionId) {
+    fn forget(&self, action: ActionId) {
         let mut inner = self.lock();
         if inner.waiting.get(&action).is_some_and(|waiting| waiting.receiver_count() == 0) {
             inner.waiting.remove(&action);
@@ -327,7 +355,6 @@ fn describe(hold: &Hold) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
     use wa_proto::{Generation, MuxName, OutcomeKind};
 
     fn now() -> Timestamp {
@@ -398,6 +425,21 @@ mod tests {
         assert!(gate.give_up(id) && gate.give_up(id));
         assert!(matches!(ask(&gate, &host(), id, now()), Verdict::Expired(_)));
         assert!(!gate.give_up(old_id), "an earlier life may have permitted it");
+    }
+
+    /// Callers go away at any moment, and their place with them.
+    #[test]
+    fn who_waits_no_longer_is_struck_out() {
+        let gate = Arc::new(Gate::default());
+        let id = ActionId::generate();
+        let (one, two) = (gate.wait_for(id), gate.wait_for(id));
+        drop(one);
+        assert_eq!(gate.lock().waiting.len(), 1, "the other still waits");
+        gate.add(Queued { action: Action { id, ..queued(1, 3).action }, ..queued(1, 3) });
+        gate.settle(outcome(id));
+        assert_eq!(two.known().map(|known| known.action), Some(id));
+        drop((two, gate.wait_for(ActionId::generate())));
+        assert!(gate.lock().waiting.is_empty());
     }
 
     #[test]

@@ -4,6 +4,11 @@
 //! and are stored lazily, only so that a restarted controller can still name the panes of nodes that are away. What a
 //! disconnected node last said is shown as such and never acted on. One lock, held for moments, never over I/O.
 //!
+//! A node that has just started knows none of its panes until its mux servers have answered, so the first whole report of
+//! a session is no proof that a pane is gone. What an earlier session told is *unseen* until this one names it: shown
+//! as not connected, fed to no run, and given up only when the node has had [`SEEN_BY`] to find it with its mux server
+//! connected. A pane that this session has told, and then leaves out of a whole report, is gone at once.
+//!
 //! Runs that wait for a pane *watch* it: a watch is set before the present state is read, and a report looks for watches
 //! after it changed the state, so a change cannot fall between the two.
 
@@ -42,14 +47,20 @@ struct Node {
     last_seen: Option<Timestamp>,
     skew_ms: i64,
     heartbeat: v1::Heartbeat,
-    panes: BTreeMap<PaneKey, Pane>,
+    panes: BTreeMap<PaneKey, Known>,
     session: Option<Arc<SessionHandle>>,
-    /// This session has told its panes whole.
-    reported: bool,
+    /// When this session first told its panes whole.
+    reported: Option<Timestamp>,
     /// It was told that this node is not here: it has just joined, or was lost.
     absent: bool,
     /// Differs from what is stored.
     dirty: bool,
+}
+
+struct Known {
+    pane: Pane,
+    /// The present session has told it.
+    seen: bool,
 }
 
 /// How others reach a live session.
@@ -62,7 +73,7 @@ pub struct SessionHandle {
     pub(crate) to_node: mpsc::Sender<v1::ControllerMessage>,
     /// The outbox has something for this host.
     pub(crate) outbox: Notify,
-    screens: Mutex<HashMap<u64, oneshot::Sender<Result<v1::Screen, String>>>>,
+    screens: Mutex<HashMap<u64, oneshot::Sender<v1::ScreenReply>>>,
 }
 
 /// One node for a list.
@@ -81,6 +92,7 @@ pub struct NodeView {
 pub struct PaneView {
     pub host: Host,
     pub pane: Pane,
+    /// Its node is here and sees it.
     pub connected: bool,
 }
 
@@ -93,6 +105,8 @@ pub enum NoScreen {
     Late(Host),
     #[error("the node {0} has too many requests under way: try again")]
     Busy(Host),
+    #[error("the node {0} knows no such pane")]
+    NoPane(Host),
     #[error("{0}")]
     Node(String),
 }
@@ -136,32 +150,32 @@ impl SessionHandle {
         self.end_reason.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn screens(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Result<v1::Screen, String>>>> {
+    fn screens(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<v1::ScreenReply>>> {
         self.screens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The node's answer to a request; one that nobody waits for is dropped.
     pub(crate) fn screen_arrived(&self, reply: v1::ScreenReply) {
         let Some(waiter) = self.screens().remove(&reply.request_id) else { return };
-        let answer = match (reply.screen, reply.error) {
-            (Some(screen), error) if error.is_empty() => Ok(screen),
-            (_, error) if !error.is_empty() => Err(error),
-            _ => Err("the node knows no such pane".to_owned()),
-        };
         // Nobody listens when the caller went away.
-        drop(waiter.send(answer));
+        drop(waiter.send(reply));
     }
 }
 
 /// Screens that may be asked of one node at a time.
 const SCREENS: usize = 64;
 const SCREEN_WAIT: Duration = Duration::from_secs(5);
+/// How long a node that has come back may take to find its panes again.
+const SEEN_BY: Duration = Duration::from_secs(30);
+/// Panes of one node, told by however many reports.
+const MAX_PANES: usize = 10_000;
 
 impl Registry {
     /// As the store remembers it: every node away.
     pub fn from_kept(nodes: &[NodeRow]) -> Self {
         let nodes = nodes.iter().map(|row| {
-            let panes = row.panes.iter().map(|pane| (key(&pane.pane), pane.clone())).collect();
+            let unseen = |pane: &Pane| (key(&pane.pane), Known { pane: pane.clone(), seen: false });
+            let panes = row.panes.iter().map(unseen).collect();
             let node = Node {
                 version: row.version.clone(),
                 last_seen: row.last_seen,
@@ -215,8 +229,8 @@ impl Registry {
         let node = inner.nodes.entry(host.clone()).or_default();
         node.version.clone_from(&hello.version);
         node.last_seen = Some(now);
-        node.skew_ms = (hello.now_us - now.as_microsecond()) / 1000;
-        node.reported = false;
+        node.skew_ms = skew_ms(hello.now_us, now);
+        node.forget_session();
         node.dirty = true;
         let was_absent = std::mem::take(&mut node.absent);
         if let Some(before) = node.session.replace(Arc::clone(&handle)) {
@@ -235,7 +249,7 @@ impl Registry {
             return false;
         }
         node.session = None;
-        node.reported = false;
+        node.forget_session();
         node.absent = true;
         node.last_seen = Some(now);
         node.dirty = true;
@@ -278,7 +292,12 @@ impl Registry {
             v1::ControllerMessage { kind: Some(v1::controller_message::Kind::ScreenRequest(request)) };
         let exchange = async {
             session.to_node.send(message).await.map_err(|_| away())?;
-            answer.await.map_err(|_| away())?.map_err(NoScreen::Node)
+            let reply = answer.await.map_err(|_| away())?;
+            match reply.screen {
+                Some(screen) if reply.error.is_empty() => Ok(screen),
+                _ if reply.error.is_empty() => Err(NoScreen::NoPane(host.clone())),
+                _ => Err(NoScreen::Node(reply.error)),
+            }
         };
         let ended = session.end.triggered();
         tokio::select! {
@@ -292,7 +311,7 @@ impl Registry {
     pub(crate) fn heartbeat(&self, host: &Host, heartbeat: v1::Heartbeat, now: Timestamp) {
         let mut inner = self.lock();
         let Some(node) = inner.nodes.get_mut(host) else { return };
-        node.skew_ms = (heartbeat.now_us - now.as_microsecond()) / 1000;
+        node.skew_ms = skew_ms(heartbeat.now_us, now);
         node.last_seen = Some(now);
         node.heartbeat = heartbeat;
         node.dirty = true;
@@ -300,7 +319,7 @@ impl Registry {
         self.changed.send_replace(());
     }
 
-    /// Takes a report in; what it changed on panes that are watched.
+    /// Takes a report in; what it changed on panes that are watched. Panes beyond [`MAX_PANES`] are left out.
     pub(crate) fn report(
         &self,
         host: &Host,
@@ -314,47 +333,82 @@ impl Registry {
         let Some(node) = nodes.get_mut(host) else { return Vec::new() };
         node.last_seen = Some(now);
         node.dirty = true;
-        node.reported |= full;
+        let mut changes: Vec<(PaneRef, Input)> =
+            gone.iter().map(|pane| (pane.clone(), Input::PaneGone)).collect();
+        let gone: HashSet<&PaneRef> = gone.iter().collect();
+        node.panes.retain(|_, known| !gone.contains(&known.pane.pane));
         if full {
-            node.panes.clear();
+            node.reported.get_or_insert(now);
+            let listed: HashSet<&PaneRef> = panes.iter().map(|pane| &pane.pane).collect();
+            changes.extend(node.lose(|known| known.seen && !listed.contains(&known.pane.pane)));
         }
-        let mut changes = Vec::new();
-        let mut changed = |pane: &PaneRef, input: Input| {
-            if watched.contains(&(host.clone(), pane.clone())) {
-                changes.push((pane.clone(), input));
-            }
-        };
-        for pane in gone {
-            if node.panes.get(&key(pane)).is_some_and(|known| known.pane == *pane) {
-                node.panes.remove(&key(pane));
-            }
-            changed(pane, Input::PaneGone);
-        }
+        // Another server process answers under this name: what an earlier one had is gone with it.
+        let present: HashSet<_> = panes.iter().map(|pane| (&pane.pane.mux, &pane.pane.generation)).collect();
+        let muxes: HashSet<_> = present.iter().map(|(mux, _)| *mux).collect();
+        changes.extend(node.lose(|Known { pane: Pane { pane, .. }, seen }| {
+            !seen && muxes.contains(&pane.mux) && !present.contains(&(&pane.mux, &pane.generation))
+        }));
         for pane in panes {
-            changed(&pane.pane, input_of(&pane));
-            let replaced = node.panes.insert(key(&pane.pane), pane.clone());
-            if let Some(old) = replaced.filter(|old| old.pane != pane.pane) {
-                changed(&old.pane, Input::PaneGone);
+            let place = key(&pane.pane);
+            if node.panes.len() >= MAX_PANES && !node.panes.contains_key(&place) {
+                tracing::warn!(%host, "more than {MAX_PANES} panes: the rest is left out");
+                break;
             }
-        }
-        if full {
-            for (_, pane) in watched.iter().filter(|(of, _)| of == host) {
-                if node.panes.get(&key(pane)).is_none_or(|known| known.pane != *pane) {
-                    changes.push((pane.clone(), Input::PaneGone));
-                }
+            let (told, input) = (pane.pane.clone(), input_of(&pane));
+            let replaced = node.panes.insert(place, Known { pane, seen: true });
+            if let Some(old) = replaced.filter(|old| old.pane.pane != told) {
+                changes.push((old.pane.pane, Input::PaneGone));
             }
+            changes.push((told, input));
         }
+        changes.retain(|(pane, _)| watched.contains(&(host.clone(), pane.clone())));
         drop(inner);
         self.changed.send_replace(());
         changes
     }
 
-    /// From now on, reports tell what happens to this pane. Its present state, if its node is here and has told it.
+    /// Gives up the panes that nodes have not found again in time; those that are watched, by host.
+    pub(crate) fn give_up_unseen(&self, now: Timestamp) -> BTreeMap<Host, Vec<(PaneRef, Input)>> {
+        let mut inner = self.lock();
+        let Inner { nodes, watched, .. } = &mut *inner;
+        let mut changes = BTreeMap::new();
+        let mut any = false;
+        for (host, node) in nodes.iter_mut() {
+            let late =
+                |since| Duration::try_from(now.duration_since(since)).is_ok_and(|late| late >= SEEN_BY);
+            if !node.reported.is_some_and(late) {
+                continue;
+            }
+            // A mux server that is listed without a generation is not connected: its panes may well live.
+            let lost: HashSet<String> = node
+                .heartbeat
+                .muxes
+                .iter()
+                .filter(|mux| mux.generation.is_empty())
+                .map(|mux| mux.name.clone())
+                .collect();
+            let mut gone = node.lose(|known| !known.seen && !lost.contains(known.pane.pane.mux.as_str()));
+            any |= !gone.is_empty();
+            node.dirty |= !gone.is_empty();
+            gone.retain(|(pane, _)| watched.contains(&(host.clone(), pane.clone())));
+            if !gone.is_empty() {
+                changes.insert(host.clone(), gone);
+            }
+        }
+        drop(inner);
+        if any {
+            self.changed.send_replace(());
+        }
+        changes
+    }
+
+    /// From now on, reports tell what happens to this pane. Its present state, if its node is here and sees it.
     pub(crate) fn watch(&self, host: &Host, pane: &PaneRef) -> Option<Input> {
         let mut inner = self.lock();
         inner.watched.insert((host.clone(), pane.clone()));
-        let node = inner.nodes.get(host).filter(|node| node.session.is_some() && node.reported)?;
-        node.panes.get(&key(pane)).filter(|known| known.pane == *pane).map(input_of)
+        let node = inner.nodes.get(host).filter(|node| node.session.is_some() && node.reported.is_some())?;
+        let known = node.panes.get(&key(pane)).filter(|known| known.seen && known.pane.pane == *pane)?;
+        Some(input_of(&known.pane))
     }
 
     pub(crate) fn unwatch(&self, host: &Host, pane: &PaneRef) {
@@ -379,9 +433,7 @@ impl Registry {
     pub fn panes(&self) -> Vec<PaneView> {
         let inner = self.lock();
         let of_node = |(host, node): (&Host, &Node)| {
-            let connected = node.session.is_some();
-            let view = |pane: &Pane| PaneView { host: host.clone(), pane: pane.clone(), connected };
-            node.panes.values().map(view).collect::<Vec<_>>()
+            node.panes.values().map(|known| node.view(host, known)).collect::<Vec<_>>()
         };
         inner.nodes.iter().flat_map(of_node).collect()
     }
@@ -389,8 +441,8 @@ impl Registry {
     pub fn pane(&self, address: &PaneAddress) -> Option<PaneView> {
         let inner = self.lock();
         let node = inner.nodes.get(&address.host)?;
-        let pane = node.panes.get(&(address.mux.clone(), address.pane_id))?;
-        Some(PaneView { host: address.host.clone(), pane: pane.clone(), connected: node.session.is_some() })
+        let known = node.panes.get(&(address.mux.clone(), address.pane_id))?;
+        Some(node.view(&address.host, known))
     }
 
     pub fn knows(&self, host: &Host) -> bool {
@@ -410,11 +462,37 @@ impl Registry {
                     last_seen: node.last_seen,
                     skew_ms: node.skew_ms,
                     heartbeat: node.heartbeat.clone(),
-                    panes: node.panes.values().cloned().collect(),
+                    panes: node.panes.values().map(|known| known.pane.clone()).collect(),
                 }
             })
             .collect()
     }
+}
+
+impl Node {
+    /// What the session said no longer counts as seen.
+    fn forget_session(&mut self) {
+        self.reported = None;
+        for known in self.panes.values_mut() {
+            known.seen = false;
+        }
+    }
+
+    /// Removes panes, and says so.
+    fn lose(&mut self, which: impl Fn(&Known) -> bool) -> Vec<(PaneRef, Input)> {
+        let lost = self.panes.extract_if(.., |_, known| which(known));
+        lost.map(|(_, known)| (known.pane.pane, Input::PaneGone)).collect()
+    }
+
+    fn view(&self, host: &Host, known: &Known) -> PaneView {
+        let connected = self.session.is_some() && known.seen;
+        PaneView { host: host.clone(), pane: known.pane.clone(), connected }
+    }
+}
+
+/// How far the node's clock is ahead. The wire may claim any time.
+fn skew_ms(theirs_us: i64, now: Timestamp) -> i64 {
+    theirs_us.saturating_sub(now.as_microsecond()) / 1000
 }
 
 fn key(pane: &PaneRef) -> PaneKey {
@@ -431,4 +509,104 @@ fn input_of(pane: &Pane) -> Input {
 /// Waits until something changed or the time is over; `false` when it is.
 pub(crate) async fn changed_before(receiver: &mut watch::Receiver<()>, deadline: Instant) -> bool {
     matches!(tokio::time::timeout_at(deadline, receiver.changed()).await, Ok(Ok(())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wa_proto::{Generation, StateDetail};
+
+    fn pane(pane_id: u64, generation: &str) -> Pane {
+        Pane {
+            pane: PaneRef { mux: MuxName::main(), generation: Generation::new(generation).unwrap(), pane_id },
+            title: String::new(),
+            cwd: String::new(),
+            project: String::new(),
+            agent: None,
+            agent_version: String::new(),
+            agent_pid: 0,
+            state: PaneState::Idle,
+            detail: StateDetail::default(),
+            session_id: String::new(),
+            cols: 80,
+            rows: 24,
+            tty: String::new(),
+            last_output: None,
+            mirror: false,
+        }
+    }
+
+    fn host() -> Host {
+        Host::new("web-1").unwrap()
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_795_000_000 + second).unwrap()
+    }
+
+    fn connect(registry: &Registry, now: Timestamp) {
+        let (to_node, _) = mpsc::channel(1);
+        registry.connect(&host(), &v1::Hello::default(), now, to_node, Shutdown::new());
+    }
+
+    fn heartbeat(generation: &str) -> v1::Heartbeat {
+        let mux = v1::MuxStatus { name: "main".into(), generation: generation.into(), ..Default::default() };
+        v1::Heartbeat { muxes: vec![mux], ..Default::default() }
+    }
+
+    /// A registry on which panes 1 and 2 were seen, and watched, in a session before the present one.
+    fn come_back() -> Registry {
+        let registry = Registry::default();
+        connect(&registry, at(0));
+        registry.report(&host(), true, vec![pane(1, "g1"), pane(2, "g1")], &[], at(0));
+        for id in [1, 2] {
+            assert!(registry.watch(&host(), &pane(id, "g1").pane).is_some());
+        }
+        connect(&registry, at(1));
+        registry
+    }
+
+    #[test]
+    fn a_pane_that_is_not_found_again_is_given_up_in_time() {
+        let registry = come_back();
+        assert_eq!(registry.watch(&host(), &pane(1, "g1").pane), None, "nothing is fed of what was");
+        assert!(registry.report(&host(), true, vec![], &[], at(2)).is_empty());
+        // As long as its mux server does not answer, nobody knows.
+        registry.heartbeat(&host(), heartbeat(""), at(2));
+        assert!(registry.give_up_unseen(at(500)).is_empty());
+        registry.heartbeat(&host(), heartbeat("g1"), at(500));
+        let found = registry.report(&host(), false, vec![pane(1, "g1")], &[], at(500));
+        assert_eq!(found, [(pane(1, "g1").pane, input_of(&pane(1, "g1")))]);
+        assert_eq!(registry.panes().len(), 2);
+        let gone = registry.give_up_unseen(at(501));
+        assert_eq!(gone[&host()], [(pane(2, "g1").pane, Input::PaneGone)]);
+        assert_eq!(registry.panes().len(), 1);
+        assert!(registry.give_up_unseen(at(9999)).is_empty());
+    }
+
+    #[test]
+    fn another_server_process_takes_the_panes_of_the_former_with_it() {
+        let registry = come_back();
+        let mut changes = registry.report(&host(), true, vec![pane(1, "g2")], &[], at(2));
+        changes.sort_by_key(|(pane, _)| pane.pane_id);
+        let gone = |id| (pane(id, "g1").pane, Input::PaneGone);
+        assert_eq!(changes, [gone(1), gone(2)]);
+        assert_eq!(registry.panes().len(), 1);
+    }
+
+    #[test]
+    fn what_a_node_tells_is_bounded() {
+        let registry = Registry::default();
+        connect(&registry, at(0));
+        for from in (0..30_000).step_by(5000) {
+            registry.report(
+                &host(),
+                false,
+                (from..from + 5000).map(|id| pane(id, "g1")).collect(),
+                &[],
+                at(0),
+            );
+        }
+        assert_eq!(registry.panes().len(), MAX_PANES);
+    }
 }

@@ -24,7 +24,7 @@ use crate::identity::Doorkeeper;
 use crate::identity::ca::{Authority, CaError};
 use crate::identity::join::{Enrollment, RateLimit};
 use crate::metrics::Metrics;
-use crate::orchestrator::{Alarm, Orchestrator, run_timers};
+use crate::orchestrator::{Alarm, Orchestrator, pane_inputs, run_timers};
 use crate::registry::Registry;
 use crate::session::NodeLink;
 use crate::store::{Observer, Store, StoreError};
@@ -158,7 +158,7 @@ fn open(
     let observer = |kept: &crate::store::Kept| -> Arc<dyn Observer> {
         let registry = Arc::new(Registry::from_kept(&kept.nodes));
         let gate = Arc::new(Gate::from_kept(&kept.actions, &kept.pauses));
-        for run in kept.runs.iter().filter(|run| run.watches_pane()) {
+        for run in &kept.runs {
             // Its node is away; the next report will tell.
             registry.watch(&run.trigger.host, &run.trigger.pane);
         }
@@ -257,14 +257,16 @@ fn renew_server(server: Arc<ServerIdentity>, authority: Arc<Authority>, tasks: &
     });
 }
 
-/// Stores what changed of nodes and panes. What could not be stored waits for the next change.
+/// Gives up panes that were not found again, and stores what changed of nodes and panes. What could not be stored waits
+/// for the next change.
 async fn keep(parts: &Parts) {
-    let dirty = parts.registry.take_dirty();
-    if dirty.is_empty() {
-        return;
+    for (host, gone) in parts.registry.give_up_unseen(clock::now()) {
+        let told = parts.store.write(move |tx| pane_inputs(tx, &host, &gone)).await;
+        if let Err(error) = told {
+            tracing::warn!(%error, "runs were not told that their pane is gone; they wait for their time to be over");
+        }
     }
-    let stored = parts.store.write(move |tx| dirty.iter().try_for_each(|node| tx.save_node(node))).await;
-    if let Err(error) = stored {
+    if let Err(error) = parts.store.save_nodes(parts.registry.take_dirty()).await {
         tracing::warn!(%error, "the state of nodes was not stored");
     }
 }

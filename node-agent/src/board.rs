@@ -189,6 +189,13 @@ impl Board {
         }
     }
 
+    /// A mux server that is gone for good.
+    pub fn remove_mux(&self, name: &MuxName) {
+        if self.lock().muxes.remove(name).is_some() {
+            self.health.send_replace(());
+        }
+    }
+
     /// Changes with every change of a mux server's status, and of what is wrong.
     pub fn watch_health(&self) -> watch::Receiver<()> {
         self.health.subscribe()

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use wa_link::files::{self, FileError};
 use wa_match::{Engine, PackError, PackSource};
 
-use crate::observer::{self, InvalidSocket, MuxSocket};
+use crate::observer::{Discovery, InvalidSocket, MuxSocket};
 
 /// Bytes that the spool may take when nothing else is said.
 const DEFAULT_SPOOL: u64 = 1 << 30;
@@ -37,6 +37,10 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// At least one; whether a server listens there is seen later.
     pub mux_sockets: Vec<MuxSocket>,
+    /// Where to find more of them; `None` when they were named.
+    pub discovery: Option<Discovery>,
+    /// The `wezterm` that looks at servers whose wire is not spoken here.
+    pub wezterm: PathBuf,
     pub policy: PathBuf,
     /// Bytes.
     pub spool_max_bytes: u64,
@@ -50,6 +54,7 @@ pub struct Config {
 struct File {
     #[serde(default)]
     mux_sockets: Vec<String>,
+    wezterm: Option<PathBuf>,
     policy: Option<PathBuf>,
     spool_max_bytes: Option<u64>,
     #[serde(default)]
@@ -69,7 +74,15 @@ impl Config {
     /// A node on these sockets, with the defaults of everything else.
     pub fn new(state_dir: PathBuf, mux_sockets: Vec<MuxSocket>) -> Self {
         let policy = policy_path(&state_dir);
-        Self { state_dir, mux_sockets, policy, spool_max_bytes: DEFAULT_SPOOL, rule_packs: Vec::new() }
+        Self {
+            state_dir,
+            mux_sockets,
+            discovery: None,
+            wezterm: PathBuf::from("wezterm"),
+            policy,
+            spool_max_bytes: DEFAULT_SPOOL,
+            rule_packs: Vec::new(),
+        }
     }
 
     /// Joins arguments and file. `variable` reads the environment.
@@ -88,8 +101,11 @@ impl Config {
         if sockets.is_empty() {
             sockets = file.mux_sockets.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
         }
+        let mut discovery = None;
         if sockets.is_empty() {
-            sockets.push(observer::default_socket(variable).ok_or(ConfigError::NoSocket)?);
+            let found = Discovery::new(variable);
+            sockets.push(found.main().ok_or(ConfigError::NoSocket)?);
+            discovery = Some(found);
         }
         for (at, socket) in sockets.iter().enumerate() {
             if sockets[..at].iter().any(|other| other.name == socket.name) {
@@ -97,6 +113,10 @@ impl Config {
             }
         }
         let mut config = Self::new(arguments.state_dir, sockets);
+        config.discovery = discovery;
+        if let Some(wezterm) = file.wezterm {
+            config.wezterm = wezterm;
+        }
         if let Some(policy) = arguments.policy.or(file.policy) {
             config.policy = policy;
         }
@@ -169,5 +189,15 @@ mod tests {
         let error = Config::resolve(arguments(None, &["/a", "/b"]), |_| None).unwrap_err().to_string();
         assert!(error.contains("NAME=PATH"), "{error}");
         assert!(Config::resolve(arguments(None, &[]), |_| None).is_err());
+    }
+
+    #[test]
+    fn without_a_name_sockets_are_found() {
+        let home = |name: &str| (name == "HOME").then(|| "/home/u".to_owned());
+        let config = Config::resolve(arguments(None, &[]), home).unwrap();
+        assert_eq!(config.mux_sockets, vec!["/home/u/.local/share/wezterm/sock".parse().unwrap()]);
+        assert!(config.discovery.is_some());
+        let config = Config::resolve(arguments(None, &["/c"]), home).unwrap();
+        assert_eq!((config.discovery, config.wezterm), (None, PathBuf::from("wezterm")));
     }
 }

@@ -17,7 +17,7 @@ use wa_proto::wire::v1;
 use crate::board::Board;
 use crate::config::{Config, ConfigError, identity_path};
 use crate::journal::{Journal, JournalError};
-use crate::observer::{self, Muxes};
+use crate::observer::{self, FIRST_LOOK, Fallback, Muxes, Sockets};
 use crate::policy::PolicyFile;
 use crate::session::{self, ControllerClock, Screens};
 use crate::spool::{Options, Spool, SpoolError};
@@ -48,9 +48,15 @@ struct ScreensOf(Muxes);
 
 impl Screens for ScreensOf {
     fn screen(&self, pane: PaneRef) -> BoxFuture<'static, Result<v1::Screen, String>> {
-        let mux = self.0.get(&pane.mux).cloned();
+        let mux = self.0.get(&pane.mux);
         Box::pin(async move {
             let mux = mux.ok_or_else(|| format!("there is no mux server {} on this host", pane.mux))?;
+            if !mux.looked(FIRST_LOOK).await {
+                return Err(format!(
+                    "not yet seen: the node has just started and has not looked at the mux server {} so far; try again",
+                    pane.mux
+                ));
+            }
             let view = mux.look(pane.pane_id).await.map_err(|error| error.to_string())?;
             if view.pane != pane {
                 return Err(
@@ -134,8 +140,10 @@ fn start(config: &Config, opened: &Opened, board: &Arc<Board>, tasks: &Tasks, cl
         processes: Arc::clone(&processes),
         engine: Arc::clone(&opened.engine),
         host: opened.host.clone(),
+        fallback: Fallback::new(config.wezterm.clone()),
     };
-    let muxes = observer::start(tasks, &shared, config.mux_sockets.clone(), opened.positions.clone());
+    let sockets = Sockets { named: config.mux_sockets.clone(), discovery: config.discovery.clone() };
+    let muxes = observer::start(tasks, &shared, sockets, opened.positions.clone());
     let (permits, desk) = session::permits();
     let (actions, intake) = act::intake();
     let clock = Arc::new(ControllerClock::default());

@@ -1,5 +1,7 @@
 //! For tests: panes with real PTYs behind the wire, and a node's parts around them.
 
+pub(crate) mod fake;
+
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +14,7 @@ use wa_proto::wire::v1;
 use wa_proto::{Lane, MuxName, Pane};
 
 use crate::board::Board;
-use crate::observer::{self, MuxSocket, Muxes};
+use crate::observer::{self, Fallback, MuxSocket, Muxes, Sockets};
 use crate::process::{self, ProcessTable};
 use crate::spool::{self, Spool};
 
@@ -27,6 +29,10 @@ pub(crate) struct Mux {
 
 pub(crate) fn shell(script: &str) -> Command {
     Command::new(["/bin/bash", "--norc", "--noprofile", "-c", script])
+}
+
+pub(crate) fn main_socket(path: &Path) -> MuxSocket {
+    MuxSocket { name: MuxName::main(), path: path.to_owned() }
 }
 
 /// A shell that waits for commands.
@@ -58,6 +64,12 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn start(state: &Path, socket: &Path) -> Self {
+        let sockets = Sockets { named: vec![main_socket(socket)], discovery: None };
+        Self::with(state, sockets, "/nonexistent/wezterm".into(), LIMIT)
+    }
+
+    /// Looks through this `wezterm` at servers that cannot be followed, and dials them again so often.
+    pub(crate) fn with(state: &Path, sockets: Sockets, program: PathBuf, retry: Duration) -> Self {
         let (spool, recovered) = Spool::open(&state.join("spool"), spool::Options::default()).unwrap();
         assert!(recovered.notes.is_empty(), "{:?}", recovered.notes);
         let tasks = Tasks::new(Shutdown::new());
@@ -69,8 +81,8 @@ impl Node {
             processes: Arc::clone(&processes),
             engine: Arc::new(Engine::with_packs(&[]).unwrap()),
             host: "test".into(),
+            fallback: Fallback { program, retry },
         };
-        let sockets = vec![MuxSocket { name: MuxName::main(), path: socket.to_owned() }];
         let muxes = observer::start(&tasks, &shared, sockets, recovered.positions);
         Self { tasks, spool, board, muxes, processes }
     }
@@ -106,6 +118,15 @@ impl Node {
             }
         }
         lines.into_values().map(|(_, text)| text).collect()
+    }
+
+    /// As [`Self::lines`], of several panes.
+    pub(crate) fn all_lines(&self) -> Vec<String> {
+        let body = |record: &Arc<v1::Record>| match &record.body {
+            Some(v1::record::Body::Lines(all)) => all.lines.iter().map(|line| line.text.clone()).collect(),
+            _ => Vec::new(),
+        };
+        self.records(Lane::Bulk).iter().flat_map(body).collect()
     }
 
     pub(crate) fn events(&self) -> Vec<v1::Event> {

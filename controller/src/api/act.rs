@@ -19,7 +19,7 @@ use wa_proto::{
 };
 
 use super::{Fleet, away, check_host, status, usage};
-use crate::gate::{Labels, address};
+use crate::gate::{Labels, Waiter, address};
 use crate::identity::peer::Peer;
 use crate::orchestrator::summary;
 use crate::registry::PaneView;
@@ -89,10 +89,7 @@ impl Fleet {
             return self.spawn_target(peer, request);
         }
         let pane = request.pane.clone().ok_or_else(|| usage("pane is missing"))?;
-        let view = self.pane(&super::address(peer, pane)?)?;
-        if !view.connected {
-            return Err(away(&view.host));
-        }
+        let view = self.pane_here(&super::address(peer, pane)?)?;
         Ok(Target { host: view.host.clone(), pane: view.pane.pane.clone(), view: Some(view) })
     }
 
@@ -150,8 +147,8 @@ impl Fleet {
         wait: Duration,
     ) -> Result<v1::ActResponse, Status> {
         let deadline = clock::monotonic() + wait;
-        let id = action.id;
-        let mut outcome = self.gate.wait_for(id);
+        let mut id = action.id;
+        let mut waiter = self.gate.wait_for(id);
         let (host, key) = (target.host.clone(), key.map(str::to_owned));
         let queued = self.store.write(move |tx| {
             if let Some(key) = &key
@@ -163,50 +160,35 @@ impl Fleet {
             tx.enqueue(&host, action, None, key.as_deref(), &summary)?;
             Ok(None)
         });
-        let mut id = id;
-        match queued.await {
-            Ok(None) => {}
-            Ok(Some(earlier)) => {
-                drop(outcome);
-                self.gate.forget(id);
-                if let Some(outcome) = earlier.outcome {
-                    return Ok(told(&target, outcome));
-                }
-                id = earlier.action;
-                outcome = self.gate.wait_for(id);
-                // It may have been settled before this listened.
-                if !self.gate.is_open(id) {
-                    self.gate.forget(id);
-                    let reason =
-                        "the same key was used a moment ago, and its outcome has just come: ask again";
-                    return Err(ErrorCode::Busy.status(reason));
-                }
+        if let Some(earlier) = queued.await.map_err(|e| status(&e))? {
+            if let Some(outcome) = earlier.outcome {
+                return Ok(told(&target, outcome));
             }
-            Err(error) => {
-                drop(outcome);
-                self.gate.forget(id);
-                return Err(status(&error));
+            id = earlier.action;
+            waiter = self.gate.wait_for(id);
+            // It may have been settled before this listened.
+            if !self.gate.is_open(id) && waiter.known().is_none() {
+                let reason = "the same key was used a moment ago, and its outcome has just come: ask again";
+                return Err(ErrorCode::Busy.status(reason));
             }
         }
         let waited = tokio::select! {
-            waited = timeout_at(deadline, outcome.wait_for(Option::is_some)) => {
-                waited.ok().and_then(Result::ok).and_then(|known| known.clone())
-            }
+            waited = timeout_at(deadline, waiter.outcome()) => waited.ok().flatten(),
             () = self.tasks.shutdown().triggered() => None,
         };
-        drop(outcome);
-        self.gate.forget(id);
         Ok(match waited {
             Some(outcome) => told(&target, outcome),
-            None => self.not_told(&target, id),
+            None => self.not_told(&target, id, &waiter),
         })
     }
 
-    fn not_told(&self, target: &Target, id: ActionId) -> v1::ActResponse {
+    fn not_told(&self, target: &Target, id: ActionId, waiter: &Waiter) -> v1::ActResponse {
         let (outcome, reason) = if self.tasks.shutdown().is_triggered() {
             (OutcomeKind::Unknown, "the controller shuts down; the node may begin it until its deadline")
         } else if self.gate.give_up(id) {
             (OutcomeKind::Expired, "the node did not ask for a permit in time; it will not begin")
+        } else if let Some(outcome) = waiter.known() {
+            return told(target, outcome);
         } else {
             let reason = "the node was permitted to begin and has not said how it ended; look at the pane";
             (OutcomeKind::Unknown, reason)

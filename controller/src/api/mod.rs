@@ -145,6 +145,21 @@ impl Fleet {
         self.registry.pane(pane).ok_or_else(|| no_pane(pane))
     }
 
+    /// A pane that can be reached now.
+    fn pane_here(&self, pane: &PaneAddress) -> Result<PaneView, Status> {
+        let view = self.pane(pane)?;
+        if view.connected {
+            Ok(view)
+        } else if self.registry.session(&view.host).is_some() {
+            Err(ErrorCode::Unreachable.status(format!(
+                "the node {} has connected and not yet found {pane} again: try again in a moment",
+                view.host
+            )))
+        } else {
+            Err(away(&view.host))
+        }
+    }
+
     fn item(&self, view: PaneView) -> v1::PaneItem {
         let labels = view.labels();
         let paused = self.gate.paused(Some(&view.address()), &labels).is_some();
@@ -218,13 +233,14 @@ impl v1::fleet_server::Fleet for Fleet {
     ) -> Result<Response<v1::GetScreenResponse>, Status> {
         let peer = self.doorkeeper.admit(&request, READERS)?;
         let pane = request.into_inner().pane.ok_or_else(|| usage("pane is missing"))?;
-        let view = self.pane(&address(&peer, pane)?)?;
+        let view = self.pane_here(&address(&peer, pane)?)?;
         let asked = self.registry.screen(&view.host, view.pane.pane).await;
         let screen = asked.map_err(|error| match &error {
             NoScreen::Away(host) => away(host),
-            NoScreen::Late(_) => ErrorCode::Unreachable.status(error.to_string()),
+            // The node sees the pane and cannot show it just now: its mux server is away, or frozen.
+            NoScreen::Late(_) | NoScreen::Node(_) => ErrorCode::Unreachable.status(error.to_string()),
             NoScreen::Busy(_) => ErrorCode::Busy.status(error.to_string()),
-            NoScreen::Node(_) => ErrorCode::NotFound.status(error.to_string()),
+            NoScreen::NoPane(_) => ErrorCode::NotFound.status(error.to_string()),
         })?;
         Ok(Response::new(v1::GetScreenResponse { screen: Some(screen) }))
     }

@@ -129,7 +129,7 @@ impl Fleet {
         sink: &Sink<v1::LogItem>,
     ) -> Result<(), Over> {
         let grew = self.store.log_grew();
-        let head = sink.need(self.store.log_head().await).await?;
+        let head = if follow { sink.need(self.store.log_head().await).await? } else { i64::MAX };
         let range = LogRange { pane: pane.clone(), since, head };
         let mut after = None;
         loop {
@@ -140,7 +140,7 @@ impl Fleet {
             };
             let page = sink.need(page).await?;
             after = page.last().map(LogEntry::cursor);
-            let last = tail > 0 || page.len() < PAGE;
+            let last = tail > 0 || page.is_empty();
             for entry in page {
                 sink.give(convert::log_item(entry)).await?;
             }
@@ -239,19 +239,18 @@ impl Fleet {
         let since = optional_time("since_us", request.since_us)?;
         let mut range = EventRange { pane, host: only_host(peer), kinds, since, after: 0, before: None };
         let (tail, follow) = (request.tail as usize, request.follow);
-        let mut first = Vec::new();
-        if tail > 0 {
-            first = self.last_events(&range, &selector, tail).await?;
-        }
-        if tail > 0 || (follow && since.is_none()) {
-            range.after = self.store.events_head().await.map_err(|e| status(&e))?;
-        }
         let grew = self.store.events_grew();
-        Ok(self.stream("events", peer, move |fleet, sink| async move {
-            // Events that came between the tail and the head are after the last of the tail.
-            if let Some(last) = first.last() {
-                range.after = last.n;
+        let mut first = Vec::new();
+        if tail > 0 || (follow && since.is_none()) {
+            let head = self.store.events_head().await.map_err(|e| status(&e))?;
+            if tail > 0 {
+                // Up to the head and not beyond: what comes from now on is the follower's.
+                let before = EventRange { before: Some(head.saturating_add(1)), ..range.clone() };
+                first = self.last_events(before, &selector, tail).await?;
             }
+            range.after = head;
+        }
+        Ok(self.stream("events", peer, move |fleet, sink| async move {
             for stored in first {
                 sink.give(convert::event_item(stored)).await?;
             }
@@ -290,11 +289,10 @@ impl Fleet {
     /// The last `count` events of a range that the selector names, in order of arrival.
     async fn last_events(
         &self,
-        range: &EventRange,
+        mut range: EventRange,
         selector: &Selector,
         count: usize,
     ) -> Result<Vec<StoredEvent>, Status> {
-        let mut range = range.clone();
         let mut found = Vec::new();
         while found.len() < count {
             let page = self.store.events(range.clone(), PAGE, true).await.map_err(|e| status(&e))?;

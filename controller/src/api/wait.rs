@@ -87,6 +87,9 @@ impl Fleet {
             () = self.tasks.shutdown().triggered() => {
                 Err(ErrorCode::Unreachable.status("the controller shuts down"))
             }
+            () = self.doorkeeper.barred(peer) => {
+                Err(ErrorCode::Refused.status("the certificate of the caller was revoked or has expired"))
+            }
         }
     }
 
@@ -99,7 +102,8 @@ impl Fleet {
     ) -> Result<v1::WaitResponse, Status> {
         if let Some(pane) = &targets.pane {
             let view = targets.at_call.get(pane).ok_or_else(|| no_pane(pane))?;
-            if !view.connected {
+            // A pane that its node has yet to find again may still get there in time.
+            if self.registry.session(&view.host).is_none() {
                 return Err(away(&view.host));
             }
         }

@@ -79,7 +79,11 @@ impl Enrollment {
                 Ok(Ok((host, response, revoked)))
             })
             .await
-            .map_err(|e| crate::api::status(&e))?;
+            .map_err(|error| {
+                // Whoever asks is a stranger still.
+                tracing::error!(%error, "a node could not join");
+                ErrorCode::Internal.status("the controller cannot let anybody join now; its log says why")
+            })?;
         let (host, response, revoked) = joined.map_err(refused)?;
         self.doorkeeper.revoke(revoked);
         self.welcome(&host);

@@ -57,6 +57,10 @@ impl Doorkeeper {
         if self.is_revoked(&peer.serial) {
             return refuse(format!("the certificate of {} was revoked", peer.principal));
         }
+        // TLS looked at the times when the connection was made; it may live long after.
+        if peer.expires <= clock::now() {
+            return refuse(format!("the certificate of {} has expired", peer.principal));
+        }
         if !roles.contains(&peer.principal.role) {
             let allowed: Vec<_> = roles.iter().map(|role| role.as_str()).collect();
             return refuse(format!(

@@ -16,7 +16,7 @@ mod timers;
 
 pub(crate) use timers::{Alarm, run_timers};
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use ring::digest::{SHA256, digest};
@@ -41,6 +41,8 @@ pub struct Orchestrator {
 
 /// Rows of the inbox that one commit works off; what is more waits for the next.
 const ROWS_PER_COMMIT: usize = 4096;
+/// Triggers that wait for one pane; what comes on top is merged into them.
+const TRIGGERS: u64 = 32;
 /// Inputs that one row may lead to: a definition that steps without end is cut here.
 const INPUTS_PER_ROW: usize = 64;
 
@@ -78,24 +80,19 @@ impl Orchestrator {
                 && workflow.is_none_or(|workflow| workflow == definition.name)
                 && definition.agent.as_ref().is_none_or(|agent| event.agent.as_ref() == Some(agent))
         };
-        for definition in self.definitions.iter().filter(fits) {
+        let mut fitting = self.definitions.iter().filter(fits).peekable();
+        if workflow.is_some() && fitting.peek().is_none() {
+            // The workflow that it waited for is no more. It was the one that was released, so the next has its turn.
+            tx.inbox_release(&row.host, &row.pane)?;
+        }
+        for definition in fitting {
             let active = tx.open_run(&row.host, &row.pane)?;
             match admit(definition, active.as_ref()) {
                 Admission::Start => self.start(tx, definition, row, event)?,
-                Admission::Queue => tx.inbox_queue(row, event, &definition.name)?,
-                Admission::Merge => {
-                    tx.audit(&Entry {
-                        who: &format!("workflow:{}", definition.name),
-                        what: "run",
-                        target: &format!("{} {} {}", row.host, row.pane.mux, row.pane.pane_id),
-                        decision: "merged",
-                        detail: &format!(
-                            "event {} into {:?}",
-                            event.id,
-                            active.map(|run| run.id.to_string())
-                        ),
-                    })?;
+                Admission::Queue if tx.inbox_waiting(&row.host, &row.pane)? < TRIGGERS => {
+                    tx.inbox_queue(row, event, &definition.name)?;
                 }
+                Admission::Queue | Admission::Merge => merged(tx, definition, row, event, active.as_ref())?,
             }
         }
         Ok(())
@@ -148,10 +145,12 @@ impl Orchestrator {
     /// The present state of the run's pane, if the run waits for it and the node is here; from now on the pane is
     /// watched.
     fn present(&self, run: &Run) -> Option<Input> {
-        if !run.watches_pane() {
+        if run.is_over() {
             return None;
         }
-        self.registry.watch(&run.trigger.host, &run.trigger.pane)
+        // A run that acts hears of it when the pane is gone.
+        let present = self.registry.watch(&run.trigger.host, &run.trigger.pane);
+        present.filter(|_| run.watches_pane())
     }
 
     /// A definition by the run's name; where there is none any more, any other makes `step` end the run.
@@ -164,7 +163,6 @@ impl Orchestrator {
 
     fn after(&self, tx: &Tx<'_>, run: &Run) -> Result<(), StoreError> {
         let wa_workflow::Status::Ended { reason, .. } = &run.status else { return Ok(()) };
-        self.registry.unwatch(&run.trigger.host, &run.trigger.pane);
         self.note(tx, run, run.status.name(), reason)?;
         tx.inbox_release(&run.trigger.host, &run.trigger.pane)?;
         Ok(())
@@ -221,21 +219,36 @@ impl Observer for Orchestrator {
         let mut done = 0;
         loop {
             let rows = tx.inbox_fresh()?;
-            if rows.is_empty() || done >= ROWS_PER_COMMIT {
+            if rows.is_empty() {
+                return Ok(());
+            }
+            if done >= ROWS_PER_COMMIT {
+                tx.wake_at(tx.now);
                 return Ok(());
             }
             for row in rows {
                 done += 1;
-                // One row that cannot be worked off must not hold up the others.
-                if let Err(error) = tx.apart(|tx| self.row(tx, &row)) {
-                    tracing::error!(%error, row = row.n, host = %row.host, "a row of the inbox was set aside");
-                    tx.inbox_set_aside(row.n)?;
+                match tx.apart(|tx| self.row(tx, &row)) {
+                    Ok(()) => {}
+                    // The row is good, the disk is not.
+                    Err(error) if error.is_passing() => return Err(error),
+                    // One row that cannot be worked off must not hold up the others.
+                    Err(error) => {
+                        tracing::error!(%error, row = row.n, host = %row.host, "a row of the inbox was set aside");
+                        tx.inbox_set_aside(row.n)?;
+                    }
                 }
             }
         }
     }
 
     fn committed(&self, what: Committed) {
+        // Not inside the commit: had it failed, the run would still be open and nobody would watch its pane.
+        let last: HashMap<(Host, PaneRef), bool> =
+            what.runs.into_iter().map(|(host, pane, open)| ((host, pane), open)).collect();
+        for ((host, pane), _) in last.iter().filter(|(_, open)| !**open) {
+            self.registry.unwatch(host, pane);
+        }
         let hosts: HashSet<Host> = what.actions.iter().map(|queued| queued.host.clone()).collect();
         for queued in what.actions {
             self.gate.add(queued);
@@ -252,6 +265,24 @@ impl Observer for Orchestrator {
             self.alarm.set(wake);
         }
     }
+}
+
+/// A trigger that no run of its own follows from.
+fn merged(
+    tx: &Tx<'_>,
+    definition: &Definition,
+    row: &InboxRow,
+    event: &Event,
+    active: Option<&Run>,
+) -> Result<(), StoreError> {
+    let into = active.map_or_else(|| "those that wait".to_owned(), |run| run.id.to_string());
+    tx.audit(&Entry {
+        who: &format!("workflow:{}", definition.name),
+        what: "run",
+        target: &format!("{} {} {}", row.host, row.pane.mux, row.pane.pane_id),
+        decision: "merged",
+        detail: &format!("event {} into {into}", event.id),
+    })
 }
 
 /// What audit and lists show of an action: its text redacted and cut, with a hash of the whole.

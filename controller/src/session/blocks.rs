@@ -9,12 +9,11 @@ use wa_proto::{Hole, Host, Lane, Record, RecordBody, SpoolId};
 
 use crate::store::Batch;
 
-/// A block holds no more than this before compression.
-pub(crate) const MAX_RAW: usize = 4 * 1024 * 1024;
+/// A block holds no more than this before compression. A node's record is at most 4 MiB, and goes alone when it is
+/// large: to refuse what a node has spooled would stop its lane for ever, so the rest is for the wrapping.
+pub(crate) const MAX_RAW: usize = 4 * 1024 * 1024 + 64 * 1024;
 /// Nor more records.
 const MAX_RECORDS: usize = 65_536;
-/// A line is a logical line of a screen; nobody reads one that is longer.
-const MAX_TEXT: usize = 1024 * 1024;
 
 /// What is wrong with a block.
 #[derive(Debug, thiserror::Error)]
@@ -33,8 +32,6 @@ pub(crate) enum BadBlock {
     Seqs { first: u64 },
     #[error("block: a record of another lane")]
     Lane,
-    #[error("block: a line of {0} bytes")]
-    Line(usize),
     #[error("block: {0}")]
     Record(#[from] Invalid),
 }
@@ -63,7 +60,6 @@ pub(crate) fn open(host: &Host, spool: SpoolId, block: v1::RecordBlock) -> Resul
     let mut records = Vec::with_capacity(wire.len());
     let mut next = Some(block.first_seq);
     for record in wire {
-        check_texts(&record)?;
         let record = Record::try_from(record)?;
         if record.lane != lane {
             return Err(BadBlock::Lane);
@@ -81,14 +77,6 @@ pub(crate) fn open(host: &Host, spool: SpoolId, block: v1::RecordBlock) -> Resul
 fn follows(record: &Record, next: u64) -> bool {
     let over = |hole: &Hole| hole.first_seq <= next && hole.last_seq == record.seq && next <= record.seq;
     record.seq == next || matches!(&record.body, RecordBody::Hole(hole) if over(hole))
-}
-
-fn check_texts(record: &v1::Record) -> Result<(), BadBlock> {
-    let Some(v1::record::Body::Lines(lines)) = &record.body else { return Ok(()) };
-    match lines.lines.iter().find(|line| line.text.len() > MAX_TEXT) {
-        Some(line) => Err(BadBlock::Line(line.text.len())),
-        None => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -146,10 +146,27 @@ impl Session {
         if report.panes.len() + report.gone.len() > MAX_PANES {
             return Err(refuse(format!("panes: more than {MAX_PANES} in one report")));
         }
-        let panes: Vec<Pane> =
-            report.panes.into_iter().map(TryInto::try_into).collect::<Result<_, _>>().map_err(refuse)?;
+        let panes: Vec<Pane> = report
+            .panes
+            .into_iter()
+            .map(|pane| Pane::try_from(pane).map(cut))
+            .collect::<Result<_, _>>()
+            .map_err(refuse)?;
+        if panes.iter().any(|pane| i64::try_from(pane.pane.pane_id).is_err()) {
+            return Err(refuse("panes: a pane id beyond all bounds"));
+        }
         let gone: Vec<PaneRef> =
             report.gone.into_iter().map(TryInto::try_into).collect::<Result<_, _>>().map_err(refuse)?;
         Ok(self.link.registry.report(&self.host, report.full, panes, &gone, clock::now()))
     }
+}
+
+/// Texts of a pane are whatever its programs say, and are held in memory: no longer than anybody reads.
+fn cut(mut pane: Pane) -> Pane {
+    const LONGEST: usize = 4096;
+    let Pane { title, cwd, project, agent_version, session_id, tty, detail, .. } = &mut pane;
+    for text in [title, cwd, project, agent_version, session_id, tty, &mut detail.why] {
+        text.truncate(text.floor_char_boundary(LONGEST));
+    }
+    pane
 }

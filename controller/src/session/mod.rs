@@ -21,12 +21,14 @@ mod lanes;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 use tracing::Instrument as _;
 use wa_link::principal::{Principal, Role};
 use wa_link::shutdown::Tasks;
@@ -55,6 +57,10 @@ const EVENTS: usize = 64;
 /// Bytes of bulk, as they travel, that a node may have in flight; here they wait for the store, so that what comes after
 /// them on the stream need not.
 const CREDIT: u64 = 256 * 1024;
+/// How long a node may take to say who it is.
+const HELLO: Duration = Duration::from_secs(10);
+/// How long a node may take to hear why its session ends.
+const PARTING: Duration = Duration::from_secs(2);
 /// Blocks of bulk that may wait, however small they are; beyond, the stream itself waits.
 const BULK: usize = 1024;
 
@@ -91,8 +97,8 @@ impl v1::node_link_server::NodeLink for NodeLink {
                     Metrics::add(&metrics.sessions_refused, 1);
                     tracing::warn!(%host, reason = refusal.message(), "a session was refused");
                 }
-                // The node may be gone already.
-                drop(sender.send(Err(refusal)).await);
+                // The node may be gone already, or read nothing: then it is cut off without a word.
+                drop(timeout(PARTING, sender.send(Err(refusal))).await);
             }
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
@@ -109,8 +115,14 @@ pub(crate) struct Session {
     out: mpsc::Sender<Reply>,
     /// Bytes of bulk that were not acknowledged yet.
     bulk_in_flight: AtomicU64,
-    /// When the node's certificate runs out; later after each renewal.
-    expires: Mutex<Timestamp>,
+    /// The node's newest certificate: what it came with, or what it was given since.
+    certificate: Mutex<Certificate>,
+}
+
+#[derive(Clone)]
+struct Certificate {
+    serial: String,
+    expires: Timestamp,
 }
 
 impl NodeLink {
@@ -121,7 +133,13 @@ impl NodeLink {
         out: &mpsc::Sender<Reply>,
     ) -> Result<(), Status> {
         let host = peer.principal.name.clone();
-        let hello = match stream.next().await {
+        let first = tokio::select! {
+            first = timeout(HELLO, stream.next()) => {
+                first.map_err(|_| ErrorCode::TimedOut.status("no Hello came in time"))?
+            }
+            () = self.tasks.shutdown().triggered() => return Err(shuts_down()),
+        };
+        let hello = match first {
             Some(Ok(v1::NodeMessage { kind: Some(Up::Hello(hello)) })) => hello,
             Some(Err(status)) => return Err(status),
             Some(Ok(_)) => return Err(ErrorCode::Usage.status("the first message of a session is Hello")),
@@ -134,7 +152,7 @@ impl NodeLink {
         let end = self.tasks.shutdown().child();
         let (handle, was_absent) = self.registry.connect(&host, &hello, clock::now(), to_node, end);
         if was_absent {
-            self.announce(&host, EventKind::NodeJoined, &[("version", &hello.version)]);
+            self.announce(&host, EventKind::NodeJoined, &[("version", &hello.version)]).await;
         }
         Metrics::add(&self.metrics.sessions, 1);
         tracing::info!(%host, version = hello.version, "a node connected");
@@ -144,11 +162,11 @@ impl NodeLink {
             handle: Arc::clone(&handle),
             out: out.clone(),
             bulk_in_flight: AtomicU64::new(0),
-            expires: Mutex::new(peer.expires),
+            certificate: Mutex::new(Certificate { serial: peer.serial, expires: peer.expires }),
             link: self,
         };
-        let result = session.serve(welcome, stream, requests, &peer).await;
-        session.link.farewell(&host, &handle, result.as_ref().err());
+        let result = session.serve(welcome, stream, requests).await;
+        session.link.farewell(&host, &handle, result.as_ref().err()).await;
         result
     }
 
@@ -176,7 +194,7 @@ impl NodeLink {
         })
     }
 
-    fn farewell(&self, host: &Host, handle: &SessionHandle, refusal: Option<&Status>) {
+    async fn farewell(&self, host: &Host, handle: &SessionHandle, refusal: Option<&Status>) {
         if !self.registry.disconnect(host, handle, clock::now()) {
             return;
         }
@@ -186,13 +204,13 @@ impl NodeLink {
         if self.tasks.shutdown().is_triggered() {
             return;
         }
-        self.announce(host, EventKind::NodeLost, &[("reason", &reason)]);
+        self.announce(host, EventKind::NodeLost, &[("reason", &reason)]).await;
     }
 
-    fn announce(&self, host: &Host, kind: EventKind, fields: &[(&str, &str)]) {
+    async fn announce(&self, host: &Host, kind: EventKind, fields: &[(&str, &str)]) {
         let (of_host, event) = (host.clone(), node_event(kind, fields));
         let noted = self.store.write_later(move |tx| tx.enter_event(&of_host, &event, tx.now, ""));
-        if let Err(error) = noted {
+        if let Err(error) = noted.await {
             tracing::warn!(%host, %kind, %error, "an event was not stored");
         }
     }
@@ -224,7 +242,6 @@ impl Session {
         welcome: v1::Welcome,
         stream: Streaming<v1::NodeMessage>,
         requests: mpsc::Receiver<v1::ControllerMessage>,
-        peer: &Peer,
     ) -> Result<(), Status> {
         let (events, events_lane) = mpsc::channel(EVENTS);
         let (bulk, bulk_lane) = mpsc::channel(BULK);
@@ -242,7 +259,7 @@ impl Session {
             ended = incoming => ended,
             ended = self.outbox() => ended,
             ended = self.forward(requests) => ended,
-            ended = self.guard(peer) => ended,
+            ended = self.guard() => ended,
         }
     }
 
@@ -256,7 +273,10 @@ impl Session {
         // A lane that failed has closed its end, and its error is the one that counts.
         let lane_over = || Status::cancelled("the lane has ended");
         while let Some(message) = stream.next().await {
-            let Ok(message) = message else { return Ok(()) };
+            let message = match message {
+                Ok(message) => message,
+                Err(status) => return self.broken_off(status),
+            };
             match message.kind {
                 Some(Up::Block(block)) if block.lane() == v1::Lane::Bulk => {
                     self.charge(&block)?;
@@ -281,6 +301,19 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// The stream ended in an error: of the network, or of a message that cannot be read.
+    fn broken_off(&self, status: Status) -> Result<(), Status> {
+        match status.code() {
+            Code::OutOfRange | Code::ResourceExhausted | Code::InvalidArgument => {
+                Err(refuse(status.message()))
+            }
+            _ => {
+                tracing::info!(host = %self.host, reason = status.message(), "the stream of a node broke off");
+                Ok(())
+            }
+        }
     }
 
     /// Books a block of bulk against the credit. A block may be larger than what is left of it, or than the whole.
@@ -316,7 +349,7 @@ impl Session {
                 Metrics::add(&self.link.metrics.permits, 1);
                 self.send(Down::Permit(permit)).instrument(span).await?;
                 if first {
-                    self.note_permit(action, who);
+                    self.note_permit(action, who).await;
                 }
                 return Ok(());
             }
@@ -327,11 +360,11 @@ impl Session {
         self.send(Down::Permit(permit)).await
     }
 
-    /// Beside the answer, not before it: the node waits.
-    fn note_permit(&self, action: ActionId, who: String) {
+    /// After the answer, not before it: the node waits.
+    async fn note_permit(&self, action: ActionId, who: String) {
         let target = self.host.to_string();
         let noted = self.link.store.write_later(move |tx| tx.mark_permitted(action, &who, &target));
-        if let Err(error) = noted {
+        if let Err(error) = noted.await {
             tracing::warn!(%action, %error, "a permit is missing in the audit trail");
         }
     }
@@ -362,7 +395,12 @@ impl Session {
     async fn issue(&self, csr_pem: &str) -> Result<String, String> {
         let csr = Csr::parse(csr_pem).map_err(|e| e.to_string())?;
         let (authority, name) = (Arc::clone(&self.link.authority), self.host.clone());
+        let present = self.certificate().serial.clone();
         let issued = self.link.store.write(move |tx| {
+            // This session may have yet to hear of it.
+            if tx.is_revoked(&present)? {
+                return Err(StoreError::refused("the node's certificate was revoked"));
+            }
             let who = Principal { role: Role::Node, name };
             let issued =
                 authority.sign(who, &csr, tx.now).map_err(|e| StoreError::Failed(e.to_string().into()))?;
@@ -370,8 +408,12 @@ impl Session {
             Ok(issued)
         });
         let issued = issued.await.map_err(|e| e.to_string())?;
-        *self.expires.lock().unwrap_or_else(PoisonError::into_inner) = issued.record.expires;
+        *self.certificate() = Certificate { serial: issued.record.serial, expires: issued.record.expires };
         Ok(issued.certificate_pem)
+    }
+
+    fn certificate(&self) -> MutexGuard<'_, Certificate> {
+        self.certificate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Offers every open action of this host, oldest first: all of them once, then whatever is new.
@@ -397,31 +439,36 @@ impl Session {
     }
 
     /// Ends with the reason why the session may not go on.
-    async fn guard(&self, peer: &Peer) -> Result<(), Status> {
-        /// Expiry is looked at this often.
-        const LOOK: std::time::Duration = std::time::Duration::from_secs(2);
+    async fn guard(&self) -> Result<(), Status> {
+        /// Expiry, and revocation of what was renewed meanwhile, are looked at this often.
+        const LOOK: Duration = Duration::from_secs(2);
         let doorkeeper = &self.link.doorkeeper;
         loop {
+            let Certificate { serial, expires } = self.certificate().clone();
+            if clock::now() >= expires {
+                return Err(
+                    ErrorCode::Refused.status("the node's certificate has expired: it must enrol again")
+                );
+            }
             tokio::select! {
                 biased;
                 () = self.handle.end.triggered() => {
                     let reason = self.handle.end_reason();
-                    let reason = if reason.is_empty() { "the controller shuts down".to_owned() } else { reason };
-                    return Err(ErrorCode::Unreachable.status(reason));
+                    let named = || ErrorCode::Unreachable.status(reason.as_str());
+                    return Err(if reason.is_empty() { shuts_down() } else { named() });
                 }
-                () = doorkeeper.revocation(&peer.serial) => {
+                () = doorkeeper.revocation(&serial) => {
                     return Err(ErrorCode::Refused.status("the node's certificate was revoked"));
                 }
                 () = self.out.closed() => return Ok(()),
                 () = tokio::time::sleep(LOOK) => {}
             }
-            if clock::now() >= *self.expires.lock().unwrap_or_else(PoisonError::into_inner) {
-                return Err(
-                    ErrorCode::Refused.status("the node's certificate has expired: it must enrol again")
-                );
-            }
         }
     }
+}
+
+fn shuts_down() -> Status {
+    ErrorCode::Unreachable.status("the controller shuts down")
 }
 
 /// A message that cannot be what it claims to be.

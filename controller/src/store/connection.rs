@@ -20,7 +20,12 @@ const WAL_BACKSTOP_PAGES: u32 = 16_384;
 pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags).map_err(|e| StoreError::open(path, advise(&e)))?;
-    settle(&conn).map_err(|e| StoreError::open(path, advise(&e)))?;
+    let journal = settle(&conn).map_err(|e| StoreError::open(path, advise(&e)))?;
+    if journal != "wal" {
+        let problem =
+            format!("its journal is {journal:?}: the file system must allow a write-ahead log (no NFS)");
+        return Err(StoreError::open(path, problem));
+    }
     Ok(conn)
 }
 
@@ -40,16 +45,17 @@ pub(super) fn create(path: &Path) -> Result<Connection, StoreError> {
     Ok(conn)
 }
 
-fn settle(conn: &Connection) -> Result<(), rusqlite::Error> {
+/// Sets what holds for every connection; the kind of journal that the file has.
+fn settle(conn: &Connection) -> Result<String, rusqlite::Error> {
     conn.busy_timeout(Duration::from_secs(10))?;
-    conn.pragma_update(None, "journal_mode", "WAL")?;
+    let journal = conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     conn.pragma_update(None, "synchronous", "FULL")?;
     conn.pragma_update(None, "wal_autocheckpoint", WAL_BACKSTOP_PAGES)?;
     conn.pragma_update(None, "foreign_keys", true)?;
     conn.pragma_update(None, "trusted_schema", false)?;
     conn.pragma_update(None, "cache_size", -16_384)?;
     conn.set_prepared_statement_cache_capacity(128);
-    Ok(())
+    Ok(journal)
 }
 
 /// What is wrong, and what to do where that is known.

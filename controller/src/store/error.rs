@@ -51,6 +51,11 @@ impl StoreError {
         Self::Refused(problem.into())
     }
 
+    /// Whether the same may well succeed later: the fault lies with the disk.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Full | Self::ReadOnly | Self::Closed)
+    }
+
     /// Whether the fault lies with what was asked, and not with the database.
     pub fn is_callers(&self) -> bool {
         matches!(self, Self::Missing { .. } | Self::Invalid(_) | Self::NotFound(_) | Self::Refused(_))

@@ -90,6 +90,12 @@ impl Tx<'_> {
                      ON CONFLICT DO UPDATE SET acked = excluded.acked",
                 )?
                 .execute(params![host.as_str(), spool.as_bytes(), lane_number(lane), int(done.acked)?])?;
+            // What the mark has passed is named no more.
+            self.conn
+                .prepare_cached(
+                    "DELETE FROM holes WHERE host = ?1 AND spool_id = ?2 AND lane = ?3 AND last_seq <= ?4",
+                )?
+                .execute(params![host.as_str(), spool.as_bytes(), lane_number(lane), int(done.acked)?])?;
         }
         Ok(done)
     }
@@ -271,26 +277,50 @@ impl Tx<'_> {
             None => (self.last_row(stream, layout)?, ORD_GAP_AFTER),
         };
         let rows = gap.rows.map(int).transpose()?;
-        let added = self
-            .conn
+        let mut sub = to_us(time);
+        // The same gap again changes nothing; another one of the same place and moment stands beside it.
+        while let Some(held) = self.gap_at(stream, layout, row, ord, sub)? {
+            if held == (rows, gap.cause.as_str().to_owned()) {
+                return Ok(());
+            }
+            sub += 1;
+        }
+        self.conn
             .prepare_cached(
-                "INSERT OR IGNORE INTO log (id, stream, layout, row, ord, sub, rev, rows, time_us, cause)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?6, ?8)",
+                "INSERT INTO log (id, stream, layout, row, ord, sub, rev, rows, time_us, cause)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?8, ?9)",
             )?
             .execute(params![
-                self.next_log_id.get(),
+                self.take_log_id(),
                 stream,
                 layout,
                 row,
                 ord,
-                to_us(time),
+                sub,
                 rows,
+                to_us(time),
                 gap.cause.as_str()
             ])?;
-        if added > 0 {
-            self.take_log_id();
-        }
         Ok(())
+    }
+
+    /// Rows and cause of the gap that stands there.
+    fn gap_at(
+        &self,
+        stream: i64,
+        layout: i64,
+        row: i64,
+        ord: i64,
+        sub: i64,
+    ) -> Result<Option<(Option<i64>, String)>, StoreError> {
+        let found = self
+            .conn
+            .prepare_cached(
+                "SELECT rows, cause FROM log WHERE stream = ?1 AND layout = ?2 AND row = ?3 AND ord = ?4 AND sub = ?5",
+            )?
+            .query_row([stream, layout, row, ord, sub], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        Ok(found)
     }
 
     fn last_row(&self, stream: i64, layout: i64) -> Result<i64, StoreError> {

@@ -1,8 +1,9 @@
 //! Reading the log of one pane: pages in the order of the pane, then what arrives.
 //!
 //! Inside a pane the order is (generation, layout, row), whatever the order of arrival; a follower gets arrivals, and a
-//! line that was rewritten again. Both are cut at a *head*, the id of the newest row, so that the change-over from pages
-//! to following neither skips nor doubles a row.
+//! line that was rewritten again. For a follower both are cut at a *head*, the id of the newest row, so that the
+//! change-over from pages to following neither skips nor doubles a row. Who does not follow reads without a head: a line
+//! that is rewritten meanwhile has a new id, and would be cut off.
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, params, params_from_iter};
@@ -94,6 +95,27 @@ pub(super) fn entry(row: &Row<'_>) -> Result<LogEntry, StoreError> {
     })
 }
 
+/// Text in one page: lines may be long, and many pages are read at a time.
+const PAGE_BYTES: usize = 2 * 1024 * 1024;
+
+/// Reads rows until `limit` entries, or [`PAGE_BYTES`] of text, are in `out`; whether there is room for more.
+fn fill(mut rows: rusqlite::Rows<'_>, limit: usize, out: &mut Vec<LogEntry>) -> Result<bool, StoreError> {
+    let text = |entry: &LogEntry| match &entry.item {
+        LogItem::Line(line) => line.text.len(),
+        LogItem::Gap(_) => 0,
+    };
+    let mut bytes: usize = out.iter().map(text).sum();
+    while out.len() < limit
+        && bytes < PAGE_BYTES
+        && let Some(row) = rows.next()?
+    {
+        let entry = entry(row)?;
+        bytes += text(&entry);
+        out.push(entry);
+    }
+    Ok(out.len() < limit && bytes < PAGE_BYTES)
+}
+
 /// The id of the newest row.
 pub(super) fn head(conn: &Connection) -> Result<i64, StoreError> {
     Ok(conn.query_row("SELECT coalesce(max(id), 0) FROM log", [], |row| row.get(0))?)
@@ -122,7 +144,7 @@ pub(super) fn knows(conn: &Connection, pane: &PaneAddress) -> Result<bool, Store
 pub struct LogRange {
     pub pane: PaneAddress,
     pub since: Option<Timestamp>,
-    /// Rows that arrived after it are left to the follower.
+    /// Rows that arrived after it are left to the follower; `i64::MAX` where there is none.
     pub head: i64,
 }
 
@@ -130,7 +152,7 @@ fn since_us(since: Option<Timestamp>) -> i64 {
     since.map_or(i64::MIN, Timestamp::as_microsecond)
 }
 
-/// A page of a pane in the pane's order, after `after`.
+/// A page of a pane in the pane's order, after `after`; empty at the end.
 pub(super) fn page(
     conn: &Connection,
     range: &LogRange,
@@ -150,7 +172,7 @@ pub(super) fn page(
              ORDER BY layout, row, ord, sub LIMIT ?8"
         ))?;
         let left = int((limit - out.len()) as u64)?;
-        let mut rows = statement.query(params![
+        let rows = statement.query(params![
             stream,
             from.layout,
             from.row,
@@ -160,10 +182,7 @@ pub(super) fn page(
             since_us(range.since),
             left
         ])?;
-        while let Some(row) = rows.next()? {
-            out.push(entry(row)?);
-        }
-        if out.len() >= limit {
+        if !fill(rows, limit, &mut out)? {
             break;
         }
     }
@@ -210,10 +229,7 @@ pub(super) fn arrivals(
     ))?;
     let ids = streams.into_iter().map(Value::Integer);
     let values = std::iter::once(Value::Integer(head)).chain(ids).chain([Value::Integer(int(limit as u64)?)]);
-    let mut rows = statement.query(params_from_iter(values))?;
     let mut out = Vec::new();
-    while let Some(row) = rows.next()? {
-        out.push(entry(row)?);
-    }
+    fill(statement.query(params_from_iter(values))?, limit, &mut out)?;
     Ok(out)
 }

@@ -146,15 +146,42 @@ impl Store {
         self.writer.submit(Urgency::Urgent, work).await?.wait().await
     }
 
-    /// Queues `work` for the next commit and does not wait for it.
+    /// Queues `work` for the next commit, which it does not wait for.
     ///
     /// # Errors
-    /// When the queue is full or closed: then the work is not done.
-    pub fn write_later(
+    /// When the store is closed: then the work is not done.
+    pub async fn write_later(
         &self,
         work: impl FnOnce(&Tx<'_>) -> Result<(), StoreError> + Send + 'static,
     ) -> Result<(), StoreError> {
-        self.writer.write_later(work)
+        self.writer.submit(Urgency::Urgent, work).await.map(drop)
+    }
+
+    /// Whether the writer still answers; costs no fsync.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        self.write(|_| Ok(())).await
+    }
+
+    /// Stores what nodes last said. It goes behind events, and what cannot be stored of one node hinders no other.
+    ///
+    /// # Errors
+    /// The first that came up; the others are stored.
+    pub async fn save_nodes(&self, nodes: Vec<NodeRow>) -> Result<(), StoreError> {
+        /// About what a pane's report takes.
+        const PANE: usize = 512;
+        let mut answers = Vec::new();
+        for node in nodes {
+            let urgency = Urgency::Bulk((node.panes.len() + 1) * PANE);
+            answers.push(self.writer.submit(urgency, move |tx| tx.save_node(&node)).await?);
+        }
+        let mut stored = Ok(());
+        for answer in &mut answers {
+            stored = stored.and(answer.wait().await);
+        }
+        stored
     }
 
     /// Puts a batch into the log; the answer comes when it is durable. Batches enter in the order of the calls, so
@@ -216,7 +243,7 @@ impl Store {
     }
 
     pub async fn search(&self, search: Search) -> Result<Vec<Hit>, StoreError> {
-        self.readers.read(move |conn| search::search(conn, &search)).await
+        self.readers.read_long(move |conn| search::search(conn, &search)).await
     }
 
     pub async fn events_head(&self) -> Result<i64, StoreError> {

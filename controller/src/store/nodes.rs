@@ -70,13 +70,18 @@ pub(super) fn load(conn: &Connection) -> Result<Vec<NodeRow>, StoreError> {
         let name: String = row.get(0)?;
         let reports =
             of_node.query_map([&name], |row| row.get::<_, Vec<u8>>(0))?.collect::<Result<Vec<_>, _>>()?;
-        let panes = reports
-            .iter()
-            .map(|report| v1::Pane::decode(report.as_slice()).map_err(damaged)?.try_into().map_err(damaged));
+        let read = |report: &Vec<u8>| -> Result<Pane, StoreError> {
+            v1::Pane::decode(report.as_slice()).map_err(damaged)?.try_into().map_err(damaged)
+        };
+        // Only a memory of what the node will tell again: no reason not to start.
+        let read = |report| {
+            read(report).inspect_err(|error| tracing::warn!(%error, host = name, "a pane was forgotten")).ok()
+        };
+        let panes = reports.iter().filter_map(read).collect();
         let heartbeat: Option<Vec<u8>> = row.get(4)?;
         let last_seen: i64 = row.get(2)?;
         out.push(NodeRow {
-            host: Host::new(name).map_err(damaged)?,
+            host: Host::new(name.as_str()).map_err(damaged)?,
             version: row.get(1)?,
             last_seen: (last_seen != 0)
                 .then(|| from_us("nodes.last_seen_us", last_seen))
@@ -84,7 +89,7 @@ pub(super) fn load(conn: &Connection) -> Result<Vec<NodeRow>, StoreError> {
                 .map_err(damaged)?,
             skew_ms: row.get(3)?,
             heartbeat: v1::Heartbeat::decode(heartbeat.unwrap_or_default().as_slice()).map_err(damaged)?,
-            panes: panes.collect::<Result<_, StoreError>>()?,
+            panes,
         });
     }
     Ok(out)

@@ -1,5 +1,6 @@
 //! Join tokens, certificates and pauses.
 
+use jiff::SignedDuration;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use wa_link::principal::{Principal, Role};
 use wa_proto::wire::{from_us, to_us};
@@ -51,6 +52,10 @@ pub struct Pause {
     pub since: Timestamp,
 }
 
+/// How long expired tokens and certificates are kept, so that whoever comes with one is told what is wrong with it. The
+/// audit trail keeps them for good.
+const REMEMBERED: SignedDuration = SignedDuration::from_hours(24 * 60);
+
 impl Tx<'_> {
     /// Whether a certificate of this principal still holds.
     pub fn has_live_certificate(&self, who: &Principal) -> Result<bool, StoreError> {
@@ -74,6 +79,8 @@ impl Tx<'_> {
                 token.name
             )));
         }
+        let forgotten = self.now.saturating_sub(REMEMBERED).unwrap_or(self.now);
+        self.conn.prepare_cached("DELETE FROM tokens WHERE expires_us < ?1")?.execute([to_us(forgotten)])?;
         self.conn
             .prepare_cached(
                 "INSERT INTO tokens (secret_hash, name, created_us, created_by, expires_us, replaces)
@@ -157,6 +164,15 @@ impl Tx<'_> {
         Ok(())
     }
 
+    pub fn is_revoked(&self, serial: &str) -> Result<bool, StoreError> {
+        let found: Option<i64> = self
+            .conn
+            .prepare_cached("SELECT 1 FROM certificates WHERE serial = ?1 AND revoked_us IS NOT NULL")?
+            .query_row([serial], |row| row.get(0))
+            .optional()?;
+        Ok(found.is_some())
+    }
+
     /// Serials of certificates that were revoked and have not run out by themselves.
     pub fn revoked_serials(&self) -> Result<Vec<String>, StoreError> {
         revoked(self.conn, self.now)
@@ -164,6 +180,10 @@ impl Tx<'_> {
 
     pub fn record_certificate(&self, issued: &IssuedCertificate, by: &str) -> Result<(), StoreError> {
         let Principal { role, name } = &issued.principal;
+        let forgotten = self.now.saturating_sub(REMEMBERED).unwrap_or(self.now);
+        self.conn
+            .prepare_cached("DELETE FROM certificates WHERE role = ?1 AND name = ?2 AND expires_us < ?3")?
+            .execute(params![role.as_str(), name.as_str(), to_us(forgotten)])?;
         self.conn
             .prepare_cached(
                 "INSERT INTO certificates (serial, role, name, issued_us, expires_us) VALUES (?1, ?2, ?3, ?4, ?5)",

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 
 use super::StoreError;
 
@@ -63,20 +63,6 @@ impl<T> Queue<T> {
             Urgency::Bulk(_) => &self.bulk_slots,
         };
         let slot = slots.acquire().await.map_err(|_| StoreError::Closed)?;
-        self.put(urgency, item, slot)
-    }
-
-    /// Queues only if there is a slot now.
-    pub(super) fn try_push(&self, urgency: Urgency, item: T) -> Result<(), StoreError> {
-        let slots = match urgency {
-            Urgency::Urgent => &self.urgent_slots,
-            Urgency::Bulk(_) => &self.bulk_slots,
-        };
-        let slot = slots.try_acquire().map_err(|_| StoreError::Closed)?;
-        self.put(urgency, item, slot)
-    }
-
-    fn put(&self, urgency: Urgency, item: T, slot: SemaphorePermit<'_>) -> Result<(), StoreError> {
         let mut lanes = self.lock();
         if lanes.closed {
             return Err(StoreError::Closed);
@@ -135,6 +121,7 @@ impl<T> Queue<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt as _;
 
     #[tokio::test]
     async fn urgent_waits_for_at_most_one_bulk_group() {
@@ -161,10 +148,11 @@ mod tests {
         for n in 0..SLOTS {
             queue.push(Urgency::Bulk(1), n).await.unwrap();
         }
-        assert!(queue.try_push(Urgency::Bulk(1), 0).is_err());
-        queue.try_push(Urgency::Urgent, 0).unwrap();
+        let waits = tokio::task::unconstrained(queue.push(Urgency::Bulk(1), 0)).now_or_never();
+        assert!(waits.is_none(), "waits at the door");
+        queue.push(Urgency::Urgent, 0).await.unwrap();
         assert_eq!(queue.take().map(|group| group.len()), Some(1));
         assert_eq!(queue.take().map(|group| group.len()), Some(SLOTS));
-        queue.try_push(Urgency::Bulk(1), 0).unwrap();
+        queue.push(Urgency::Bulk(1), 0).await.unwrap();
     }
 }

@@ -11,19 +11,31 @@ use tokio::sync::Semaphore;
 
 use super::{StoreError, connection};
 
-/// Reads at a time; a long search takes one of them.
+/// Reads at a time.
 const READERS: usize = 6;
+/// Of these, reads that may take long: they leave room for what people wait for.
+const LONG: usize = 3;
 
 pub(super) struct Readers {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
     slots: Arc<Semaphore>,
+    long: Semaphore,
 }
 
 impl Readers {
     pub(super) fn new(path: &Path) -> Arc<Self> {
         let slots = Arc::new(Semaphore::new(READERS));
-        Arc::new(Self { path: path.to_owned(), idle: Mutex::default(), slots })
+        Arc::new(Self { path: path.to_owned(), idle: Mutex::default(), slots, long: Semaphore::new(LONG) })
+    }
+
+    /// As [`Self::read`], for what may look at the whole log.
+    pub(super) async fn read_long<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let _turn = self.long.acquire().await.map_err(|_| StoreError::Closed)?;
+        self.read(work).await
     }
 
     /// Runs `work` on a connection, on a thread that may block.

@@ -129,15 +129,22 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Rows to work off, in order of arrival.
+    /// Rows to work off, in order of arrival. One that cannot be read is set aside.
     pub fn inbox_fresh(&self) -> Result<Vec<InboxRow>, StoreError> {
         let mut statement = self
             .conn
             .prepare_cached(&format!("SELECT {INBOX} FROM inbox WHERE queued = 0 ORDER BY n LIMIT 1000"))?;
         let mut rows = statement.query([])?;
-        let mut out = Vec::new();
+        let (mut out, mut unreadable) = (Vec::new(), Vec::new());
         while let Some(row) = rows.next()? {
-            out.push(inbox_row(row)?);
+            match inbox_row(row) {
+                Ok(row) => out.push(row),
+                Err(error) => unreadable.push((row.get(0)?, error)),
+            }
+        }
+        for (n, error) in unreadable {
+            tracing::error!(%error, row = n, "a row of the inbox cannot be read and was set aside");
+            self.inbox_set_aside(n)?;
         }
         Ok(out)
     }
@@ -171,6 +178,21 @@ impl Tx<'_> {
                 row.trace_parent
             ])?;
         Ok(())
+    }
+
+    /// Triggers that wait for this pane.
+    pub fn inbox_waiting(&self, host: &Host, pane: &PaneRef) -> Result<u64, StoreError> {
+        let count: i64 = self
+            .conn
+            .prepare_cached(
+                "SELECT count(*) FROM inbox WHERE queued = 1 AND host = ?1 AND mux = ?2 AND pane_id = ?3
+                 AND generation = ?4",
+            )?
+            .query_row(
+                params![host.as_str(), pane.mux.as_str(), int(pane.pane_id)?, pane.generation.as_str()],
+                |row| row.get(0),
+            )?;
+        Ok(count.cast_unsigned())
     }
 
     /// Lets the oldest trigger that waits for this pane come up again; whether there was one.
@@ -243,13 +265,10 @@ impl Tx<'_> {
                 wake.map(to_us),
                 serde_json::to_string(run).map_err(StoreError::invalid)?
             ])?;
-        self.tell(|told| {
-            told.runs.push(run.id);
-            told.wake = match (told.wake, wake) {
-                (Some(a), Some(b)) => Some(a.min(b)),
-                (a, b) => a.or(b),
-            };
-        });
+        self.tell(|told| told.runs.push((run.trigger.host.clone(), pane.clone(), ended.is_none())));
+        if let Some(wake) = wake {
+            self.wake_at(wake);
+        }
         Ok(())
     }
 
@@ -270,18 +289,23 @@ impl Tx<'_> {
     pub fn wake_runs(&self) -> Result<Option<Timestamp>, StoreError> {
         self.mark_inbox();
         let mut statement = self.conn.prepare_cached(
-            "SELECT body FROM runs WHERE wake_us IS NOT NULL AND wake_us <= ?1 AND ended_us IS NULL LIMIT 1000",
+            "SELECT run_id, body FROM runs WHERE wake_us IS NOT NULL AND wake_us <= ?1 AND ended_us IS NULL
+             LIMIT 1000",
         )?;
-        let bodies = statement
-            .query_map([to_us(self.now)], |row| row.get::<_, String>(0))?
+        let due = statement
+            .query_map([to_us(self.now)], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, String>(1)?)))?
             .collect::<Result<Vec<_>, _>>()?;
-        for body in bodies {
-            let run = read_run(&body)?;
+        for (run_id, body) in due {
             self.conn
                 .prepare_cached("UPDATE runs SET wake_us = NULL WHERE run_id = ?1")?
-                .execute([run.id.as_bytes()])?;
-            let Run { id, trigger, .. } = &run;
-            self.inbox_input(&trigger.host, &trigger.pane, *id, &Input::Timer, &trigger.trace_parent)?;
+                .execute([run_id])?;
+            match read_run(&body) {
+                Ok(Run { id, trigger, .. }) => {
+                    self.inbox_input(&trigger.host, &trigger.pane, id, &Input::Timer, &trigger.trace_parent)?;
+                }
+                // The others must be woken all the same.
+                Err(error) => tracing::error!(%error, "a run cannot be woken"),
+            }
         }
         next_wake(self.conn)
     }

@@ -417,3 +417,134 @@ async fn the_audit_trail_shows_when_it_was_changed() {
     let error = store.audit_trail().await.unwrap_err().to_string();
     assert!(error.contains("audit row 3"), "{error}");
 }
+
+/// Promise L1 stands on these.
+#[tokio::test]
+async fn the_writer_syncs_every_commit() {
+    let place = tempfile::tempdir().unwrap();
+    let store = open(place.path());
+    let pragmas = store.write(|tx| {
+        let of = |name: &str| {
+            tx.conn.pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0))
+        };
+        Ok((of("synchronous")?, of("journal_mode")?))
+    });
+    let (synchronous, journal) = pragmas.await.unwrap();
+    assert_eq!((synchronous, journal), (2.into(), "wal".to_owned().into()));
+}
+
+#[tokio::test]
+async fn a_request_that_panics_fails_alone() {
+    let place = tempfile::tempdir().unwrap();
+    let store = open(place.path());
+    let host = host();
+    let clumsy = store.write::<()>(move |tx| {
+        tx.node_joined(&host)?;
+        panic!("oops")
+    });
+    let good = store.write(|tx| tx.node_joined(&Host::new("web-2").unwrap()));
+    let (clumsy, good) = tokio::join!(clumsy, good);
+    assert!(clumsy.unwrap_err().to_string().contains("panicked"));
+    good.unwrap();
+    store.check().await.unwrap();
+    drop(store);
+    let conn = connection::open(&place.path().join("state.db")).unwrap();
+    let hosts: Vec<String> = nodes::load(&conn).unwrap().iter().map(|node| node.host.to_string()).collect();
+    assert_eq!(hosts, ["web-2"]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_again_holds_up_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let store = open(place.path());
+    store
+        .write(|tx| {
+            tx.node_joined(&host())?;
+            tx.conn.execute_batch(
+                "INSERT INTO inbox (host, mux, pane_id, generation, body, trace_parent)
+                 VALUES ('web-1', 'main', 1, 'g1', x'ffff', '');
+                 INSERT INTO panes (host, mux, pane_id, report) VALUES ('web-1', 'main', 1, x'ffff');
+                 INSERT INTO runs (run_id, workflow, host, mux, pane_id, generation, state, reason, started_us,
+                 wake_us, body) VALUES (x'00', 'w', 'web-1', 'main', 1, 'g1', 'waiting', '', 0, 1, '{}');",
+            )?;
+            Ok(())
+        })
+        .await
+        .unwrap();
+    let bell = record(Lane::Events, 1, event(EventId::generate()));
+    ingest(&store, batch(SpoolId::generate(), Lane::Events, vec![bell])).await.unwrap();
+    assert_eq!(store.write(|tx| tx.wake_runs()).await.unwrap(), None);
+    let left = store.write(|tx| {
+        Ok(tx.conn.query_row("SELECT count(*), max(queued) FROM inbox", [], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+        })?)
+    });
+    assert_eq!(left.await.unwrap(), (1, 2), "the good row is worked off, the bad one set aside");
+    drop(store);
+    let conn = connection::open(&place.path().join("state.db")).unwrap();
+    assert!(nodes::load(&conn).unwrap()[0].panes.is_empty());
+}
+
+/// An inbox that could not be worked off is tried again without waiting for the next event.
+#[tokio::test]
+async fn a_step_that_failed_is_called_for_again() {
+    struct Full(std::sync::mpsc::Sender<Option<Timestamp>>);
+    impl Observer for Full {
+        fn step(&self, _: &Tx<'_>) -> Result<(), StoreError> {
+            Err(StoreError::Full)
+        }
+        fn committed(&self, what: Committed) {
+            self.0.send(what.wake).unwrap();
+        }
+    }
+    let place = tempfile::tempdir().unwrap();
+    let (sender, wakes) = std::sync::mpsc::channel();
+    let path = place.path().join("state.db");
+    let (store, _) =
+        Store::open(&path, |_| Arc::new(Full(sender)), Arc::new(Metrics::default()), time(0)).unwrap();
+    let bell = record(Lane::Events, 1, event(EventId::generate()));
+    let done = ingest(&store, batch(SpoolId::generate(), Lane::Events, vec![bell])).await.unwrap();
+    assert_eq!(done.acked, 1, "the event itself is in");
+    assert!(wakes.recv().unwrap().is_some());
+}
+
+#[tokio::test]
+async fn gaps_of_one_place_and_moment_stand_side_by_side() {
+    let place = tempfile::tempdir().unwrap();
+    let store = open(place.path());
+    let gap = |rows| {
+        let gap = Gap { pane: pane(1), layout: 1, first_row: None, rows, cause: GapCause::SpoolFull };
+        Record { time: time(9), ..record(Lane::Bulk, 1, RecordBody::Gap(gap)) }
+    };
+    let both = || vec![gap(Some(3)), Record { seq: 2, ..gap(Some(4)) }];
+    for spool in [SpoolId::generate(), SpoolId::generate()] {
+        ingest(&store, batch(spool, Lane::Bulk, both())).await.unwrap();
+        assert_eq!(texts(&log(&store, 1).await), ["gap spool_full Some(3)", "gap spool_full Some(4)"]);
+    }
+}
+
+/// All nodes may go at the same moment, and each of them is to be told of.
+#[tokio::test]
+async fn a_crowd_at_the_door_waits_and_is_not_turned_away() {
+    let place = tempfile::tempdir().unwrap();
+    let store = Arc::new(open(place.path()));
+    let (unblock, blocked) = std::sync::mpsc::channel::<()>();
+    let held = store.write(move |_| {
+        blocked.recv().unwrap();
+        Ok(())
+    });
+    let crowd = async {
+        let notes: Vec<_> = (0..1000)
+            .map(|n| store.write_later(move |tx| tx.node_joined(&Host::new(format!("web-{n}")).unwrap())))
+            .collect();
+        let unblocked = async {
+            tokio::task::yield_now().await;
+            unblock.send(()).unwrap();
+        };
+        let (notes, ()) = tokio::join!(futures_util::future::join_all(notes), unblocked);
+        notes.into_iter().filter(Result::is_err).count()
+    };
+    let (held, refused) = tokio::join!(held, crowd);
+    held.unwrap();
+    assert_eq!(refused, 0);
+}

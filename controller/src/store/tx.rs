@@ -1,9 +1,10 @@
 //! Inside one commit: what a request or a step may do, and what is told to others once it is durable.
 
 use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rusqlite::Connection;
-use wa_proto::{Action, Host, Outcome, RunId, Timestamp};
+use wa_proto::{Action, Host, Outcome, PaneRef, RunId, Timestamp};
 
 use super::StoreError;
 
@@ -15,7 +16,8 @@ pub struct Tx<'c> {
     pub(super) next_log_id: &'c Cell<i64>,
     told: RefCell<Committed>,
     inbox: Cell<bool>,
-    /// Why the whole transaction is gone: SQLite takes it back by itself when the disk is full.
+    /// Why the whole transaction is lost: SQLite takes it back by itself when the disk is full, or a part of it could
+    /// not be told from the rest any longer.
     broken: RefCell<Option<StoreError>>,
 }
 
@@ -30,8 +32,8 @@ pub struct Committed {
     pub actions: Vec<Queued>,
     /// Actions whose outcome became known.
     pub settled: Vec<(Host, Outcome)>,
-    /// Runs began, changed or ended.
-    pub runs: Vec<RunId>,
+    /// Runs began, changed or ended, in this order: their panes, and whether the run is still open.
+    pub runs: Vec<(Host, PaneRef, bool)>,
     /// The earliest wake-up time that was set.
     pub wake: Option<Timestamp>,
 }
@@ -59,7 +61,7 @@ impl<'c> Tx<'c> {
         }
     }
 
-    /// Runs `work` so that its failure undoes only its own changes, not those of others in the same commit.
+    /// Runs `work` so that its failure, or its panic, undoes only its own changes, not those of others in the same commit.
     pub(crate) fn apart<T>(
         &self,
         work: impl FnOnce(&Self) -> Result<T, StoreError>,
@@ -69,20 +71,35 @@ impl<'c> Tx<'c> {
         }
         self.conn.execute_batch("SAVEPOINT apart")?;
         let inner = Tx::new(self.conn, self.now, self.next_log_id);
-        let result = work(&inner);
-        match &result {
-            Ok(_) => {
-                self.conn.execute_batch("RELEASE apart")?;
+        let result = catch_unwind(AssertUnwindSafe(|| work(&inner)))
+            .unwrap_or_else(|_| Err(StoreError::Failed("a request panicked; the log says where".into())))
+            .and_then(|value| inner.intact().map(|()| value));
+        match result {
+            Ok(value) => {
+                self.all_or_nothing("RELEASE apart")?;
                 self.told.borrow_mut().add(inner.told.into_inner());
                 self.inbox.set(self.inbox.get() || inner.inbox.get());
+                Ok(value)
             }
-            Err(error) if self.conn.is_autocommit() => {
-                // Without a transaction around it, the next savepoint would commit by itself.
-                self.broken.replace(Some(error.clone()));
+            Err(error) => {
+                if self.conn.is_autocommit() || inner.intact().is_err() {
+                    // Without a transaction around it, the next savepoint would commit by itself.
+                    self.broken.replace(Some(error.clone()));
+                } else {
+                    self.all_or_nothing("ROLLBACK TO apart; RELEASE apart")?;
+                }
+                Err(error)
             }
-            Err(_) => self.conn.execute_batch("ROLLBACK TO apart; RELEASE apart")?,
         }
-        result
+    }
+
+    /// Ends a savepoint. If that fails, what belongs to whom is unknown, and nothing may be committed.
+    fn all_or_nothing(&self, sql: &str) -> Result<(), StoreError> {
+        self.conn.execute_batch(sql).map_err(|error| {
+            let error = StoreError::from(error);
+            self.broken.replace(Some(error.clone()));
+            error
+        })
     }
 
     /// Whether there is still a transaction to commit.
@@ -97,6 +114,11 @@ impl<'c> Tx<'c> {
 
     pub(super) fn has_inbox(&self) -> bool {
         self.inbox.get()
+    }
+
+    /// Wants [`Self::wake_runs`] to be called by then.
+    pub(crate) fn wake_at(&self, at: Timestamp) {
+        self.tell(|told| told.wake = Some(told.wake.map_or(at, |wake| wake.min(at))));
     }
 
     pub(super) fn tell(&self, change: impl FnOnce(&mut Committed)) {

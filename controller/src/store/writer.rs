@@ -4,7 +4,7 @@
 //! nothing of its neighbours; an event becomes an action in the commit that stores it, without a timer on the way.
 //!
 //! Operation: take a group from the queue, begin, run each request in a savepoint, let the orchestrator work off the
-//! inbox, commit, tell the observers, answer. When the commit itself fails (full disk, read-only, damaged), everybody in
+//! inbox, commit, tell the observers, answer. A request that panics fails alone. When the commit itself fails (full disk, read-only, damaged), everybody in
 //! it gets the error and nobody an acknowledgement.
 //!
 //! Checkpoints would add their fsyncs to some unlucky commit; a thread of their own does them on a connection of their
@@ -78,6 +78,9 @@ impl<T> Answer<T> {
     }
 }
 
+/// Between attempts to work off an inbox that failed as a whole.
+const STEP_RETRY: Duration = Duration::from_secs(2);
+
 type Group = Queue<Box<dyn Request>>;
 
 /// The handle: dropped last, it ends the thread after what was queued.
@@ -120,19 +123,6 @@ impl Writer {
         let call = Call { work: Some(work), result: Err(StoreError::Closed), reply };
         self.queue.push(urgency, Box::new(call)).await?;
         Ok(Answer(answer))
-    }
-
-    /// Queues `work` for the next commit without waiting for it.
-    ///
-    /// # Errors
-    /// When the queue is full or closed: then the work is not done.
-    pub(super) fn write_later(
-        &self,
-        work: impl FnOnce(&Tx<'_>) -> Result<(), StoreError> + Send + 'static,
-    ) -> Result<(), StoreError> {
-        let (reply, _) = oneshot::channel();
-        let call = Call { work: Some(work), result: Err(StoreError::Closed), reply };
-        self.queue.try_push(Urgency::Urgent, Box::new(call))
     }
 }
 
@@ -196,7 +186,34 @@ fn commit(
     next_log_id: &Cell<i64>,
     observer: &dyn Observer,
 ) -> Result<Committed, StoreError> {
+    // What an earlier failure may have left would swallow this transaction.
+    roll_back(conn)?;
     conn.execute_batch("BEGIN IMMEDIATE")?;
+    let worked = work_off(conn, group, next_log_id, observer).and_then(|committed| {
+        conn.execute_batch("COMMIT")?;
+        Ok(committed)
+    });
+    if worked.is_err() {
+        roll_back(conn)?;
+    }
+    worked
+}
+
+/// SQLite may have rolled back by itself, for example on a full disk.
+fn roll_back(conn: &Connection) -> Result<(), StoreError> {
+    if !conn.is_autocommit() {
+        conn.execute_batch("ROLLBACK")?;
+    }
+    Ok(())
+}
+
+/// Runs the requests, then lets the orchestrator work off what they put into the inbox.
+fn work_off(
+    conn: &Connection,
+    group: &mut [Box<dyn Request>],
+    next_log_id: &Cell<i64>,
+    observer: &dyn Observer,
+) -> Result<Committed, StoreError> {
     let tx = Tx::new(conn, clock::now(), next_log_id);
     for request in group.iter_mut() {
         request.run(&tx);
@@ -205,17 +222,10 @@ fn commit(
         && let Err(error) = tx.apart(|tx| observer.step(tx))
     {
         tracing::error!(%error, "the inbox could not be worked off; its rows wait");
+        tx.wake_at(tx.now.saturating_add(STEP_RETRY).unwrap_or(tx.now));
     }
     tx.intact()?;
-    let committed = tx.into_committed();
-    if let Err(error) = conn.execute_batch("COMMIT") {
-        // SQLite may have rolled back by itself, for example on a full disk.
-        if !conn.is_autocommit() {
-            conn.execute_batch("ROLLBACK")?;
-        }
-        return Err(error.into());
-    }
-    Ok(committed)
+    Ok(tx.into_committed())
 }
 
 fn start_checkpointer(path: &Path, conn: Connection) -> Result<SyncSender<()>, StoreError> {

@@ -63,6 +63,12 @@ impl Desk {
         self.begin().await;
     }
 
+    /// As [`Self::kill_and_restart`], without the workflows of its configuration.
+    pub(crate) async fn restart_without_workflows(&mut self) {
+        self.config.workflows.clear();
+        self.kill_and_restart().await;
+    }
+
     /// Ends it in order and opens the same directory again.
     pub(crate) async fn restart(&mut self) {
         let finished = self.tasks.finish(LIMIT).await;

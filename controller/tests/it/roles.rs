@@ -145,3 +145,19 @@ async fn an_agent_sees_and_reaches_its_own_host_only() {
         assert!(status.code() == Code::PermissionDenied && status.message().contains("own host"), "{status}");
     }
 }
+
+/// TLS looks at the times of a certificate once; a connection may live on.
+#[tokio::test]
+async fn a_certificate_that_runs_out_closes_its_live_connection() {
+    let desk = Desk::start().await;
+    let who = wa_link::principal::Principal { role: Role::Viewer, name: "v".parse().unwrap() };
+    let long_ago = wa_link::clock::now() - std::time::Duration::from_secs(90 * 86_400 - 3);
+    let (identity, _) = desk.authority().make_identity(who, long_ago).unwrap();
+    let mut viewer = FleetClient::new(desk.channel(&identity).await);
+    viewer.fleet_status(v1::FleetStatusRequest {}).await.unwrap();
+    let wait = v1::WaitRequest { condition: "bell".into(), ..Default::default() };
+    let ended = tokio::time::timeout(crate::desk::LIMIT, viewer.wait(wait)).await.unwrap().unwrap_err();
+    assert!(ended.code() == Code::PermissionDenied && ended.message().contains("expired"), "{ended}");
+    let refused = viewer.fleet_status(v1::FleetStatusRequest {}).await.unwrap_err();
+    assert!(refused.code() == Code::PermissionDenied && refused.message().contains("expired"), "{refused}");
+}

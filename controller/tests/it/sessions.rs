@@ -175,19 +175,19 @@ async fn a_screen_comes_from_the_node() {
     let desk = Desk::start().await;
     let identity = desk.enrol("web-1").await;
     let mut node = Node::connect(&desk, &identity, SpoolId::generate()).await;
-    node.panes(true, vec![pane(1, None, PaneState::Shell), pane(2, None, PaneState::Shell)]).await;
+    node.panes(true, (1..=3).map(|id| pane(id, None, PaneState::Shell)).collect()).await;
     let mut viewer = desk.fleet(Role::Viewer, "v").await;
     until("the pane", async || {
-        let request = v1::ListPanesRequest { selector: String::new(), pane: Some(address("web-1", 2)) };
+        let request = v1::ListPanesRequest { selector: String::new(), pane: Some(address("web-1", 3)) };
         viewer.clone().list_panes(request).await.ok()
     })
     .await;
     let serve = async {
-        for (pane_id, error) in [(1, ""), (2, "no such pane")] {
+        for (pane_id, error) in [(1, ""), (2, "the mux server is not connected"), (3, "")] {
             let wanted = |m: &Down| if let Down::ScreenRequest(r) = m { Some(r.clone()) } else { None };
             let request = node.next(wanted).await.unwrap();
             assert_eq!(request.pane, Some(pane_ref(pane_id).into()));
-            let screen = error.is_empty().then(|| v1::Screen { title: "t".into(), ..Default::default() });
+            let screen = (pane_id == 1).then(|| v1::Screen { title: "t".into(), ..Default::default() });
             let reply = v1::ScreenReply { request_id: request.request_id, screen, error: error.into() };
             node.send(Up::ScreenReply(reply)).await;
         }
@@ -197,7 +197,9 @@ async fn a_screen_comes_from_the_node() {
         let screen = viewer.get_screen(one).await.unwrap().into_inner().screen.unwrap();
         assert_eq!(screen.title, "t");
         let two = v1::GetScreenRequest { pane: Some(address("web-1", 2)) };
-        assert_eq!(viewer.get_screen(two).await.unwrap_err().code(), Code::NotFound);
+        assert_eq!(viewer.get_screen(two).await.unwrap_err().code(), Code::Unavailable);
+        let three = v1::GetScreenRequest { pane: Some(address("web-1", 3)) };
+        assert_eq!(viewer.get_screen(three).await.unwrap_err().code(), Code::NotFound);
     };
     tokio::join!(serve, ask);
 }
@@ -300,4 +302,121 @@ async fn a_certificate_is_renewed_over_the_session() {
     let mut node = Node::connect(&desk, &identity, SpoolId::generate()).await;
     node.send(Up::Renew(v1::RenewRequest { csr_pem: "no".into() })).await;
     assert!(node.next(reply).await.unwrap().error.contains("request"));
+}
+
+/// A node that has just started reports before its mux servers have answered.
+#[tokio::test]
+async fn a_restarted_node_has_its_panes_until_it_says_otherwise() {
+    let desk = Desk::start().await;
+    let identity = desk.enrol("web-1").await;
+    let one = || vec![pane(1, Some(AgentKind::codex()), PaneState::Idle)];
+    let listed = async |connected: bool| {
+        until("the pane", async || {
+            let panes = desk.running().registry().panes();
+            (panes.len() == 1 && panes[0].connected == connected).then_some(())
+        })
+        .await;
+    };
+    let spool = SpoolId::generate();
+    let mut node = Node::connect(&desk, &identity, spool).await;
+    node.panes(true, one()).await;
+    listed(true).await;
+    drop(node);
+
+    node = Node::connect(&desk, &identity, spool).await;
+    node.panes(true, vec![]).await;
+    node.send(Up::Heartbeat(v1::Heartbeat::default())).await;
+    node.next(|m| matches!(m, Down::Heartbeat(_)).then_some(())).await.unwrap();
+    listed(false).await;
+    let screen = || v1::GetScreenRequest { pane: Some(address("web-1", 1)) };
+    let unseen = desk.admin().await.get_screen(screen()).await.unwrap_err();
+    assert!(unseen.code() == Code::Unavailable && unseen.message().contains("not yet found"), "{unseen}");
+    // It may be waited for.
+    let wait =
+        v1::WaitRequest { pane: Some(address("web-1", 1)), condition: "idle".into(), ..Default::default() };
+    let mut admin = desk.admin().await;
+    let found = async { node.panes(false, one()).await };
+    let (waited, ()) = tokio::join!(admin.wait(wait), found);
+    assert_eq!(waited.unwrap().into_inner().panes.len(), 1);
+    // What this session has told, it can take back.
+    node.panes(true, vec![]).await;
+    until("the pane to be gone", async || desk.running().registry().panes().is_empty().then_some(())).await;
+    assert_eq!(desk.admin().await.get_screen(screen()).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_node_may_claim_any_time() {
+    let desk = Desk::start().await;
+    let identity = desk.enrol("web-1").await;
+    let mut node = Node::connect(&desk, &identity, SpoolId::generate()).await;
+    for now_us in [i64::MIN, i64::MAX] {
+        node.send(Up::Heartbeat(v1::Heartbeat { now_us, ..Default::default() })).await;
+        node.next(|m| matches!(m, Down::Heartbeat(reply) if reply.echo_us == now_us).then_some(()))
+            .await
+            .unwrap();
+    }
+}
+
+/// A line that is rewritten while the log is read has left its old place, and must not be missed for that.
+#[tokio::test]
+async fn a_line_that_is_rewritten_meanwhile_is_listed_all_the_same() {
+    const LINES: u64 = 3000;
+    let desk = Desk::start().await;
+    let identity = desk.enrol("web-1").await;
+    let mut node = Node::connect(&desk, &identity, SpoolId::generate()).await;
+    let long = "x".repeat(2000);
+    for from in (1..=LINES).step_by(100) {
+        let records = (from..from + 100).map(|seq| line_record(seq, &format!("{seq} {long}"))).collect();
+        node.records(Lane::Bulk, records).await;
+        node.acked(Lane::Bulk, from + 99).await;
+    }
+    let mut stream = desk.admin().await.logs(of_pane(1)).await.unwrap().into_inner();
+    let mut rows = vec![text(stream.message().await.unwrap().unwrap())];
+    let mut again = line_record(LINES + 1, "rewritten");
+    if let wa_proto::RecordBody::Lines(lines) = &mut again.body {
+        (lines.lines[0].row, lines.lines[0].rev) = ((LINES - 1).cast_signed(), 1);
+    }
+    node.records(Lane::Bulk, vec![again]).await;
+    node.acked(Lane::Bulk, LINES + 1).await;
+    while let Some(item) = stream.message().await.unwrap() {
+        rows.push(text(item));
+    }
+    assert_eq!(rows.len() as u64, LINES);
+    assert_eq!(rows[rows.len() - 2], "rewritten");
+}
+
+/// What a node has spooled it sends again and again: a long line must not stop its lane for ever.
+#[tokio::test]
+async fn a_line_of_megabytes_is_logged() {
+    let desk = Desk::start().await;
+    let identity = desk.enrol("web-1").await;
+    let mut node = Node::connect(&desk, &identity, SpoolId::generate()).await;
+    node.records(Lane::Bulk, vec![line_record(1, &"minified;".repeat(300_000))]).await;
+    node.acked(Lane::Bulk, 1).await;
+}
+
+#[tokio::test]
+async fn a_node_that_says_nothing_does_not_hold_up_the_end() {
+    let desk = Desk::start().await;
+    let identity = desk.enrol("web-1").await;
+    let (out, receiver) = tokio::sync::mpsc::channel::<v1::NodeMessage>(1);
+    let mut client = wa_proto::wire::v1::node_link_client::NodeLinkClient::new(desk.channel(&identity).await);
+    let session = client.session(tokio_stream::wrappers::ReceiverStream::new(receiver)).await.unwrap();
+    timeout(LIMIT / 4, desk.stop()).await.expect("the end comes at once");
+    drop((out, session));
+}
+
+/// A replaced node may have its last word under way: it is not given a new certificate.
+#[tokio::test]
+async fn a_revoked_certificate_is_not_renewed() {
+    let desk = Desk::start().await;
+    let identity = desk.enrol("web-1").await;
+    let mut node = Node::connect(&desk, &identity, SpoolId::generate()).await;
+    let who = wa_link::principal::Principal { role: Role::Node, name: "web-1".parse().unwrap() };
+    desk.running().store().write(move |tx| tx.revoke(&who)).await.unwrap();
+    let (csr_pem, _) = wa_link::tls::csr().unwrap();
+    node.send(Up::Renew(v1::RenewRequest { csr_pem })).await;
+    let reply = |m: &Down| if let Down::Renew(reply) = m { Some(reply.clone()) } else { None };
+    let renewed = node.next(reply).await.unwrap();
+    assert!(renewed.error.contains("revoked") && renewed.certificate_pem.is_empty(), "{renewed:?}");
 }

@@ -146,3 +146,44 @@ async fn a_pane_that_is_gone_ends_its_run() {
     run_is(&desk, "failed").await;
     assert_eq!(runs(&desk).await[0].1, "the pane is gone");
 }
+
+/// A node that was restarted has yet to find its panes; the run waits on.
+#[tokio::test]
+async fn a_restarted_node_ends_no_run() {
+    let (desk, identity, spool) = desk().await;
+    let mut node = connect(&desk, &identity, spool, PaneState::Working).await;
+    node.records(Lane::Events, compacted(1)).await;
+    node.acked(Lane::Events, 1).await;
+    run_is(&desk, "waiting").await;
+    drop(node);
+    let mut node = Node::connect(&desk, &identity, spool).await;
+    node.panes(true, vec![]).await;
+    node.panes(false, vec![pane(1, Some(AgentKind::claude()), PaneState::Idle)]).await;
+    let action = node.action().await;
+    assert_eq!(text_of(&action), "Reread AGENTS.md so it's fresh in your mind.");
+}
+
+/// A trigger that waits for a workflow that is no more must not hold up those behind it.
+#[tokio::test]
+async fn a_trigger_of_a_workflow_that_is_no_more_is_passed_over() {
+    let place = tempfile::tempdir().unwrap();
+    let mut config = wa_controller::Config::local(place.path().join("data"));
+    let greet = "name = 'greet'\nversion = 1\non = 'bell'\nmax_actions = 1\n\
+        [[step]]\ndo = 'type'\ntext = 'hello'\ntimeout = '5s'\n";
+    config.workflows.push(wa_workflow::Definition::parse(greet).unwrap());
+    let mut desk = Desk::with(place, config).await;
+    let (identity, spool) = (desk.enrol("web-1").await, SpoolId::generate());
+    let mut node = connect(&desk, &identity, spool, PaneState::Idle).await;
+    node.records(Lane::Events, compacted(1)).await;
+    let first = node.action().await;
+    node.records(Lane::Events, vec![event_record(2, EventKind::Bell, AgentKind::claude())]).await;
+    node.records(Lane::Events, compacted(3)).await;
+    node.acked(Lane::Events, 2).await;
+    node.acked(Lane::Events, 3).await;
+    desk.restart_without_workflows().await;
+    let mut node = connect(&desk, &identity, spool, PaneState::Idle).await;
+    assert_eq!(node.action().await, first);
+    node.records(Lane::Events, vec![outcome_record(4, &first.action_id, OutcomeKind::Submitted, "")]).await;
+    let second = node.action().await;
+    assert_eq!(second.who, "workflow:claude-compaction-reread");
+}

@@ -96,7 +96,7 @@ impl Default for PaneMatcher {
 struct Turn {
     began: bool,
     prompt_changed: bool,
-    /// A marker or the title says that it works.
+    /// A marker or the title says that it works on a prompt.
     marked: bool,
     history: bool,
 }
@@ -120,7 +120,7 @@ impl PaneMatcher {
         self.follow_exit(facts, frame, now);
         let seen = self.look(engine, frame, facts);
         let started = self.follow_start(&seen, facts, first, &mut events);
-        let turn = self.count_turn(&seen, first || started);
+        let turn = self.count_turn(&seen, first, first || started);
         self.rules(engine, &seen, &turn, now, &mut events);
         self.compactions(engine, &seen, &turn, first || started, now, &mut events);
         self.dialogs(engine, &seen, &turn, now, &mut events);
@@ -222,9 +222,19 @@ impl PaneMatcher {
         true
     }
 
-    fn count_turn(&mut self, seen: &Look, history: bool) -> Turn {
-        let marked =
-            seen.view.working.is_some() || (seen.title == TitleSign::Working && reading::is_whole(seen));
+    /// Whether a spinner means a turn. Agents turn them while they start, too: the one in the title tells of a turn only
+    /// after a prompt was seen.
+    fn is_marked(&self, seen: &Look, first: bool) -> bool {
+        let open = self.running.as_ref().is_some_and(|agent| agent.turn_open);
+        let asked = open || self.running.as_ref().is_some_and(|agent| agent.turns > 0);
+        match &seen.view.working {
+            Some(working) => open || !working.starting,
+            None => seen.title == TitleSign::Working && reading::is_whole(seen) && (first || asked),
+        }
+    }
+
+    fn count_turn(&mut self, seen: &Look, first: bool, history: bool) -> Turn {
+        let marked = self.is_marked(seen, first);
         // Without its composer a screen is half drawn, or an overlay that shows old prompts.
         let composer = !matches!(seen.view.content, Composer::Missing | Composer::Dialog);
         let prompt = seen.prompt.filter(|_| composer).map(|(_, words)| words.cast_signed());
@@ -489,8 +499,8 @@ impl PaneMatcher {
 
     fn plan_wakeup(&mut self, seen: &Look, now: Timestamp) {
         let quiet = self.quiet.and_then(|(_, since)| since.checked_add(state::QUIET).ok());
-        let decided = matches!(self.state, PaneState::Idle | PaneState::Waiting) && reading::is_whole(seen);
-        let quiet = quiet.filter(|_| seen.agent.is_some() && !decided);
+        let dialog = self.state == PaneState::Waiting && reading::is_whole(seen);
+        let quiet = quiet.filter(|_| seen.agent.is_some() && !dialog);
         let leaving = self.leaving.as_ref().and_then(|leaving| leaving.since.checked_add(LAST_WORDS).ok());
         let all = [quiet, leaving, self.compaction.next_wakeup(), self.presences.next_wakeup()];
         self.wakeup = all.into_iter().flatten().filter(|at| *at > now).min();

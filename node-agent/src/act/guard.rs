@@ -14,7 +14,7 @@ use wa_mux::codec::ClientInfo;
 use wa_proto::{Action, Verb};
 
 use super::{End, Parts};
-use crate::observer::{Connected, MuxHandle, View};
+use crate::observer::{Connected, Link, MuxHandle, View};
 use crate::policy::Allowed;
 
 /// A person who did something within this time is still there.
@@ -36,18 +36,27 @@ pub(super) fn generation(parts: &Parts, action: &Action) -> Result<(MuxHandle, C
         .muxes
         .get(name)
         .ok_or_else(|| End::refused(format!("there is no mux server {name} on this host")))?;
-    let connected = mux
-        .connected()
-        .ok_or_else(|| End::refused(format!("the mux server {name} is not connected just now")))?;
+    let connected = match mux.link() {
+        Link::Native(connected) => connected,
+        Link::Slow(why) => {
+            return Err(End::refused(format!(
+                "the mux server {name} is only observed ({why}): nothing is typed"
+            )));
+        }
+        Link::Away => {
+            return Err(End::refused(format!("the mux server {name} is not connected just now")));
+        }
+    };
     if connected.generation != action.pane.generation {
         return Err(End::refused(
             "the mux server was restarted since: its pane numbers mean other panes now",
         ));
     }
-    Ok((mux.clone(), connected))
+    Ok((mux, connected))
 }
 
 /// A fresh look at the action's pane, and everything that speaks against acting there.
+#[tracing::instrument(name = "guard", level = "info", skip_all)]
 pub(super) async fn look(parts: &Parts, action: &Action, allowed: Allowed) -> Result<Sight, End> {
     let (mux, connected) = generation(parts, action)?;
     let pane_id = action.pane.pane_id;

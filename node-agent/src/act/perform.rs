@@ -8,6 +8,7 @@ use wa_proto::{Action, OutcomeKind, Verb};
 use super::guard::{self, Sight};
 use super::{End, Parts, other, text};
 use crate::journal::Begin;
+use crate::observer::FIRST_LOOK;
 use crate::policy::Allowed;
 use crate::session::Answer;
 
@@ -38,6 +39,10 @@ async fn begin(parts: &Parts, action: &Action) -> Result<Option<Leave>, End> {
         return Err(End::new(OutcomeKind::Expired, "its deadline passed before it reached the pane"));
     }
     let allowed = parts.policy.decide(action).map_err(|refused| End::refused(refused.0))?;
+    if let Some(mux) = parts.muxes.get(&action.pane.mux) {
+        // A node that has just started may not have seen its panes yet; if it still has not, what follows says so.
+        mux.looked(FIRST_LOOK).await;
+    }
     // A look without any effect: most refusals need neither journal nor permit.
     guard::generation(parts, action)?;
     let (begun, permit) = tokio::join!(parts.journal.begin(action, now), ask(parts, action));
@@ -55,6 +60,7 @@ async fn begin(parts: &Parts, action: &Action) -> Result<Option<Leave>, End> {
     Ok(Some(Leave { allowed, granted }))
 }
 
+#[tracing::instrument(name = "permit", level = "info", skip_all)]
 async fn ask(parts: &Parts, action: &Action) -> Result<Instant, End> {
     // The permit is as old as the question: the answer may have been long on its way.
     let asked = Instant::now();

@@ -4,14 +4,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
 use wa_embedded_mux::Command;
+use wa_mux::codec::{ClientId, Codec, FrameReader, Introduction, Key, KeyCode, Pdu, put_frame};
 use wa_proto::wire::v1;
 use wa_proto::{Action, ActionId, AgentKind, Lane, Pane, PaneState, Verb};
 
 use crate::journal::Journal;
+use crate::observer::Sockets;
 use crate::policy::{DEFAULT, PolicyFile};
 use crate::session::{Actions, Answer, ControllerClock, permits};
-use crate::testing::{LIMIT, Mux, Node, agent, prompt};
+use crate::testing::fake::{Fake, Script, Wezterm};
+use crate::testing::{LIMIT, Mux, Node, agent, main_socket, prompt};
 
 struct Stage {
     dir: tempfile::TempDir,
@@ -21,28 +26,46 @@ struct Stage {
     journal: Journal,
 }
 
+/// Lets a node act, with a controller that always gives this answer.
+fn act_on(dir: &Path, node: &Node, answer: Answer) -> (Actions, Journal) {
+    let policy = dir.join("policy.toml");
+    std::fs::write(&policy, DEFAULT).unwrap();
+    let (journal, left) = Journal::open(&dir.join("journal"), wa_link::clock::now()).unwrap();
+    assert!(left.outcomes.is_empty());
+    let (permits, desk) = permits();
+    node.tasks.spawn("controller", desk.always(answer));
+    let (actions, intake) = super::intake();
+    let parts = super::Parts {
+        journal: journal.clone(),
+        spool: node.spool.clone(),
+        policy: Arc::new(PolicyFile::new(policy)),
+        permits,
+        muxes: node.muxes.clone(),
+        processes: Arc::clone(&node.processes),
+        clock: Arc::new(ControllerClock::default()),
+    };
+    node.tasks.spawn("actions", super::run(parts, Vec::new(), intake, node.tasks.shutdown().clone()));
+    (actions, journal)
+}
+
+async fn outcome(node: &Node, id: ActionId) -> v1::Outcome {
+    let find = |node: &Node| {
+        node.records(Lane::Events).iter().find_map(|record| match &record.body {
+            Some(v1::record::Body::Outcome(outcome)) if outcome.action_id == id.as_bytes() => {
+                Some(outcome.clone())
+            }
+            _ => None,
+        })
+    };
+    node.until("an outcome", find).await
+}
+
 impl Stage {
     fn new(command: impl FnOnce(&Path) -> Command, answer: Answer) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mux = Mux::start(dir.path(), command(dir.path()));
         let node = Node::start(dir.path(), &mux.socket);
-        let policy = dir.path().join("policy.toml");
-        std::fs::write(&policy, DEFAULT).unwrap();
-        let (journal, left) = Journal::open(&dir.path().join("journal"), wa_link::clock::now()).unwrap();
-        assert!(left.outcomes.is_empty());
-        let (permits, desk) = permits();
-        node.tasks.spawn("controller", desk.always(answer));
-        let (actions, intake) = super::intake();
-        let parts = super::Parts {
-            journal: journal.clone(),
-            spool: node.spool.clone(),
-            policy: Arc::new(PolicyFile::new(policy)),
-            permits,
-            muxes: node.muxes.clone(),
-            processes: Arc::clone(&node.processes),
-            clock: Arc::new(ControllerClock::default()),
-        };
-        node.tasks.spawn("actions", super::run(parts, Vec::new(), intake, node.tasks.shutdown().clone()));
+        let (actions, journal) = act_on(dir.path(), &node, answer);
         Self { dir, mux, node, actions, journal }
     }
 
@@ -65,19 +88,7 @@ impl Stage {
     async fn act(&self, action: Action) -> v1::Outcome {
         let id = action.id;
         self.actions.accepted.send(action).await.unwrap();
-        self.outcome(id).await
-    }
-
-    async fn outcome(&self, id: ActionId) -> v1::Outcome {
-        let find = |node: &Node| {
-            node.records(Lane::Events).iter().find_map(|record| match &record.body {
-                Some(v1::record::Body::Outcome(outcome)) if outcome.action_id == id.as_bytes() => {
-                    Some(outcome.clone())
-                }
-                _ => None,
-            })
-        };
-        self.node.until("an outcome", find).await
+        outcome(&self.node, id).await
     }
 
     async fn screen(&self) -> String {
@@ -255,4 +266,115 @@ async fn what_does_not_show_is_unknown() {
     assert_eq!(kind, "unknown", "{reason}");
     assert!(reason.contains("did not show"), "{reason}");
     stage.stop().await;
+}
+
+/// Another client of the mux server, as a person's window is one.
+struct Window {
+    stream: UnixStream,
+    frames: FrameReader,
+    serial: u64,
+}
+
+impl Window {
+    async fn open(socket: &Path) -> Self {
+        let stream = UnixStream::connect(socket).await.unwrap();
+        let mut window = Self { stream, frames: FrameReader::default(), serial: 0 };
+        window.ask(Pdu::GetCodecVersion).await;
+        let client_id =
+            ClientId { hostname: "desk".into(), username: "ann".into(), pid: 1, ..ClientId::default() };
+        window.ask(Pdu::SetClientId { introduction: Introduction { client_id, is_proxy: false } }).await;
+        window
+    }
+
+    /// Asks, and waits for the answer.
+    async fn ask(&mut self, request: Pdu) {
+        self.serial += 1;
+        let (ident, payload) = request.encode(Codec::V44);
+        let mut bytes = Vec::new();
+        put_frame(&mut bytes, self.serial, ident, &payload);
+        self.stream.write_all(&bytes).await.unwrap();
+        loop {
+            while let Some(frame) = self.frames.next_frame().unwrap() {
+                if frame.serial == self.serial {
+                    return;
+                }
+            }
+            let mut chunk = vec![0; 4096];
+            let length = self.stream.read(&mut chunk).await.unwrap();
+            assert_ne!(length, 0, "the server hung up");
+            self.frames.extend(&chunk[..length]);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_with_the_pane_in_focus_is_not_typed_over() {
+    let stage = Stage::shell();
+    let pane = stage.ready(PaneState::Shell).await;
+    let mut window = Window::open(&stage.mux.socket).await;
+    // Connecting counts as input; elsewhere it does not matter.
+    assert_eq!(stage.act(action(&pane, send("echo one"))).await.outcome, "submitted");
+    window.ask(Pdu::SetFocusedPane { pane_id: stage.mux.pane() }).await;
+    for verb in [send("echo never"), Verb::Keys(vec!["Enter".parse().unwrap()])] {
+        let outcome = stage.act(action(&pane, verb)).await;
+        let (kind, reason) = said(&outcome);
+        assert_eq!(kind, "refused", "{reason}");
+        assert!(reason.contains("ann@desk typed") && reason.contains("quiet for 10 s"), "{reason}");
+    }
+    assert!(!stage.screen().await.contains("never"));
+    drop(window);
+    let mut outcome = stage.act(action(&pane, send("echo two"))).await;
+    // The server notices a closed window in its own time.
+    while outcome.outcome == "refused" {
+        outcome = stage.act(action(&pane, send("echo two"))).await;
+    }
+    assert_eq!(outcome.outcome, "submitted", "{}", outcome.reason);
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_composer_that_changed_by_itself_means_a_person() {
+    let stage = Stage::new(|dir| agent(dir, "plain"), Answer::Granted);
+    let pane = stage.ready(PaneState::Idle).await;
+    let mut window = Window::open(&stage.mux.socket).await;
+    let mux = stage.node.muxes.get(&pane.pane.mux).unwrap();
+    let mut views = mux.follow(pane.pane.pane_id).await.unwrap();
+    let pane_id = stage.mux.pane();
+    window.ask(Pdu::SendPaste { pane_id, data: "my own words".into() }).await;
+    let seen = views.wait_for(|view| view.touched.is_some());
+    drop(tokio::time::timeout(LIMIT, seen).await.expect("the person was not noticed").unwrap());
+    // It is sent: no draft stands there any more, and still the person may go on.
+    let enter = Key::plain(KeyCode::Enter);
+    window.ask(Pdu::SendKeyDown { pane_id, event: enter, input_serial: 1 }).await;
+    stage.ready(PaneState::Working).await;
+    let outcome = stage.act(action(&pane, send("go on"))).await;
+    let (kind, reason) = said(&outcome);
+    assert_eq!(kind, "refused", "{reason}");
+    assert!(reason.contains("somebody typed into this pane"), "{reason}");
+    assert!(!stage.screen().await.contains("go on"));
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_only_observed_is_never_typed_into() {
+    let dir = tempfile::tempdir().unwrap();
+    let fake = Fake::start(&dir.path().join("sock"), Script { codec: 45, ..Script::default() });
+    let wezterm = Wezterm::new(dir.path());
+    wezterm.show(&["$ "]);
+    let sockets = Sockets { named: vec![main_socket(&dir.path().join("sock"))], discovery: None };
+    let node = Node::with(dir.path(), sockets, wezterm.program(), LIMIT);
+    let pane = node.pane("the pane", |pane| pane.title == "a title").await;
+    let (actions, _journal) = act_on(dir.path(), &node, Answer::Granted);
+    let verb = Verb::Spawn { command: vec!["/bin/true".into()], cwd: String::new() };
+    for verb in [send("echo never"), Verb::Kill, verb] {
+        let action = action(&pane, verb);
+        let id = action.id;
+        actions.accepted.send(action).await.unwrap();
+        let outcome = outcome(&node, id).await;
+        let (kind, reason) = said(&outcome);
+        assert_eq!(kind, "refused", "{reason}");
+        assert!(reason.contains("only observed (fallback: codec 45"), "{reason}");
+    }
+    assert_eq!(fake.script().connections, 1);
+    node.stop().await;
 }

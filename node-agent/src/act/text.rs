@@ -72,13 +72,7 @@ pub(super) async fn send(
     let pane_id = action.pane.pane_id;
     let mut views = sight.mux.follow(pane_id).await.ok_or_else(|| End::refused("the pane is gone"))?;
     leave.fresh(parts, action).await?;
-    sight
-        .client
-        .send_paste(pane_id, text)
-        .await
-        .map_err(|error| End::unknown(format!("pasting: {error}")))?;
-    let pasted = Instant::now();
-    wait_for_paste(&mut views, &place, text, pasted + SEEN).await?;
+    let pasted = paste(sight, pane_id, &place, text, &mut views).await?;
     if !enter {
         return Ok(End::new(OutcomeKind::Placed, "the text stands there; Enter was not asked for"));
     }
@@ -146,6 +140,22 @@ fn find_composer(view: &View, kind: AgentKind, text: &str) -> Result<Place, End>
     Ok(Place::Agent { before: standing(&view.frame, &seen, text), was_working, kind })
 }
 
+/// Pastes, and sees the text stand there. Returns when it was sent.
+#[tracing::instrument(name = "paste", level = "info", skip_all)]
+async fn paste(
+    sight: &Sight,
+    pane_id: u64,
+    place: &Place,
+    text: &str,
+    views: &mut watch::Receiver<Arc<View>>,
+) -> Result<Instant, End> {
+    let sent = sight.client.send_paste(pane_id, text).await;
+    sent.map_err(|error| End::unknown(format!("pasting: {error}")))?;
+    let pasted = Instant::now();
+    wait_for_paste(views, place, text, pasted + SEEN).await?;
+    Ok(pasted)
+}
+
 /// Waits until the pasted text is there, whole.
 async fn wait_for_paste(
     views: &mut watch::Receiver<Arc<View>>,
@@ -176,6 +186,7 @@ async fn wait_for_paste(
 }
 
 /// Enter, after a second guard: exactly the text stands there, and nothing else speaks against it.
+#[tracing::instrument(name = "enter", level = "info", skip_all)]
 async fn press_enter(
     parts: &Parts,
     action: &Action,
@@ -199,6 +210,7 @@ async fn press_enter(
 }
 
 /// Waits until it is seen that the text was taken; presses Enter again while exactly the text still stands there.
+#[tracing::instrument(name = "verify", level = "info", skip_all)]
 async fn submitted(
     parts: &Parts,
     action: &Action,

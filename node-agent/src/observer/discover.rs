@@ -1,12 +1,22 @@
 //! Which mux servers there are.
 //!
-//! The first socket that is named is the mux `main`, unless it has a name of its own; without any, `main` is the `sock` of
-//! WezTerm's runtime directory, whether or not it is there yet.
+//! The first socket that is named is the mux `main`, unless it has a name of its own. Without any, `main` is the `sock` of
+//! WezTerm's runtime directory, whether or not it is there yet; the sockets of windows (`gui-sock-PID`) are found there,
+//! at the start and every ten seconds, and go with their process.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
 
+use wa_link::shutdown::Shutdown;
+use wa_mux::discover::{self, Env};
 use wa_proto::MuxName;
+
+use super::Starter;
+
+/// A window that has just opened can wait, and a look costs one listing of a small directory.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// A mux server by its socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,15 +51,64 @@ impl FromStr for MuxSocket {
     }
 }
 
-/// Where `wezterm-mux-server` listens unless it is told otherwise; `None` without a home directory.
-pub fn default_socket(variable: impl Fn(&str) -> Option<String>) -> Option<MuxSocket> {
-    let present = |name: &str| variable(name).filter(|value| !value.is_empty());
-    let runtime = present("XDG_RUNTIME_DIR").filter(|_| cfg!(target_os = "linux")).map(PathBuf::from);
-    let directory = match runtime {
-        Some(runtime) => runtime.join("wezterm"),
-        None => PathBuf::from(present("HOME")?).join(".local/share/wezterm"),
-    };
-    Some(MuxSocket { name: MuxName::main(), path: directory.join("sock") })
+/// Where mux servers are looked for when none is named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Discovery {
+    env: Env,
+    /// Between two looks at the runtime directory.
+    every: Duration,
+}
+
+impl Discovery {
+    /// By the usual variables, which `variable` reads.
+    pub fn new(variable: impl Fn(&str) -> Option<String>) -> Self {
+        Self { env: Env::from_lookup(|name| variable(name).map(Into::into)), every: LOOK_EVERY }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn often(self) -> Self {
+        Self { every: Duration::from_millis(50), ..self }
+    }
+
+    /// Where `wezterm-mux-server` listens unless it is told otherwise; `None` without a home directory.
+    pub fn main(&self) -> Option<MuxSocket> {
+        Some(MuxSocket { name: MuxName::main(), path: self.env.default_socket()? })
+    }
+
+    /// The other servers that are there now.
+    fn others(&self) -> Vec<MuxSocket> {
+        let main = self.env.default_socket();
+        let others =
+            discover::discover(&self.env).into_iter().filter(|socket| Some(&socket.path) != main.as_ref());
+        // The name of the main one is taken, whether or not it is there yet.
+        let named = others.filter_map(|socket| {
+            let name = if socket.name == discover::MAIN { "env" } else { &socket.name };
+            Some(MuxSocket { name: MuxName::new(name).ok()?, path: socket.path })
+        });
+        named.collect()
+    }
+}
+
+/// The process whose window a socket belongs to; `None`: it is a mux server's.
+pub(super) fn window_of(path: &Path) -> Option<u32> {
+    path.file_name()?.to_str()?.strip_prefix("gui-sock-")?.parse().ok()
+}
+
+/// Looks for sockets that are not observed yet, until the shutdown.
+pub(super) async fn run(mut starter: Starter, discovery: Discovery, shutdown: Shutdown) {
+    let discovery = Arc::new(discovery);
+    loop {
+        let look = Arc::clone(&discovery);
+        let found = tokio::task::spawn_blocking(move || look.others()).await.unwrap_or_default();
+        for socket in found {
+            starter.start(socket);
+        }
+        starter.forget_closed_windows().await;
+        tokio::select! {
+            () = shutdown.triggered() => return,
+            () = tokio::time::sleep(discovery.every) => {}
+        }
+    }
 }
 
 #[cfg(test)]
@@ -72,7 +131,8 @@ mod tests {
     fn the_default_is_where_the_server_listens() {
         let with = |set: &[(&str, &str)]| {
             let set: Vec<(String, String)> = set.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
-            default_socket(|name| set.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone())).map(|s| s.path)
+            let found = Discovery::new(|name| set.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone()));
+            found.main().map(|socket| socket.path)
         };
         assert_eq!(
             with(&[("XDG_RUNTIME_DIR", "/run/user/1"), ("HOME", "/h")]),

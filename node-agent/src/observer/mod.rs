@@ -2,20 +2,24 @@
 //!
 //! Constraints: one connection per server and never a lock around a screen; whatever leaves here is redacted; a position
 //! is stored in the same group as the records before it, so that a restarted node logs nothing twice; while the spool is
-//! behind nothing is read from the server, which then tells less often. A server that sends malformed frames three times
-//! within a minute is left alone for a while, and that is said.
-//! Operation: this module dials and redials; `serve.rs` is one connection; `pane.rs` one pane; `batch.rs` turns what the
-//! screen and the matcher hand out into records; `view.rs` is what others may see.
+//! behind nothing is read from the server, which then tells less often. A server whose wire is not spoken here, or that
+//! sends malformed frames three times within a minute, is only looked at, slowly, and that is said.
+//! Operation: this module dials and redials; `serve.rs` is one connection, `slow.rs` the looks without one; `pane` is one
+//! pane; `scan.rs` the process table; `batch.rs` turns what the screen and the matcher hand out into records; `view.rs` is
+//! what others may see; `discover.rs` finds sockets, `ttys.rs` tells mirrors.
 
 mod batch;
 mod discover;
 mod pane;
+mod scan;
 mod serve;
+mod slow;
 #[cfg(test)]
 mod tests;
+mod ttys;
 mod view;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,24 +31,31 @@ use wa_match::Engine;
 use wa_mux::client::{ConnectError, ConnectOptions};
 use wa_mux::{Client, CloseReason, MuxEvent};
 use wa_proto::wire::v1;
-use wa_proto::{EventKind, Generation, MuxName};
-use wa_screen::Removal;
+use wa_proto::{EventKind, GapCause, Generation, MuxName, PaneRef};
+use wa_screen::{Options, Removal};
 
 use crate::board::Board;
 use crate::process::ProcessTable;
 use crate::spool::{Group, Spool};
 
-pub use discover::{InvalidSocket, MuxSocket, default_socket};
-pub use view::{Connected, LookError, MuxHandle, Muxes, View};
+pub use discover::{Discovery, InvalidSocket, MuxSocket};
+pub use slow::Fallback;
+pub use view::{Connected, Link, LookError, MuxHandle, Muxes, View};
 
 use pane::Watched;
+use slow::{Looker, Reason};
+use ttys::{OwnTtys, Terminal, Ttys};
 use view::Command;
 
-/// Malformed frames within [`MALFORMED_WINDOW`] after which a server is left alone …
+/// How long somebody who asks for a pane may wait for the first look at its server.
+pub const FIRST_LOOK: Duration = Duration::from_secs(3);
+/// A server does not have more panes than this; what is beyond is not watched.
+const MAX_PANES: usize = 4096;
+/// Malformed frames within [`MALFORMED_WINDOW`] after which a server is only looked at …
 const MALFORMED_LIMIT: usize = 3;
 const MALFORMED_WINDOW: Duration = Duration::from_secs(60);
-/// … for this long.
-const MALFORMED_REST: Duration = Duration::from_secs(60);
+/// … and before that, how long until the next attempt, doubled each time.
+const MALFORMED_WAIT: Duration = Duration::from_millis(250);
 /// A server may come back at any time, and asking a local socket costs next to nothing.
 const REDIAL_FIRST: Duration = Duration::from_millis(100);
 const REDIAL_MAX: Duration = Duration::from_secs(2);
@@ -60,6 +71,15 @@ pub struct Shared {
     pub engine: Arc<Engine>,
     /// For the mux server's list of clients.
     pub host: String,
+    pub fallback: Fallback,
+}
+
+/// Which mux servers to observe.
+#[derive(Debug, Clone)]
+pub struct Sockets {
+    pub named: Vec<MuxSocket>,
+    /// Where to find more.
+    pub discovery: Option<Discovery>,
 }
 
 /// Where panes stood when the node last ran, by generation and pane id.
@@ -67,51 +87,119 @@ type Positions = HashMap<(String, u64), v1::PanePosition>;
 
 struct Observer {
     shared: Shared,
+    muxes: Muxes,
     name: MuxName,
     path: PathBuf,
+    /// The process of the window that this socket belongs to.
+    window: Option<u32>,
     commands: mpsc::Receiver<Command>,
-    connected: watch::Sender<Option<Connected>>,
+    link: watch::Sender<Link>,
+    looked: watch::Sender<bool>,
     positions: Positions,
+    ttys: OwnTtys,
+    looker: Looker,
     generation: Option<Generation>,
     /// Of the server process, by the kernel's word.
     pid: Option<u32>,
+    /// Codec and version of the last connection.
+    spoke: Option<(u64, String)>,
     panes: BTreeMap<u64, Watched>,
     malformed: VecDeque<Instant>,
+    /// It was only looked at before, for malformed frames: the next one is enough.
+    probation: bool,
 }
 
-/// Starts an observer for each socket. `positions` are those of the spool.
-pub fn start(
-    tasks: &Tasks,
-    shared: &Shared,
-    sockets: Vec<MuxSocket>,
-    positions: Vec<v1::PanePosition>,
-) -> Muxes {
+/// What to do after an attempt or a connection.
+enum Next {
+    Dial(Duration),
+    /// No server: the longer, the less often.
+    Wait,
+    Look(Reason),
+    /// The window was closed.
+    Forget,
+}
+
+/// Starts observers.
+struct Starter {
+    tasks: Tasks,
+    shared: Shared,
+    muxes: Muxes,
+    ttys: Ttys,
+    positions: HashMap<String, Positions>,
+}
+
+/// Starts an observer for each socket, and one for each that is found later. `positions` are those of the spool.
+pub fn start(tasks: &Tasks, shared: &Shared, sockets: Sockets, positions: Vec<v1::PanePosition>) -> Muxes {
     let mut by_mux: HashMap<String, Positions> = HashMap::new();
     for position in positions {
         let Some(pane) = position.pane.clone() else { continue };
         by_mux.entry(pane.mux).or_default().insert((pane.generation, pane.pane_id), position);
     }
-    let mut handles = BTreeMap::new();
-    for socket in sockets {
+    let muxes = Muxes::default();
+    let mut starter = Starter {
+        tasks: tasks.clone(),
+        shared: shared.clone(),
+        muxes: muxes.clone(),
+        ttys: Ttys::default(),
+        positions: by_mux,
+    };
+    for socket in sockets.named {
+        starter.start(socket);
+    }
+    if let Some(discovery) = sockets.discovery {
+        tasks.spawn("discovery of mux servers", discover::run(starter, discovery, tasks.shutdown().clone()));
+    }
+    muxes
+}
+
+impl Starter {
+    /// Starts an observer of a socket that has none.
+    fn start(&mut self, socket: MuxSocket) {
+        let MuxSocket { name, path } = socket;
+        if self.muxes.get(&name).is_some() {
+            return;
+        }
         let (commands_tx, commands) = mpsc::channel(COMMANDS);
-        let (connected, connected_rx) = watch::channel(None);
+        let (link, link_rx) = watch::channel(Link::Away);
+        let (looked, looked_rx) = watch::channel(false);
+        let window = discover::window_of(&path);
         let observer = Observer {
-            shared: shared.clone(),
-            path: socket.path,
+            shared: self.shared.clone(),
+            muxes: self.muxes.clone(),
+            window,
             commands,
-            connected,
-            positions: by_mux.remove(socket.name.as_str()).unwrap_or_default(),
+            link,
+            looked,
+            positions: self.positions.remove(name.as_str()).unwrap_or_default(),
+            ttys: self.ttys.join(&name, window.is_some()),
+            looker: slow::looker(&self.shared.fallback, &path),
             generation: None,
             pid: None,
+            spoke: None,
             panes: BTreeMap::new(),
             malformed: VecDeque::new(),
-            name: socket.name.clone(),
+            probation: false,
+            name: name.clone(),
+            path,
         };
-        let shutdown = tasks.shutdown().clone();
-        tasks.spawn(format!("observer of mux {}", socket.name), observer.run(shutdown));
-        handles.insert(socket.name, MuxHandle { commands: commands_tx, connected: connected_rx });
+        self.muxes
+            .insert(name.clone(), MuxHandle { commands: commands_tx, link: link_rx, looked: looked_rx });
+        let shutdown = self.tasks.shutdown().clone();
+        self.tasks.spawn(format!("observer of mux {name}"), observer.run(shutdown));
     }
-    Muxes(Arc::new(handles))
+
+    /// Windows that were closed while the node was away will not be found again.
+    async fn forget_closed_windows(&mut self) {
+        let windows: Vec<_> =
+            self.positions.keys().filter(|name| name.starts_with("gui-")).cloned().collect();
+        for position in
+            windows.iter().filter_map(|name| self.positions.remove(name)).flat_map(HashMap::into_values)
+        {
+            if let Err(error) = self.shared.spool.append(batch::lost(position, GapCause::NodeDown)).await {
+                tracing::error!(%error, "the panes of a closed window are not ended in the spool");
+            }
+        }
+    }
 }
 
 impl Observer {
@@ -123,27 +211,35 @@ impl Observer {
                 () = shutdown.triggered() => return,
                 dialled = Client::connect(&self.path, self.options()) => dialled,
             };
-            match dialled {
+            let next = match dialled {
                 Ok((client, events)) => {
                     (wait, silent) = (REDIAL_FIRST, false);
                     let reason = Box::pin(self.connection(client, events, &shutdown)).await;
-                    if shutdown.is_triggered() {
-                        return;
-                    }
-                    if let Some(rest) = self.after_close(&reason) {
-                        wait = rest;
-                    }
+                    self.after_close(&reason)
                 }
-                Err(error) => {
-                    self.not_connected(&error, std::mem::replace(&mut silent, true)).await;
-                    wait = (wait * 2).min(REDIAL_MAX);
+                Err(error) => self.not_connected(error, std::mem::replace(&mut silent, true)).await,
+            };
+            if shutdown.is_triggered() {
+                return;
+            }
+            match next {
+                Next::Dial(after) => wait = after,
+                Next::Wait => wait = (wait * 2).min(REDIAL_MAX),
+                Next::Look(reason) => {
+                    Box::pin(self.look_slowly(reason, &shutdown)).await;
+                    (wait, silent) = (Duration::ZERO, false);
                 }
+                Next::Forget => return self.forget().await,
             }
             tokio::select! {
                 () = shutdown.triggered() => return,
                 () = self.idle(wait) => {}
             }
         }
+    }
+
+    fn is_gui(&self) -> bool {
+        self.window.is_some()
     }
 
     fn options(&self) -> ConnectOptions {
@@ -163,70 +259,121 @@ impl Observer {
         let Ok(generation) = Generation::new(info.generation.clone()) else {
             return CloseReason::Io(format!("generation {:?} is no name", info.generation));
         };
-        if self.generation.as_ref().is_some_and(|old| *old != generation) {
-            self.lose_panes().await;
-        }
         tracing::info!(mux = %self.name, codec = info.codec.number(), version = info.version, %generation, "connected");
-        self.lose_older_generations(&generation).await;
-        self.generation = Some(generation.clone());
-        self.pid = info.pid;
-        self.connected.send_replace(Some(Connected { client: client.clone(), generation }));
+        self.take_generation(generation.clone(), info.pid).await;
+        self.link.send_replace(Link::Native(Connected { client: client.clone(), generation }));
         self.status(&client, "");
+        self.spoke = Some((info.codec.number(), info.version.clone()));
         let fields = [("codec", info.codec.number().to_string()), ("version", info.version)];
         self.event(EventKind::MuxConnected, &fields).await;
+        let began = Instant::now();
         let reason = self.serve(client, events, shutdown).await;
-        self.connected.send_replace(None);
+        self.probation &= began.elapsed() < MALFORMED_WINDOW;
+        self.link.send_replace(Link::Away);
         for pane in self.panes.values_mut() {
             pane.detached();
         }
         self.flush_all().await;
-        if !shutdown.is_triggered() {
+        // A window that is closed is no loss.
+        if !shutdown.is_triggered() && !self.is_gui() {
             self.event(EventKind::MuxLost, &[("reason", reason.to_string())]).await;
         }
         reason
     }
 
-    /// Says why the connection ended; how long to leave the server alone, if it misbehaves.
-    fn after_close(&mut self, reason: &CloseReason) -> Option<Duration> {
+    /// Panes belong to one server process; those of another have ended with it.
+    async fn take_generation(&mut self, generation: Generation, pid: Option<u32>) {
+        if self.generation.as_ref().is_some_and(|old| *old != generation) {
+            self.lose_panes(Removal::MuxLost).await;
+        }
+        self.lose_older_generations(&generation).await;
+        self.generation = Some(generation);
+        self.pid = pid;
+    }
+
+    /// Says why the connection ended, and what to do now.
+    fn after_close(&mut self, reason: &CloseReason) -> Next {
+        if self.is_gui() && !matches!(reason, CloseReason::Malformed { .. }) {
+            tracing::info!(mux = %self.name, %reason, "connection to a window lost; dialling again");
+            return Next::Dial(REDIAL_FIRST);
+        }
         tracing::warn!(mux = %self.name, %reason, "connection to the mux server lost; dialling again");
         self.trouble(reason.to_string());
         if !matches!(reason, CloseReason::Malformed { .. }) {
-            return None;
+            return Next::Dial(REDIAL_FIRST);
         }
+        let count = self.count_malformed();
+        match (&self.generation, &self.spoke) {
+            (Some(generation), Some((codec, version))) if count >= MALFORMED_LIMIT || self.probation => {
+                self.probation = true;
+                Next::Look(Reason {
+                    why: format!("malformed frames, the last one: {reason}"),
+                    codec: *codec,
+                    version: version.clone(),
+                    generation: generation.clone(),
+                    pid: self.pid,
+                })
+            }
+            _ => Next::Dial(malformed_wait(count)),
+        }
+    }
+
+    /// How many malformed frames came within the window, this one included.
+    fn count_malformed(&mut self) -> usize {
         let now = Instant::now();
         self.malformed.push_back(now);
         while self.malformed.front().is_some_and(|at| now.duration_since(*at) > MALFORMED_WINDOW) {
             self.malformed.pop_front();
         }
-        if self.malformed.len() < MALFORMED_LIMIT {
-            return None;
-        }
-        self.malformed.clear();
-        self.trouble(format!(
-            "fallback: malformed three times within a minute ({reason}); tried again every minute"
-        ));
-        Some(MALFORMED_REST)
+        self.malformed.len()
     }
 
     /// No connection: says so once; notices when the server process is gone for good.
-    async fn not_connected(&mut self, error: &ConnectError, silent: bool) {
-        let text = match error {
-            ConnectError::UnsupportedCodec { codec, .. } => format!("fallback: codec {codec}"),
-            ConnectError::Io { .. } => "no socket".to_owned(),
-            _ => "no answer".to_owned(),
-        };
-        self.trouble(text);
-        if !silent {
-            tracing::warn!(mux = %self.name, %error, "no mux server; waiting for one");
-            self.shared.board.set_problem(&format!("mux {}", self.name), Some(error.to_string()));
+    async fn not_connected(&mut self, error: ConnectError, silent: bool) -> Next {
+        let is_io = matches!(error, ConnectError::Io { .. });
+        if is_io && self.window.is_some_and(is_gone) {
+            return Next::Forget;
         }
-        if self.generation.is_some()
-            && self.pid.is_none_or(is_gone)
-            && matches!(error, ConnectError::Io { .. })
+        let text = error.to_string();
+        if let ConnectError::UnsupportedCodec { codec, version, pid, generation, .. } = error
+            && let Some(generation) = self.same_unknown(generation)
         {
-            self.lose_panes().await;
+            return Next::Look(Reason { why: format!("codec {codec}"), codec, version, generation, pid });
+        }
+        if let Link::Slow(_) = self.link.send_replace(Link::Away) {
+            self.event(EventKind::MuxLost, &[("reason", text.clone())]).await;
+        }
+        self.trouble(if is_io { "no socket" } else { "no answer" }.to_owned());
+        if !silent {
+            tracing::warn!(mux = %self.name, error = text, "no mux server; waiting for one");
+            self.shared.board.set_problem(&format!("mux {}", self.name), Some(text));
+        }
+        if self.generation.is_some() && self.pid.is_none_or(is_gone) && is_io {
+            self.lose_panes(Removal::MuxLost).await;
             self.generation = None;
         }
+        // There is nothing to look at.
+        self.looked.send_replace(true);
+        Next::Wait
+    }
+
+    /// Where the server process cannot be told, every greeting makes up a generation; between looks that says nothing.
+    fn same_unknown(&self, generation: String) -> Option<Generation> {
+        match &self.generation {
+            Some(old) if generation.starts_with("unknown-") && old.as_str().starts_with("unknown-") => {
+                Some(old.clone())
+            }
+            _ => Generation::new(generation).ok(),
+        }
+    }
+
+    /// The window is closed: it was never more than a sight.
+    async fn forget(mut self) {
+        tracing::info!(mux = %self.name, "the window was closed");
+        self.muxes.remove(&self.name);
+        self.lose_panes(Removal::Exit).await;
+        self.shared.board.remove_mux(&self.name);
+        self.shared.board.set_problem(&format!("mux {}", self.name), None);
     }
 
     /// Waits for the next attempt, and answers those who ask meanwhile.
@@ -240,12 +387,65 @@ impl Observer {
     }
 
     /// The server process has ended: its panes are gone, and their numbers will mean others.
-    async fn lose_panes(&mut self) {
-        tracing::warn!(mux = %self.name, panes = self.panes.len(), "the mux server process has ended");
+    async fn lose_panes(&mut self, removal: Removal) {
+        if removal == Removal::MuxLost {
+            tracing::warn!(mux = %self.name, panes = self.panes.len(), "the mux server process has ended");
+        }
         for (_, mut pane) in std::mem::take(&mut self.panes) {
-            let group = pane.removed(Removal::MuxLost);
+            let group = pane.removed(removal);
             self.shared.board.remove_pane(&pane.pane);
             self.append(group).await;
+        }
+        self.share_ttys();
+    }
+
+    /// A pane that was not known. False: there are too many.
+    fn add(&mut self, generation: &Generation, id: u64, options: Options) -> bool {
+        if self.panes.len() >= MAX_PANES {
+            return false;
+        }
+        let pane = PaneRef { mux: self.name.clone(), generation: generation.clone(), pane_id: id };
+        let position = self.positions.remove(&(generation.to_string(), id));
+        let mut watched = Watched::new(pane, options, position);
+        // Until its terminal is known.
+        watched.mirror = self.is_gui();
+        self.panes.insert(id, watched);
+        true
+    }
+
+    /// A pane that has ended. False: it was not known.
+    async fn drop_pane(&mut self, id: u64, removal: Removal) -> bool {
+        let Some(mut pane) = self.panes.remove(&id) else { return false };
+        let group = pane.removed(removal);
+        self.shared.board.remove_pane(&pane.pane);
+        self.append(group).await;
+        self.share_ttys();
+        true
+    }
+
+    /// Panes that ended while the node was away.
+    async fn lose_unclaimed(&mut self) {
+        for (_, position) in std::mem::take(&mut self.positions) {
+            self.append(batch::lost(position, GapCause::NodeDown)).await;
+        }
+    }
+
+    /// Says which terminals are here, and which panes are another server's.
+    fn share_ttys(&mut self) {
+        let terminals: HashSet<_> =
+            self.panes.values().filter_map(|pane| pane.tty.as_deref().map(Terminal::of)).collect();
+        self.ttys.share(terminals);
+        self.judge_mirrors();
+    }
+
+    fn judge_mirrors(&mut self) {
+        let is_gui = self.is_gui();
+        for pane in self.panes.values_mut() {
+            pane.mirror = match &pane.tty {
+                Some(tty) => self.ttys.is_foreign(&Terminal::of(tty)),
+                None => is_gui,
+            };
+            self.shared.board.set_pane(pane.report());
         }
     }
 
@@ -255,7 +455,7 @@ impl Observer {
             self.positions.keys().filter(|(generation, _)| generation != present.as_str()).cloned().collect();
         for key in older {
             if let Some(position) = self.positions.remove(&key) {
-                self.append(batch::lost(position, wa_proto::GapCause::MuxLost)).await;
+                self.append(batch::lost(position, GapCause::MuxLost)).await;
             }
         }
     }
@@ -296,6 +496,11 @@ impl Observer {
         let status = v1::MuxStatus { name: self.name.to_string(), problem, ..v1::MuxStatus::default() };
         self.shared.board.set_mux(&self.name, status);
     }
+}
+
+/// Until the next attempt at a server that has sent so many malformed frames.
+fn malformed_wait(count: usize) -> Duration {
+    MALFORMED_WAIT * (1 << count.min(5))
 }
 
 /// No process has this pid any more.

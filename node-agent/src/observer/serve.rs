@@ -7,9 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
@@ -20,24 +18,19 @@ use wa_link::shutdown::Shutdown;
 use wa_mux::client::{PaneInfo, RequestError};
 use wa_mux::codec::{Alert, Codec, Row};
 use wa_mux::{Client, CloseReason, MuxEvent};
-use wa_proto::{GapCause, Generation, PaneRef};
+use wa_proto::Generation;
 use wa_screen::{Options, Removal};
 
+use super::Observer;
 use super::pane::{Moment, Watched};
+use super::scan::{Scanned, Scans};
 use super::view::{Command, LookError, View};
-use super::{Observer, batch};
-use crate::process::Snapshot;
 
-/// Between two looks at the process table …
-const SCAN_EVERY: Duration = Duration::from_millis(500);
-/// … when nothing happens and an agent runs, …
-const SCAN_IDLE: Duration = Duration::from_secs(5);
-/// … and once more after the last output: a program may start silently.
-const SCAN_LATE: Duration = Duration::from_secs(2);
 /// Events taken in one go before anything else is done.
 const BURST: usize = 64;
-/// A server does not have more panes than this; what is beyond is not watched.
-const MAX_PANES: usize = 4096;
+
+/// Looks that wait for the first list.
+const MAX_EARLY: usize = 64;
 
 /// What waits for a barrier of a pane.
 enum Waiter {
@@ -50,23 +43,21 @@ enum Done {
     Listed(Result<Vec<PaneInfo>, RequestError>),
     Asked(Result<bool, RequestError>),
     Fetched(u64, Result<Vec<Row>, RequestError>),
-    Scanned(Snapshot, HashMap<String, String>),
+    Scanned(Scanned),
 }
 
 struct Connection {
     client: Client,
     generation: Generation,
     options: Options,
-    is_gui: bool,
     pending: FuturesUnordered<BoxFuture<'static, Done>>,
     waiters: HashMap<u64, VecDeque<Waiter>>,
     listing: bool,
     relist: bool,
     first_list: bool,
-    scanning: bool,
-    scanned: Option<Instant>,
-    scan_at: Option<Instant>,
-    output: Option<Instant>,
+    /// Looks at panes that the first list, which is still under way, may name.
+    early: Vec<Command>,
+    scans: Scans,
 }
 
 impl Observer {
@@ -82,17 +73,17 @@ impl Observer {
             options: Options { reread_when_settled: client.info().codec == Codec::V42 },
             client,
             generation,
-            is_gui: is_gui(&self.path),
             pending: FuturesUnordered::new(),
             waiters: HashMap::new(),
             listing: false,
             relist: false,
             first_list: true,
-            scanning: false,
-            scanned: None,
-            scan_at: None,
-            output: None,
+            early: Vec::new(),
+            scans: Scans::default(),
         };
+        for pane in self.panes.values_mut() {
+            pane.followed_again(connection.options);
+        }
         connection.list();
         let triggered = shutdown.triggered();
         tokio::pin!(triggered);
@@ -101,13 +92,20 @@ impl Observer {
             tokio::select! {
                 biased;
                 () = &mut triggered => return CloseReason::ServerClosed,
+                () = self.ttys.changed() => self.judge_mirrors(),
                 event = events.recv() => {
                     let mut next = event;
-                    for _ in 0..BURST {
+                    let mut handled = 0;
+                    loop {
                         match next {
                             Some(MuxEvent::Closed { reason }) => return reason,
                             Some(event) => self.event_of_mux(&mut connection, event).await,
                             None => return connection.client.closed().unwrap_or(CloseReason::ServerClosed),
+                        }
+                        handled += 1;
+                        // Nothing is taken out of the channel that is not handled here.
+                        if handled == BURST {
+                            break;
                         }
                         next = match events.try_recv() {
                             Ok(event) => Some(event),
@@ -121,6 +119,7 @@ impl Observer {
                     }
                 }
                 Some(command) = self.commands.recv() => self.command(&mut connection, command),
+                _ = connection.scans.exits.next() => connection.scans.soon(),
                 () = sleep_until(wake) => {}
             }
             self.settle(&mut connection).await;
@@ -129,23 +128,30 @@ impl Observer {
 
     fn next_wake(&self, connection: &Connection) -> Option<Instant> {
         let now = Moment::now();
-        self.panes
-            .values()
-            .filter_map(|pane| pane.wake_at(now))
-            .chain(connection.scan_at.filter(|_| !connection.scanning))
-            .min()
+        self.panes.values().filter_map(|pane| pane.wake_at(now)).chain(connection.scans.due()).min()
     }
 
     /// Does what is due, hands full batches to the spool, and shows the present on the board.
     async fn settle(&mut self, connection: &mut Connection) {
+        for (id, ranges) in self.wake_panes().await {
+            connection.fetch(id, ranges);
+        }
+        if connection.scans.due().is_some_and(|at| at <= Instant::now()) {
+            let look = self.scan(&mut connection.scans);
+            connection.pending.push(Box::pin(async move { Done::Scanned(look.await) }));
+        }
+    }
+
+    /// Does what is due in the panes. Returns what is to be fetched.
+    pub(super) async fn wake_panes(&mut self) -> Vec<(u64, Vec<Range<i64>>)> {
         let now = Moment::now();
-        let mut groups = Vec::new();
+        let (mut groups, mut fetches) = (Vec::new(), Vec::new());
         for (id, pane) in &mut self.panes {
             if pane.wake_at(now).is_none_or(|at| at > now.here) {
                 continue;
             }
             if let Some(ranges) = pane.wake(&self.shared.engine, now) {
-                connection.fetch(*id, ranges);
+                fetches.push((*id, ranges));
             }
             groups.extend(pane.due_group());
             self.shared.board.set_pane(pane.report());
@@ -153,9 +159,7 @@ impl Observer {
         for group in groups {
             self.append(group).await;
         }
-        if connection.scan_at.is_some_and(|at| at <= now.here) && !connection.scanning {
-            self.scan(connection);
-        }
+        fetches
     }
 
     async fn event_of_mux(&mut self, connection: &mut Connection, event: MuxEvent) {
@@ -165,7 +169,7 @@ impl Observer {
                 if !self.panes.contains_key(&id) && !self.meet(connection, id) {
                     return;
                 }
-                connection.output();
+                connection.scans.output();
                 if let Some(ranges) = self.panes.get_mut(&id).and_then(|pane| pane.changes(*changes)) {
                     connection.fetch(id, ranges);
                 }
@@ -195,14 +199,9 @@ impl Observer {
 
     /// A pane that was not known. False: there are too many.
     fn meet(&mut self, connection: &mut Connection, id: u64) -> bool {
-        if self.panes.len() >= MAX_PANES {
+        if !self.add(&connection.generation, id, connection.options) {
             return false;
         }
-        let pane = PaneRef { mux: self.name.clone(), generation: connection.generation.clone(), pane_id: id };
-        let position = self.positions.remove(&(connection.generation.to_string(), id));
-        let mut watched = Watched::new(pane, connection.options, position);
-        watched.mirror = connection.is_gui;
-        self.panes.insert(id, watched);
         // Splits are not announced: the list tells the terminal and the size.
         connection.list();
         true
@@ -215,11 +214,9 @@ impl Observer {
                 let _gone = reply.send(Err(LookError::NoPane));
             }
         }
-        let Some(mut pane) = self.panes.remove(&id) else { return };
-        let group = pane.removed(Removal::Exit);
-        self.shared.board.remove_pane(&pane.pane);
-        self.append(group).await;
-        self.status(&connection.client, "");
+        if self.drop_pane(id, Removal::Exit).await {
+            self.status(&connection.client, "");
+        }
     }
 
     async fn barrier(&mut self, connection: &mut Connection, id: u64, alive: bool) {
@@ -260,7 +257,11 @@ impl Observer {
                 // Judged only after everything that was pushed before the answer.
                 connection.barrier(id, Waiter::Rows(rows.ok()));
             }
-            Done::Scanned(snapshot, projects) => self.scanned(connection, &snapshot, &projects),
+            Done::Scanned(scanned) => {
+                for (id, ranges) in self.scanned(&mut connection.scans, &scanned) {
+                    connection.fetch(id, ranges);
+                }
+            }
         }
         Ok(())
     }
@@ -274,13 +275,13 @@ impl Observer {
                 continue;
             }
             if let Some(pane) = self.panes.get_mut(&id) {
-                pane.listed(info, connection.is_gui);
-                self.shared.board.set_pane(pane.report());
+                pane.listed(info);
             }
             if new || connection.first_list {
                 connection.barrier(id, Waiter::Baseline);
             }
         }
+        self.share_ttys();
         // What meeting these panes asked for is this very list.
         (connection.listing, connection.relist) = (false, false);
         let gone: Vec<u64> = self
@@ -293,12 +294,14 @@ impl Observer {
             for id in gone {
                 self.remove(connection, id).await;
             }
-            for (_, position) in std::mem::take(&mut self.positions) {
-                self.append(batch::lost(position, GapCause::NodeDown)).await;
+            self.lose_unclaimed().await;
+            self.looked.send_replace(true);
+            for command in std::mem::take(&mut connection.early) {
+                self.command(connection, command);
             }
         }
         self.status(&connection.client, "");
-        connection.output();
+        connection.scans.output();
         if again {
             connection.list();
         }
@@ -309,6 +312,8 @@ impl Observer {
             Command::Look { pane_id, reply } => {
                 if self.panes.contains_key(&pane_id) {
                     connection.barrier(pane_id, Waiter::Look(reply));
+                } else if connection.first_list && connection.early.len() < MAX_EARLY {
+                    connection.early.push(Command::Look { pane_id, reply });
                 } else {
                     // The one who asked may have gone.
                     let _gone = reply.send(Err(LookError::NoPane));
@@ -323,50 +328,6 @@ impl Observer {
                     pane.acting(active);
                 }
             }
-        }
-    }
-
-    // ---- processes
-
-    /// One pass over the process table, for all panes of this server.
-    fn scan(&self, connection: &mut Connection) {
-        let now = Instant::now();
-        connection.scanning = true;
-        connection.scanned = Some(now);
-        let late = connection.output.map(|output| output + SCAN_LATE).filter(|late| *late > now);
-        let idle = self.panes.values().any(Watched::has_agent).then_some(now + SCAN_IDLE);
-        connection.scan_at = [late, idle].into_iter().flatten().min();
-        let ttys: Vec<String> = self.panes.values().filter_map(|pane| pane.tty.clone()).collect();
-        let directories: Vec<String> = self.panes.values().map(|pane| pane.cwd().to_owned()).collect();
-        let processes = Arc::clone(&self.shared.processes);
-        let look = tokio::task::spawn_blocking(move || {
-            let projects =
-                directories.into_iter().map(|cwd| (project_of(&cwd), cwd)).map(|(p, cwd)| (cwd, p));
-            (processes.look(&ttys), projects.collect())
-        });
-        connection.pending.push(Box::pin(async move {
-            let (snapshot, projects) = look.await.unwrap_or_default();
-            Done::Scanned(snapshot, projects)
-        }));
-    }
-
-    fn scanned(
-        &mut self,
-        connection: &mut Connection,
-        snapshot: &Snapshot,
-        projects: &HashMap<String, String>,
-    ) {
-        connection.scanning = false;
-        for (id, pane) in &mut self.panes {
-            if let Some(project) = projects.get(pane.cwd()) {
-                pane.project.clone_from(project);
-            }
-            let group = pane.tty.as_ref().and_then(|tty| snapshot.groups.get(tty));
-            let Some(group) = group else { continue };
-            if let Some(ranges) = pane.processes(group) {
-                connection.fetch(*id, ranges);
-            }
-            self.shared.board.set_pane(pane.report());
         }
     }
 }
@@ -392,14 +353,6 @@ impl Connection {
         let client = self.client.clone();
         self.pending.push(Box::pin(async move { Done::Fetched(id, client.get_lines(id, &ranges).await) }));
     }
-
-    /// Something was printed: the process table is worth a look.
-    fn output(&mut self) {
-        let now = Instant::now();
-        self.output = Some(now);
-        let soonest = self.scanned.map_or(now, |scanned| scanned + SCAN_EVERY).max(now);
-        self.scan_at = Some(self.scan_at.map_or(soonest, |at| at.min(soonest)));
-    }
 }
 
 fn broken(error: &RequestError) -> CloseReason {
@@ -409,19 +362,7 @@ fn broken(error: &RequestError) -> CloseReason {
     }
 }
 
-fn is_gui(path: &Path) -> bool {
-    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("gui-sock-"))
-}
-
-/// The name of the repository that holds a directory, else of the directory.
-fn project_of(cwd: &str) -> String {
-    let path = Path::new(cwd);
-    let repository = path.ancestors().find(|dir| dir.join(".git").exists());
-    let name = repository.unwrap_or(path).file_name();
-    name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
-}
-
-async fn sleep_until(at: Option<Instant>) {
+pub(super) async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,

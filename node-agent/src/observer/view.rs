@@ -6,13 +6,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use wa_match::{Foreground, ProcessInfo};
 use wa_mux::Client;
 use wa_proto::{AgentKind, Frame, Generation, MuxName, PaneRef, PaneState};
+
+/// A look takes a round trip; longer than a request may take means that it will not come.
+const LOOK: Duration = Duration::from_secs(12);
 
 /// A pane at one moment.
 #[derive(Debug, Clone)]
@@ -40,6 +44,8 @@ pub struct View {
 pub enum LookError {
     NoMux,
     NoPane,
+    /// It is only looked at from time to time, and was not yet.
+    NotSeen,
     Frozen(String),
 }
 
@@ -48,9 +54,22 @@ impl fmt::Display for LookError {
         match self {
             Self::NoMux => f.write_str("the mux server is not connected"),
             Self::NoPane => f.write_str("the pane is gone"),
+            Self::NotSeen => {
+                f.write_str("not yet seen: the pane is only looked at from time to time; try again")
+            }
             Self::Frozen(error) => f.write_str(error),
         }
     }
+}
+
+/// What an observer has to do with its server now.
+#[derive(Debug, Clone, Default)]
+pub enum Link {
+    #[default]
+    Away,
+    /// It is only looked at, from time to time; why, in words.
+    Slow(Arc<str>),
+    Native(Connected),
 }
 
 /// The server that an observer is connected to.
@@ -75,20 +94,31 @@ pub(super) enum Command {
 #[derive(Debug, Clone)]
 pub struct MuxHandle {
     pub(super) commands: mpsc::Sender<Command>,
-    pub(super) connected: watch::Receiver<Option<Connected>>,
+    pub(super) link: watch::Receiver<Link>,
+    pub(super) looked: watch::Receiver<bool>,
 }
 
 impl MuxHandle {
-    /// The present connection.
-    pub fn connected(&self) -> Option<Connected> {
-        self.connected.borrow().clone()
+    /// The present state of the connection.
+    pub fn link(&self) -> Link {
+        self.link.borrow().clone()
+    }
+
+    /// Waits until the server's panes were listed once since the node has started, or it is clear that no server is
+    /// there. False: that takes longer.
+    pub async fn looked(&self, limit: Duration) -> bool {
+        let mut looked = self.looked.clone();
+        timeout(limit, looked.wait_for(|looked| *looked)).await.is_ok_and(|waited| waited.is_ok())
     }
 
     /// A fresh view of a pane, over the observer's own connection.
     pub async fn look(&self, pane_id: u64) -> Result<Arc<View>, LookError> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::Look { pane_id, reply }).await.map_err(|_| LookError::NoMux)?;
-        answer.await.map_err(|_| LookError::NoMux)?
+        match timeout(LOOK, answer).await {
+            Ok(view) => view.map_err(|_| LookError::NoMux)?,
+            Err(_) => Err(LookError::Frozen(format!("the mux server did not show the pane within {} s", LOOK.as_secs()))),
+        }
     }
 
     /// The view of a pane, with every change; `None` if there is no such pane.
@@ -105,12 +135,20 @@ impl MuxHandle {
     }
 }
 
-/// All mux servers of this host.
+/// All mux servers of this host. Windows come and go.
 #[derive(Debug, Clone, Default)]
-pub struct Muxes(pub(crate) Arc<BTreeMap<MuxName, MuxHandle>>);
+pub struct Muxes(Arc<RwLock<BTreeMap<MuxName, MuxHandle>>>);
 
 impl Muxes {
-    pub fn get(&self, name: &MuxName) -> Option<&MuxHandle> {
-        self.0.get(name)
+    pub fn get(&self, name: &MuxName) -> Option<MuxHandle> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    pub(super) fn insert(&self, name: MuxName, handle: MuxHandle) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(name, handle);
+    }
+
+    pub(super) fn remove(&self, name: &MuxName) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 }

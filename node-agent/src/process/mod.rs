@@ -5,6 +5,7 @@
 //! count: agents keep daemons of the same name elsewhere. Nothing here says what a program is; that is
 //! `wa_match::identify`.
 
+mod exits;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(not(target_os = "linux"))]
@@ -13,6 +14,8 @@ mod ps;
 use std::collections::HashMap;
 
 use wa_match::ProcessInfo;
+
+pub use exits::Exits;
 
 /// One look at the process table.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -26,7 +26,7 @@ pub(super) fn read(frame: &Frame) -> ComposerView {
         && let Some(row) = footer.clone().find(|row| frame.rows[*row].text.contains("esc to interrupt"))
     {
         let text = frame.rows[row].text.trim().to_owned();
-        working = Some(Working { row, text, compacting: false });
+        working = Some(Working { row, text, compacting: false, starting: false });
     }
     let shell_mode = cell_at(&frame.rows[place.rows.start], place.glyph).is_some_and(|cell| cell.ch == '!');
     ComposerView {
@@ -140,7 +140,8 @@ fn live_area(frame: &Frame, top: usize) -> (usize, Option<Working>) {
         }
         if is_spinner(text) {
             let text = text.trim().to_owned();
-            return (row, Some(Working { row, compacting: text.contains("Compacting"), text }));
+            let compacting = text.contains("Compacting");
+            return (row, Some(Working { row, compacting, starting: false, text }));
         }
         let hangs = text.starts_with("  ") || text.starts_with('⎿');
         if !hangs {

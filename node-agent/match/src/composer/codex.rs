@@ -206,6 +206,7 @@ fn working(text: &str, row: usize) -> Option<Working> {
         row,
         text: text.trim().to_owned(),
         compacting: rest.starts_with("Compacting"),
+        starting: ["Booting MCP server", "Starting MCP server"].iter().any(|verb| rest.starts_with(verb)),
     })
 }
 

@@ -81,14 +81,16 @@ fn banded_composer(frame: &Frame, last: usize) -> Option<ComposerView> {
             && after.is_none_or(|cell| cell.is_blank())
     });
     let glyph = glyph_row.and_then(|row| cell_at(&frame.rows[row], 1)).map_or(' ', |cell| cell.ch);
-    let start = match glyph_row {
-        Some(row) => row,
-        None => {
-            insertion(frame, rule + 1..last + 1, 3).and_then(|_| (rule + 1..=last).find(|row| !band(row)))?
-        }
-    };
-    let all = groups(frame, start..last + 1);
-    let footer = all.last().filter(|group| group.start > start).cloned().unwrap_or(last + 1..last + 1);
+    let inside = glyph_row.or_else(|| insertion(frame, rule + 1..last + 1, 3).map(|(row, _)| row))?;
+    let tint = tint(frame, inside);
+    let outside = |row: &usize| tint.is_some_and(|_| !band(row) && self::tint(frame, *row) != tint);
+    let start =
+        glyph_row.or_else(|| (rule + 1..=inside).find(|row| !band(row) && !outside(row))).unwrap_or(inside);
+    // A pane that was resized keeps old footers below the new one: the first below the band is it.
+    let below = (start + 1..=last).find(outside);
+    let groups = groups(frame, below.unwrap_or(start)..last + 1);
+    let group = if below.is_some() { groups.first() } else { groups.last() };
+    let footer = group.filter(|group| group.start > start).cloned().unwrap_or(last + 1..last + 1);
     let end = (start + 1..footer.start).rev().find(|row| !band(row)).map_or(start + 1, |row| row + 1);
     // The insertion point may stand in an empty last line of the draft.
     let insert = insertion(frame, start..footer.start, 3);
@@ -98,6 +100,12 @@ fn banded_composer(frame: &Frame, last: usize) -> Option<ComposerView> {
     let end = insert.map_or(end, |(row, _)| end.max(row + 1));
     let body = Body { rows: start..end, top: rule, column: 3, glyph, clipped: glyph_row.is_none() };
     Some(view(frame, body, footer))
+}
+
+/// The background of the band that the text stands on; `None` where it has none.
+fn tint(frame: &Frame, row: usize) -> Option<Color> {
+    let first = cell_at(frame.rows.get(row)?, 0)?;
+    Some(first.style.bg).filter(|color| *color != Color::Default)
 }
 
 struct Body {
@@ -195,7 +203,9 @@ fn working(text: &str, row: usize) -> Option<Working> {
     let spinner = trimmed.starts_with(|c: char| ('\u{2800}'..='\u{28ff}').contains(&c));
     (spinner && crate::cells::indent(text) <= 1 && trimmed.contains("(esc to cancel")).then(|| Working {
         row,
-        text: trimmed.trim_end().to_owned(),
+        // Hints stand at the right edge of the same row.
+        text: trimmed.find(')').map_or(trimmed, |end| &trimmed[..=end]).trim_end().to_owned(),
         compacting: trimmed.contains("ompress"),
+        starting: false,
     })
 }

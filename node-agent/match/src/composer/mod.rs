@@ -39,6 +39,8 @@ pub struct Working {
     pub text: String,
     /// It compacts its context.
     pub compacting: bool,
+    /// It gets its tools ready and answers nobody: this is no turn.
+    pub starting: bool,
 }
 
 /// The composer and what surrounds it, as frame rows.

@@ -25,7 +25,15 @@ pub enum ConnectError {
     #[error("the mux server at {} pushed without end before it answered the greeting", path.display())]
     Flooded { path: PathBuf },
     #[error("the mux server at {} ({version}) speaks codec {codec}; native are 42, 43 and 44", path.display())]
-    UnsupportedCodec { path: PathBuf, codec: u64, version: String },
+    UnsupportedCodec {
+        path: PathBuf,
+        codec: u64,
+        version: String,
+        /// As in [`super::ServerInfo::pid`].
+        pid: Option<u32>,
+        /// As in [`super::ServerInfo::generation`].
+        generation: String,
+    },
     #[error("the mux server at {} refused the greeting: {source}", path.display())]
     Greeting { path: PathBuf, source: RequestError },
 }

@@ -140,7 +140,7 @@ impl Client {
         let mut stream = UnixStream::connect(path).await.map_err(io_error)?;
         let connection = next_connection();
         let (pid, generation) = generation::of_peer(&stream, connection).await;
-        let greeting = ask_version(&mut stream, path).await?;
+        let greeting = ask_version(&mut stream, path, (pid, &generation)).await?;
         let info = ServerInfo {
             codec: greeting.codec,
             version: greeting.version,
@@ -275,7 +275,11 @@ struct Greeting {
 }
 
 /// Asks the version, the one request whose shape does not depend on it.
-async fn ask_version(stream: &mut UnixStream, path: &Path) -> Result<Greeting, ConnectError> {
+async fn ask_version(
+    stream: &mut UnixStream,
+    path: &Path,
+    peer: (Option<u32>, &str),
+) -> Result<Greeting, ConnectError> {
     let io_error = |source| ConnectError::Io { path: path.to_owned(), source };
     let malformed = |damage| ConnectError::Malformed { path: path.to_owned(), damage };
     let mut hello = Vec::new();
@@ -289,7 +293,7 @@ async fn ask_version(stream: &mut UnixStream, path: &Path) -> Result<Greeting, C
             if frame.serial == GREETING_SERIAL {
                 let answer = Pdu::decode(frame.ident, frame.payload, Codec::V44);
                 let answer = answer.map_err(|error| malformed(error.into()))?;
-                return conclude(answer, early, frames, path);
+                return conclude(answer, early, frames, path, peer);
             }
             if early.len() >= EARLY_FRAMES {
                 return Err(ConnectError::Flooded { path: path.to_owned() });
@@ -310,6 +314,7 @@ fn conclude(
     early: Vec<(u64, Vec<u8>)>,
     frames: FrameReader,
     path: &Path,
+    (pid, generation): (Option<u32>, &str),
 ) -> Result<Greeting, ConnectError> {
     let request = "GetCodecVersion";
     let greeting_error = |source| ConnectError::Greeting { path: path.to_owned(), source };
@@ -325,7 +330,8 @@ fn conclude(
         }
     };
     let Some(codec) = Codec::from_number(number) else {
-        return Err(ConnectError::UnsupportedCodec { path: path.to_owned(), codec: number, version });
+        let (path, generation) = (path.to_owned(), generation.to_owned());
+        return Err(ConnectError::UnsupportedCodec { path, codec: number, version, pid, generation });
     };
     let link = Link::after(GREETING_SERIAL);
     let mut events = VecDeque::new();

@@ -1,5 +1,8 @@
 //! Observers on real panes.
 
+mod fallback;
+mod several;
+
 use std::time::Duration;
 
 use wa_proto::PaneState;

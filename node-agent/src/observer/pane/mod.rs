@@ -4,6 +4,8 @@
 //! per burst, and says what happened, how the pane is, and where the agent's live area begins, which the screen then
 //! leaves alone. What the composer holds is remembered, for a change of it that we did not cause means a person.
 
+mod slow;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,7 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
-use wa_match::{Composer, Detected, Engine, Facts, Observation, PaneMatcher, ProcessInfo};
+use wa_match::{Composer, ComposerView, Detected, Engine, Facts, Observation, PaneMatcher, ProcessInfo};
 use wa_mux::client::PaneInfo;
 use wa_mux::codec::{RenderChanges, Row};
 use wa_proto::wire::v1;
@@ -23,6 +25,7 @@ use wa_screen::{Input, Options, Output, PaneScreen, Removal};
 use super::batch::{self, Batch};
 use super::view::View;
 use crate::spool::Group;
+use slow::Slow;
 
 /// Frames of one burst are looked at once.
 const BURST: Duration = Duration::from_millis(5);
@@ -54,6 +57,8 @@ pub(super) struct Watched {
     pub(super) tty: Option<String>,
     pub(super) mirror: bool,
     screen: PaneScreen,
+    /// Only its screen is seen, from time to time.
+    slow: Option<Slow>,
     matcher: PaneMatcher,
     batch: Batch,
     title: String,
@@ -75,7 +80,8 @@ pub(super) struct Watched {
     store_at: Option<Instant>,
     touched: Option<Instant>,
     /// The composer has changed just now, from this content: a flicker, or a person.
-    suspect: Option<(Composer, Instant)>,
+    suspect: Option<(Hand, Instant)>,
+    hand: Option<Hand>,
     acting: bool,
     acted: Option<Instant>,
     rung: Option<Instant>,
@@ -97,6 +103,7 @@ impl Watched {
             tty: None,
             mirror: false,
             screen,
+            slow: None,
             matcher,
             batch: Batch::default(),
             title: String::new(),
@@ -116,6 +123,7 @@ impl Watched {
             store_at: None,
             touched: None,
             suspect: None,
+            hand: None,
             acting: false,
             acted: None,
             rung: None,
@@ -124,10 +132,9 @@ impl Watched {
     }
 
     /// What the server's list says of the pane.
-    pub(super) fn listed(&mut self, info: &PaneInfo, is_gui: bool) {
+    pub(super) fn listed(&mut self, info: &PaneInfo) {
         let entry = &info.entry;
         self.tty.clone_from(&entry.tty_name);
-        self.mirror = is_gui && entry.tty_name.is_none();
         self.size = (small(entry.size.cols), small(entry.size.rows));
         self.set_title(entry.title.clone());
         self.set_cwd(entry.working_dir.as_deref());
@@ -179,6 +186,8 @@ impl Watched {
             match output {
                 Output::Fetch(ranges) => fetch = Some(ranges),
                 Output::Line { .. } | Output::Gap(_) | Output::Repaint(_) if self.mirror => {}
+                Output::Line { line, .. }
+                    if self.slow.as_mut().is_some_and(|slow| slow.was_logged(&line.text)) => {}
                 Output::Line { layout, line } => {
                     let agent = self.seen.as_ref().and_then(|seen| seen.agent.as_ref());
                     self.batch.line(&self.pane, layout, agent, line, now);
@@ -276,7 +285,7 @@ impl Watched {
                 self.event(detected, &observation, now);
             }
         }
-        self.notice_person(&observation.composer.content);
+        self.notice_person(&observation.composer);
         let live_top = observation.live_top.map(|row| self.stable(row));
         let changed = self.seen.as_ref().is_none_or(|seen| seen.state != observation.state);
         self.seen = Some(observation);
@@ -326,25 +335,24 @@ impl Watched {
 
     /// The composer holds something else than before, and nothing was sent: a person types. A redraw may show anything
     /// for a moment, so the change must last.
-    fn notice_person(&mut self, now: &Composer) {
-        let usable = |content: &Composer| {
-            matches!(content, Composer::Empty | Composer::Draft { .. } | Composer::Paste { .. })
-        };
-        let before = self.seen.as_ref().map(|seen| &seen.composer.content);
-        if self.acting || self.acted.is_some_and(|acted| acted.elapsed() < AFTERMATH) || !usable(now) {
+    fn notice_person(&mut self, composer: &ComposerView) {
+        let now = Hand::of(&self.frame, composer);
+        let before = std::mem::replace(&mut self.hand, now.clone());
+        let acted = self.acting || self.acted.is_some_and(|acted| acted.elapsed() < AFTERMATH);
+        let Some(now) = now.filter(|_| !acted) else {
             self.suspect = None;
             return;
-        }
+        };
         match &self.suspect {
-            Some((origin, _)) if origin == now => self.suspect = None,
+            Some((origin, _)) if origin.is_same(&now) => self.suspect = None,
             Some((_, since)) if since.elapsed() >= FLICKER => {
                 self.touched = Some(*since);
                 self.suspect = None;
             }
             Some(_) => {}
             None => {
-                let changed = before.filter(|before| usable(before) && *before != now);
-                self.suspect = changed.map(|before| (before.clone(), Instant::now()));
+                let changed = before.filter(|before| !before.is_same(&now));
+                self.suspect = changed.map(|before| (before, Instant::now()));
             }
         }
         if let Some((_, since)) = &self.suspect {
@@ -378,6 +386,11 @@ impl Watched {
         self.facts.foreground = foreground;
         self.look_soon();
         self.apply(Input::AgentProcess(pid.map(u64::from)))
+    }
+
+    /// The agent that holds the terminal.
+    pub(super) fn agent_in_front(&self) -> Option<u32> {
+        self.facts.foreground.agent_pid()
     }
 
     /// Whether an agent's end would be worth noticing.
@@ -417,7 +430,9 @@ impl Watched {
 
     /// The pane is gone: what it last showed, and nothing more.
     pub(super) fn removed(&mut self, removal: Removal) -> Group {
-        self.apply(Input::Removed(removal));
+        if !self.removed_slowly(removal) {
+            self.apply(Input::Removed(removal));
+        }
         let gone = v1::PanePosition {
             pane: Some(self.pane.clone().into()),
             gone: true,
@@ -498,6 +513,36 @@ impl Watched {
     }
 }
 
+/// What a person does in a composer shows by.
+#[derive(Debug, Clone)]
+struct Hand {
+    content: Composer,
+    /// Row and column inside the composer, where the cursor shows there and has something to move over.
+    cursor: Option<(i64, u32)>,
+}
+
+impl Hand {
+    fn of(frame: &Frame, composer: &ComposerView) -> Option<Self> {
+        let content = composer.content.clone();
+        let has_text = match content {
+            Composer::Empty => false,
+            Composer::Draft { .. } | Composer::Paste { .. } => true,
+            Composer::Dialog | Composer::Missing => return None,
+        };
+        let rows = composer.rows.clone();
+        let at = frame.cursor;
+        let inside = usize::try_from(at.row).is_ok_and(|row| rows.contains(&row)) && at.visible && has_text;
+        let first = i64::try_from(rows.start).unwrap_or(i64::MAX);
+        Some(Self { content, cursor: inside.then(|| (at.row.saturating_sub(first), at.col)) })
+    }
+
+    /// Cursors are compared only where both were seen: agents hide theirs while they draw.
+    fn is_same(&self, other: &Self) -> bool {
+        let moved = self.cursor.zip(other.cursor).is_some_and(|(one, two)| one != two);
+        self.content == other.content && !moved
+    }
+}
+
 fn small(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
@@ -527,7 +572,35 @@ fn path_of(url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::path_of;
+    use super::*;
+
+    #[test]
+    fn a_cursor_that_moves_in_a_draft_is_a_hand() {
+        let frame = |row: i64, visible: bool| Frame {
+            cols: 20,
+            cursor: wa_proto::Cursor { row, col: 4, visible },
+            ..Frame::default()
+        };
+        let composer = |content: Composer| ComposerView {
+            content,
+            rows: 2..4,
+            footer: 4..4,
+            live_top: None,
+            working: None,
+            shell_mode: false,
+            clipped: false,
+        };
+        let draft = composer(Composer::Draft { text: "half a thought".into() });
+        let hand = |row, visible, composer: &ComposerView| Hand::of(&frame(row, visible), composer).unwrap();
+        let first = hand(2, true, &draft);
+        assert!(!first.is_same(&hand(3, true, &draft)));
+        assert!(first.is_same(&hand(3, false, &draft)), "hidden while drawing");
+        assert!(first.is_same(&hand(9, true, &draft)), "parked elsewhere");
+        let empty = composer(Composer::Empty);
+        assert!(hand(2, true, &empty).is_same(&hand(3, true, &empty)));
+        assert!(!first.is_same(&hand(2, true, &empty)));
+        assert!(Hand::of(&frame(2, true), &composer(Composer::Dialog)).is_none());
+    }
 
     #[test]
     fn directories_come_as_urls() {
