@@ -222,19 +222,7 @@ impl PaneMatcher {
         true
     }
 
-    /// Whether a spinner means a turn. Agents turn them while they start, too: the one in the title tells of a turn only
-    /// after a prompt was seen.
-    fn is_marked(&self, seen: &Look, first: bool) -> bool {
-        let open = self.running.as_ref().is_some_and(|agent| agent.turn_open);
-        let asked = open || self.running.as_ref().is_some_and(|agent| agent.turns > 0);
-        match &seen.view.working {
-            Some(working) => open || !working.starting,
-            None => seen.title == TitleSign::Working && reading::is_whole(seen) && (first || asked),
-        }
-    }
-
     fn count_turn(&mut self, seen: &Look, first: bool, history: bool) -> Turn {
-        let marked = self.is_marked(seen, first);
         // Without its composer a screen is half drawn, or an overlay that shows old prompts.
         let composer = !matches!(seen.view.content, Composer::Missing | Composer::Dialog);
         let prompt = seen.prompt.filter(|_| composer).map(|(_, words)| words.cast_signed());
@@ -245,11 +233,13 @@ impl PaneMatcher {
             }
             self.prompts.push(prompt);
         }
-        let mut turn = Turn { began: false, prompt_changed, marked, history };
+        let mut turn = Turn { began: false, prompt_changed, marked: seen.view.working.is_some(), history };
         let Some(agent) = &mut self.running else { return turn };
         agent.had_composer |= reading::is_whole(seen);
-        let opens = marked && !agent.turn_open && seen.view.content != Composer::Dialog;
-        turn.began = opens || (prompt_changed && agent.settled && !history);
+        let asked = prompt_changed && agent.settled && !history;
+        turn.marked = is_marked(seen, agent, first || asked);
+        let opens = turn.marked && !agent.turn_open && seen.view.content != Composer::Dialog;
+        turn.began = opens || asked;
         if turn.began {
             agent.turns += 1;
         }
@@ -504,6 +494,18 @@ impl PaneMatcher {
         let leaving = self.leaving.as_ref().and_then(|leaving| leaving.since.checked_add(LAST_WORDS).ok());
         let all = [quiet, leaving, self.compaction.next_wakeup(), self.presences.next_wakeup()];
         self.wakeup = all.into_iter().flatten().filter(|at| *at > now).min();
+    }
+}
+
+/// Whether a spinner means a turn. Agents turn them while they start, too: the one in the title tells of a turn only when
+/// there is a prompt to work on.
+fn is_marked(seen: &Look, agent: &Running, asked: bool) -> bool {
+    match &seen.view.working {
+        Some(working) => agent.turn_open || !working.starting,
+        None => {
+            let asked = asked || agent.turn_open || agent.turns > 0;
+            seen.title == TitleSign::Working && reading::is_whole(seen) && asked
+        }
     }
 }
 

@@ -471,6 +471,46 @@ fn the_title_helps() {
 }
 
 #[test]
+fn a_start_is_no_turn() {
+    // Servers are booted, with a spinner row; others turn only the title's spinner.
+    let kinds = |events: &[Detected]| -> Vec<EventKind> { events.iter().map(|event| event.kind).collect() };
+    for (name, title) in [("codex-0.144.0-booting", "⠹ webapp"), ("codex-0.169.0-empty", "⠋ webapp")] {
+        let mut pane = Pane::new("bash");
+        let shell = testdata("codex-0.144.0-quit.ansi");
+        pane.show(&shell);
+        pane.process("codex", 7);
+        let frame = testdata(&format!("{name}.ansi"));
+        let ready = testdata("codex-0.169.0-empty.ansi");
+        let mut seen = kinds(&pane.rest(&ready).0);
+        pane.facts.title = title.to_owned();
+        let (events, last) = pane.rest(&frame);
+        seen.extend(kinds(&events));
+        assert_eq!(last.state, PaneState::Working, "{name}");
+        pane.facts.title = "webapp".to_owned();
+        let (events, last) = pane.rest(&ready);
+        seen.extend(kinds(&events));
+        assert_eq!((last.state, seen), (PaneState::Idle, vec![EventKind::AgentStarted]), "{name}");
+        // Once it was asked something, the same title is a turn.
+        let asked = codex(&["› hello", "", "• I"], "");
+        pane.facts.title = title.to_owned();
+        assert_eq!(kinds(&pane.show(&asked).events), vec![EventKind::TurnStarted], "{name}");
+    }
+}
+
+#[test]
+fn what_it_says_of_an_idle_agent_settles() {
+    // A warning that comes to an idle agent colours it, though nothing changes any more.
+    let mut pane = Pane::new("codex");
+    pane.rest(&codex(&["› hello", "", "• Hi."], ""));
+    let warning = "⚠ Heads up, you have less than 25% of your 5h limit left. Run /status for a breakdown.";
+    let warned = codex(&["› hello", "", "• Hi.", "", warning], "");
+    assert_eq!(pane.show(&warned).state, PaneState::Idle);
+    assert_eq!(pane.rest(&warned).1.state, PaneState::LimitWarning);
+    let (_, idle) = pane.rest(&testdata("codex-0.169.0-empty.ansi"));
+    assert_eq!((idle.state, idle.detail.why.as_str()), (PaneState::Idle, "the composer waits for input"));
+}
+
+#[test]
 fn the_screen_names_the_agent_where_the_process_table_cannot() {
     for (name, agent) in [
         ("codex-0.89.0-empty", "codex"),

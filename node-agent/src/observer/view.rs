@@ -117,7 +117,10 @@ impl MuxHandle {
         self.commands.send(Command::Look { pane_id, reply }).await.map_err(|_| LookError::NoMux)?;
         match timeout(LOOK, answer).await {
             Ok(view) => view.map_err(|_| LookError::NoMux)?,
-            Err(_) => Err(LookError::Frozen(format!("the mux server did not show the pane within {} s", LOOK.as_secs()))),
+            Err(_) => Err(LookError::Frozen(format!(
+                "the mux server did not show the pane within {} s",
+                LOOK.as_secs()
+            ))),
         }
     }
 

@@ -159,7 +159,7 @@ impl Script {
                 scrollback_top: 0,
                 ..Dimensions::default()
             },
-            dirty: std::iter::once(0..self.height() as i64).collect(),
+            dirty: std::iter::once(top as i64..self.height() as i64).collect(),
             title: "a title".into(),
             working_dir: None,
             rows: self.rows().split_off(usize::try_from(top).unwrap()),

@@ -84,6 +84,9 @@ fn codex_traps() {
     let queued = view("codex", "0.169.0-queued");
     assert_eq!(text(&queued), "third thing\nfourth thing");
     assert!(queued.working.is_some() && queued.live_top < Some(queued.rows.start - 4));
+    let booting = view("codex", "0.144.0-booting");
+    assert_eq!(booting.content, Composer::Empty);
+    assert!(booting.working.is_some_and(|working| working.starting));
     // The shell is in charge; the old composer still stands above its prompt.
     assert_eq!(view("codex", "0.89.0-ctrl-z").content, Composer::Missing);
 }
@@ -99,7 +102,8 @@ fn gemini_of_two_versions() {
         let busy = gemini("busy");
         assert_eq!(busy.content, Composer::Empty, "{version}");
         assert_eq!(busy.live_top, busy.working.as_ref().map(|working| working.row));
-        assert!(busy.working.is_some(), "{version}");
+        let working = busy.working.as_ref().unwrap();
+        assert!(working.text.ends_with("s)") && !working.text.contains("shortcuts"), "{}", working.text);
         // Text and Enter came in one burst: the Enter became a newline, and the cursor stands in an empty line.
         let newline = gemini("newline");
         assert_eq!(newline.rows.len(), 2, "{version}");
@@ -118,6 +122,9 @@ fn gemini_of_two_versions() {
     let lines = view("gemini", "0.61.0-paste-lines");
     assert_eq!(lines.holds("a\nb\nc\nd\ne\nf"), Held::All);
     assert_eq!(lines.holds("a\nb"), Held::No);
+    // Made smaller, the terminal keeps pieces of older footers below the new one.
+    let resized = view("gemini", "0.61.0-resized");
+    assert_eq!((&resized.content, resized.footer.len()), (&Composer::Empty, 2));
     let bang = view("gemini", "0.61.0-bang");
     assert_eq!((bang.content, bang.shell_mode), (Composer::Empty, true));
 }

@@ -285,9 +285,11 @@ impl Watched {
                 self.event(detected, &observation, now);
             }
         }
+        let touched = self.touched;
         self.notice_person(&observation.composer);
         let live_top = observation.live_top.map(|row| self.stable(row));
         let changed = self.seen.as_ref().is_none_or(|seen| seen.state != observation.state);
+        let changed = changed || self.touched != touched;
         self.seen = Some(observation);
         if self.store_at.is_none() && !self.mirror && self.matcher.save() != self.stored {
             self.store_at = Some(Instant::now() + POSITION_DELAY);

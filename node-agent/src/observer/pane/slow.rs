@@ -105,7 +105,8 @@ impl Watched {
             slow.logged = above.map(|row| row.text.trim_end().to_owned()).collect();
         }
         self.slow = Some(slow);
-        self.push(pane, 0, Vec::new());
+        // Nothing stands above this cursor, so nothing of the primary screen settles now.
+        self.push(&CliPane { cursor_x: 0, cursor_y: 0, ..pane.clone() }, 0, Vec::new());
     }
 
     fn push(&mut self, pane: &CliPane, top: i64, rows: Vec<Row>) {
