@@ -66,7 +66,7 @@ pub struct Line {
     /// Higher replaces lower, for the same (layout, row).
     pub rev: u32,
     pub text: String,
-    /// Screen rows that it took.
+    /// Screen rows that it took; 0 with an empty text: the row was logged before and is now part of the line above.
     pub rows: u32,
     /// `None`: the record's time.
     pub time: Option<Timestamp>,

@@ -54,6 +54,10 @@ impl LogEntry {
     }
 }
 
+/// A line of no rows is a tombstone: the line above has swallowed it. It stands in the table as the highest revision of
+/// its row, and nobody is shown it.
+pub(super) const SHOWN: &str = "(log.ord <> 1 OR log.rows > 0)";
+
 pub(super) const COLUMNS: &str = "log.id, log.stream, log.layout, log.row, log.ord, log.sub, log.rev, log.rows, \
      log.time_us, log.agent, log.text, log.cause, streams.host, streams.mux, streams.pane_id, streams.generation";
 
@@ -169,6 +173,7 @@ pub(super) fn page(
         let mut statement = conn.prepare_cached(&format!(
             "SELECT {COLUMNS} FROM log JOIN streams ON streams.id = log.stream
              WHERE stream = ?1 AND (layout, row, ord, sub) > (?2, ?3, ?4, ?5) AND log.id <= ?6 AND time_us >= ?7
+               AND {SHOWN}
              ORDER BY layout, row, ord, sub LIMIT ?8"
         ))?;
         let left = int((limit - out.len()) as u64)?;
@@ -195,7 +200,7 @@ pub(super) fn tail(conn: &Connection, range: &LogRange, count: usize) -> Result<
     for stream in streams(conn, &range.pane)?.into_iter().rev() {
         let mut statement = conn.prepare_cached(&format!(
             "SELECT {COLUMNS} FROM log JOIN streams ON streams.id = log.stream
-             WHERE stream = ?1 AND log.id <= ?2 AND time_us >= ?3
+             WHERE stream = ?1 AND log.id <= ?2 AND time_us >= ?3 AND {SHOWN}
              ORDER BY layout DESC, row DESC, ord DESC, sub DESC LIMIT ?4"
         ))?;
         let left = int((count - out.len()) as u64)?;
@@ -225,7 +230,7 @@ pub(super) fn arrivals(
     let places = vec!["?"; streams.len()].join(",");
     let mut statement = conn.prepare_cached(&format!(
         "SELECT {COLUMNS} FROM log JOIN streams ON streams.id = log.stream
-         WHERE log.id > ? AND +log.stream IN ({places}) ORDER BY log.id LIMIT ?"
+         WHERE log.id > ? AND +log.stream IN ({places}) AND {SHOWN} ORDER BY log.id LIMIT ?"
     ))?;
     let ids = streams.into_iter().map(Value::Integer);
     let values = std::iter::once(Value::Integer(head)).chain(ids).chain([Value::Integer(int(limit as u64)?)]);

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use wa_proto::Timestamp;
 
 use super::StoreError;
-use super::log::{COLUMNS, LogEntry, LogItem, entry};
+use super::log::{COLUMNS, SHOWN, LogEntry, LogItem, entry};
 use super::words::{InvalidQuery, Query};
 
 /// A hit, with the bytes of its text that matched.
@@ -103,7 +103,7 @@ pub(super) fn search(conn: &Connection, search: &Search) -> Result<Vec<Hit>, Sto
         None => {
             let mut statement = conn.prepare_cached(&format!(
                 "SELECT {COLUMNS} FROM log JOIN streams ON streams.id = log.stream
-                 WHERE log.text IS NOT NULL AND log.time_us >= ?1 ORDER BY log.id DESC"
+                 WHERE log.text IS NOT NULL AND {SHOWN} AND log.time_us >= ?1 ORDER BY log.id DESC"
             ))?;
             collect(statement.query([since])?, search, &mut hits)?;
         }

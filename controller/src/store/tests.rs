@@ -548,3 +548,19 @@ async fn a_crowd_at_the_door_waits_and_is_not_turned_away() {
     held.unwrap();
     assert_eq!(refused, 0);
 }
+
+#[tokio::test]
+async fn a_row_that_the_line_above_swallowed_is_not_shown() {
+    let place = tempfile::tempdir().unwrap();
+    let store = open(place.path());
+    let first = lines(vec![line(0, 0, "begins"), line(1, 0, "goes on"), line(2, 0, "")]);
+    let swallowed = Line { rows: 0, ..line(1, 1, "") };
+    let second = lines(vec![Line { rows: 2, ..line(0, 1, "begins and goes on") }, swallowed]);
+    let records = vec![record(Lane::Bulk, 1, first), record(Lane::Bulk, 2, second)];
+    ingest(&store, batch(SpoolId::generate(), Lane::Bulk, records)).await.unwrap();
+    assert_eq!(
+        texts(&log(&store, 1).await),
+        ["begins and goes on", ""],
+        "a blank line stays, a swallowed one goes"
+    );
+}

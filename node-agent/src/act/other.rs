@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
+use tracing::Instrument as _;
 use wa_mux::client::Spawn;
 use wa_mux::codec::{self, Modifiers, OsBytes};
 use wa_proto::action::KeyCode;
@@ -66,7 +67,8 @@ pub(super) async fn keys(
         pressed.map_err(|error| End::unknown(format!("key {} of {}: {error}", at + 1, keys.len())))?;
     }
     let until = Instant::now() + SEEN;
-    let changed = timeout_at(until, views.wait_for(|view| view.seq > before)).await;
+    let changed = timeout_at(until, views.wait_for(|view| view.seq > before));
+    let changed = changed.instrument(tracing::info_span!("verify")).await;
     match changed {
         Ok(Ok(_)) => Ok(End::submitted("the screen changed after the keys")),
         Ok(Err(_)) => Ok(End::submitted("the pane ended after the keys")),
@@ -88,7 +90,7 @@ pub(super) async fn kill(parts: &Parts, action: &Action, leave: &Leave, sight: &
         .map_err(|error| End::unknown(format!("killing the pane: {error}")))?;
     let until = Instant::now() + SEEN;
     let gone = async { while views.changed().await.is_ok() {} };
-    match timeout_at(until, gone).await {
+    match timeout_at(until, gone).instrument(tracing::info_span!("verify")).await {
         Ok(()) => Ok(End::submitted("the pane is gone")),
         Err(_) => Err(End::unknown("the mux server took the request, and the pane is still there after 5 s")),
     }
