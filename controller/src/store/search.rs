@@ -9,7 +9,7 @@ use rusqlite::Connection;
 use wa_proto::Timestamp;
 
 use super::StoreError;
-use super::log::{COLUMNS, SHOWN, LogEntry, LogItem, entry};
+use super::log::{COLUMNS, LogEntry, LogItem, SHOWN, entry};
 use super::words::{InvalidQuery, Query};
 
 /// A hit, with the bytes of its text that matched.

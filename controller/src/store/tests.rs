@@ -121,7 +121,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(std::env::var("PROPTEST_CASES").map_or(24, |n| n.parse().unwrap())))]
 
     /// Promise L2: whatever is re-sent, in whatever order, over restarts: the mark is the length of the prefix that
     /// arrived, and every record up to it is there once.

@@ -37,7 +37,9 @@ pub enum Step {
 impl Step {
     pub fn timeout(&self) -> SignedDuration {
         match self {
-            Self::WaitUntil { timeout, .. } | Self::Type { timeout, .. } | Self::Keys { timeout, .. } => *timeout,
+            Self::WaitUntil { timeout, .. } | Self::Type { timeout, .. } | Self::Keys { timeout, .. } => {
+                *timeout
+            }
         }
     }
 }

@@ -60,10 +60,18 @@ impl Trigger {
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum Status {
     /// For the pane to be in a state that the step wants; not before `not_before`.
-    Waiting { not_before: Timestamp },
+    Waiting {
+        not_before: Timestamp,
+    },
     /// For the outcome of an action.
-    Acting { action: ActionId },
-    Ended { end: End, reason: String, at: Timestamp },
+    Acting {
+        action: ActionId,
+    },
+    Ended {
+        end: End,
+        reason: String,
+        at: Timestamp,
+    },
 }
 
 /// How a run ended.
@@ -98,13 +106,23 @@ impl Status {
 #[serde(tag = "input", rename_all = "snake_case")]
 pub enum Input {
     /// The pane as it stands now.
-    Pane { state: PaneState, agent: Option<AgentKind>, agent_pid: u32 },
+    Pane {
+        state: PaneState,
+        agent: Option<AgentKind>,
+        agent_pid: u32,
+    },
     /// The pane, or its mux server's process, is no more.
     PaneGone,
-    Outcome { action: ActionId, kind: OutcomeKind, reason: String },
+    Outcome {
+        action: ActionId,
+        kind: OutcomeKind,
+        reason: String,
+    },
     /// The wake-up time that the run asked for has come.
     Timer,
-    Cancel { reason: String },
+    Cancel {
+        reason: String,
+    },
 }
 
 /// What the controller has to do, in the same commit as the new run.
@@ -145,7 +163,9 @@ pub fn admit(definition: &Definition, active: Option<&Run>) -> Admission {
         None => Admission::Start,
         Some(run) if run.is_over() => Admission::Start,
         Some(run)
-            if run.workflow == definition.name && run.attempts == 0 && matches!(run.status, Status::Waiting { .. }) =>
+            if run.workflow == definition.name
+                && run.attempts == 0
+                && matches!(run.status, Status::Waiting { .. }) =>
         {
             Admission::Merge
         }
@@ -155,7 +175,12 @@ pub fn admit(definition: &Definition, active: Option<&Run>) -> Admission {
 
 impl Run {
     /// Begins a run. The caller then gives it the pane's present state as its first input.
-    pub fn start(definition: &Definition, id: RunId, trigger: Trigger, now: Timestamp) -> (Self, Vec<Effect>) {
+    pub fn start(
+        definition: &Definition,
+        id: RunId,
+        trigger: Trigger,
+        now: Timestamp,
+    ) -> (Self, Vec<Effect>) {
         let mut run = Self {
             id,
             workflow: definition.name.clone(),
@@ -220,7 +245,11 @@ impl Run {
             Some(Step::WaitUntil { .. }) | None => return,
         };
         if self.actions_done >= definition.max_actions {
-            return self.end(End::Failed, format!("its budget of {} actions is used up", definition.max_actions), now);
+            return self.end(
+                End::Failed,
+                format!("its budget of {} actions is used up", definition.max_actions),
+                now,
+            );
         }
         self.attempts += 1;
         let action = self.action_id(self.attempts);
@@ -241,7 +270,13 @@ impl Run {
         ActionId(Uuid::from_u128(self.id.0.as_u128() ^ u128::from(attempt)))
     }
 
-    fn on_pane(&mut self, definition: &Definition, state: PaneState, agent_pid: u32, now: Timestamp) -> Vec<Effect> {
+    fn on_pane(
+        &mut self,
+        definition: &Definition,
+        state: PaneState,
+        agent_pid: u32,
+        now: Timestamp,
+    ) -> Vec<Effect> {
         let mut effects = Vec::new();
         let Status::Waiting { not_before } = self.status else { return effects };
         let expected = self.trigger.agent_pid;

@@ -31,6 +31,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) before: PaneState,
     /// How the agent that was here went, as long as nothing else ran since.
     pub(crate) left: Option<Left>,
+    /// An agent has just gone, and nothing has told yet how.
+    pub(crate) leaving: bool,
     /// The composer of this agent process was seen before.
     pub(crate) had_composer: bool,
     /// A turn was seen to begin, and not yet to end.
@@ -49,6 +51,10 @@ pub(crate) struct Inputs<'a> {
 pub(crate) fn decide(inputs: &Inputs<'_>) -> (PaneState, StateDetail) {
     if inputs.look.agent.is_some() && inputs.left.is_none() {
         return agent(inputs);
+    }
+    if inputs.leaving {
+        // Exited and crashed are told once, when its last words are read or did not come.
+        return (inputs.before, why("the agent is gone; its last words may still come"));
     }
     match (inputs.left, inputs.foreground) {
         (Some(Left::Exited), _) => (PaneState::Exited, why("the agent is gone")),

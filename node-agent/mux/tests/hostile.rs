@@ -102,7 +102,7 @@ fn decode_and_check(ident: u64, payload: &[u8]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(std::env::var("PROPTEST_CASES").map_or(2000, |n| n.parse().unwrap())))]
 
     #[test]
     fn a_damaged_payload_is_an_error_or_a_message(

@@ -223,7 +223,7 @@ fn crash(mut store: Store, dir: &Path, model: &mut Model, cut: u16, garbage: boo
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: std::env::var("PROPTEST_CASES").map_or(96, |n| n.parse().unwrap()), ..ProptestConfig::default() })]
 
     #[test]
     fn what_was_flushed_is_there_after_anything(ops in ops()) {
