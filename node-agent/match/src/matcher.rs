@@ -429,12 +429,16 @@ impl PaneMatcher {
         }
         let dialog_kind =
             reading::dialog(seen).and_then(|(_, hit)| hit?.fields.get("kind").cloned()).unwrap_or_default();
+        // One that was at work may have crashed: that is told once, when its last words are read or did not come.
+        let leaving = self.leaving.as_ref().filter(|_| self.running.is_none());
+        let undecided = leaving.is_some_and(|leaving| leaving.agent.turn_open);
+        let gone = leaving.filter(|_| !undecided).map(|_| Left::Exited);
         let (state, mut detail) = state::decide(&Inputs {
             look: seen,
             foreground: &facts.foreground,
             before: if first { PaneState::Unknown } else { self.state },
-            left: self.left.as_ref().map(|(left, _)| *left),
-            leaving: self.leaving.is_some() && self.running.is_none(),
+            left: self.left.as_ref().map(|(left, _)| *left).or(gone),
+            undecided,
             had_composer: self.running.as_ref().is_some_and(|agent| agent.had_composer),
             turn_open: self.running.as_ref().is_some_and(|agent| agent.turn_open),
             quiet_since: self.quiet_since(seen, now),

@@ -419,6 +419,15 @@ fn an_agent_that_vanishes_at_work_has_crashed() {
     let (events, last) = pane.rest(&Frame::from_text(100, "Killed\ndev@box:~/webapp$"));
     let kinds: Vec<EventKind> = events.iter().map(|event| event.kind).collect();
     assert_eq!((kinds, last.state), (vec![EventKind::AgentCrashed], PaneState::Crashed));
+    // The shell's word is written over what the agent left: then its silence tells, and nothing before.
+    let mut pane = Pane::new("codex");
+    pane.kinds(&testdata("codex-0.89.0-empty.ansi"));
+    pane.kinds(&testdata("codex-0.89.0-busy.ansi"));
+    pane.process("bash", 0);
+    let overwritten = Frame::from_text(100, "› Killedtests for @filename\ndev@box:~/webapp$");
+    let at_once = pane.show(&overwritten);
+    assert_eq!((at_once.events, at_once.state), (Vec::new(), PaneState::Working));
+    assert_eq!(pane.rest(&overwritten).1.state, PaneState::Crashed);
     // Idle and without a turn, an agent may leave without a word.
     let mut pane = Pane::new("codex");
     pane.kinds(&testdata("codex-0.89.0-empty.ansi"));

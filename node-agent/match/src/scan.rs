@@ -51,7 +51,7 @@ pub fn scan(engine: &Engine, frame: &Frame, facts: &Facts, now: Timestamp) -> Ob
         foreground: &facts.foreground,
         before: PaneState::Unknown,
         left: (ended && seen.view.content == Composer::Missing).then_some(state::Left::Exited),
-        leaving: false,
+        undecided: false,
         had_composer: true,
         turn_open: false,
         quiet_since: now,

@@ -31,8 +31,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) before: PaneState,
     /// How the agent that was here went, as long as nothing else ran since.
     pub(crate) left: Option<Left>,
-    /// An agent has just gone, and nothing has told yet how.
-    pub(crate) leaving: bool,
+    /// An agent has just gone from its work, and nothing has told yet how.
+    pub(crate) undecided: bool,
     /// The composer of this agent process was seen before.
     pub(crate) had_composer: bool,
     /// A turn was seen to begin, and not yet to end.
@@ -52,8 +52,7 @@ pub(crate) fn decide(inputs: &Inputs<'_>) -> (PaneState, StateDetail) {
     if inputs.look.agent.is_some() && inputs.left.is_none() {
         return agent(inputs);
     }
-    if inputs.leaving {
-        // Exited and crashed are told once, when its last words are read or did not come.
+    if inputs.undecided {
         return (inputs.before, why("the agent is gone; its last words may still come"));
     }
     match (inputs.left, inputs.foreground) {
@@ -126,7 +125,9 @@ fn without_composer(inputs: &Inputs<'_>) -> (PaneState, StateDetail) {
 }
 
 fn why(text: &str) -> StateDetail {
-    StateDetail { why: text.chars().take(120).collect(), ..StateDetail::default() }
+    // Footers are columns: without the blanks between them more is told.
+    let words: Vec<&str> = text.split_whitespace().collect();
+    StateDetail { why: words.join(" ").chars().take(120).collect(), ..StateDetail::default() }
 }
 
 fn limit(hit: &Hit) -> StateDetail {
