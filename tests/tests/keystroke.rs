@@ -201,3 +201,35 @@ fn waiting_ends_when_the_state_holds_and_times_out_with_its_own_code() {
     let unknown = scene.stage.wa(&["wait", &scene.pane, "--for", "happy"]);
     assert_eq!(unknown.code, 2, "{unknown:?}");
 }
+
+#[test]
+fn a_command_that_prints_nothing_gets_no_second_enter() {
+    let scene = Scene::with_shell();
+    scene.wait_state("shell");
+    // `read` would take a stray Enter for its line, and say so.
+    let got = scene.stage.path("got");
+    let command = format!("sleep 4; IFS= read -r line; echo \"got:$line\" > {}", got.display());
+    let sent = scene.stage.wa(&["send", &scene.pane, &command, "-o", "json"]);
+    assert_eq!((sent.code, sent.json()["outcome"].as_str()), (0, Some("submitted")), "{sent:?}");
+    let typed = scene.stage.wa(&["keys", &scene.pane, "x", "Enter", "-o", "json"]);
+    assert_eq!(typed.code, 0, "{typed:?}");
+    wait_for("the line", Duration::from_secs(20), || got.exists().then_some(()));
+    wait_for("its text", Duration::from_secs(5), || {
+        let text = fs::read_to_string(&got).unwrap();
+        (!text.is_empty()).then(|| assert_eq!(text, "got:x\n"))
+    });
+}
+
+#[test]
+fn an_agent_that_is_told_to_leave_has_taken_it() {
+    let scene = Scene::with_shell();
+    scene.wait_state("shell");
+    let claude = scene.stage.path("claude");
+    symlink(binary("wa-demo-agent"), &claude).unwrap();
+    let started = scene.stage.wa(&["send", &scene.pane, &claude.display().to_string(), "-o", "json"]);
+    assert_eq!((started.code, started.json()["outcome"].as_str()), (0, Some("submitted")), "{started:?}");
+    scene.wait_state("idle");
+    let left = scene.stage.wa(&["send", &scene.pane, "/exit", "-o", "json"]);
+    assert_eq!((left.code, left.json()["outcome"].as_str()), (0, Some("submitted")), "{left:?}");
+    scene.wait_state("exited");
+}

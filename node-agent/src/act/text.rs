@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use wa_match::{Composer, ComposerView, Foreground, Held, composer, shell};
 use wa_mux::codec::{Key, KeyCode};
-use wa_proto::{Action, AgentKind, Frame, OutcomeKind, PaneState};
+use wa_proto::{Action, AgentKind, Frame, FrameRow, OutcomeKind, PaneState};
 
 use super::guard::{self, Sight};
 use super::perform::Leave;
@@ -263,7 +263,7 @@ impl Place {
     fn proof(&self) -> &'static str {
         match self {
             Self::Agent { .. } => {
-                "the composer took the text, and the turn began or the prompt stands in the transcript"
+                "the composer took the text, and the turn began, the prompt stands in the transcript or the agent left"
             }
             Self::Shell { .. } => "the shell echoed the text and its cursor moved on",
         }
@@ -275,6 +275,8 @@ fn read_composer(view: &View, composer: &ComposerView, text: &str, before: usize
         return Seen::Other("the composer is in shell mode now");
     }
     let standing = standing(&view.frame, composer, text) > before;
+    // `/quit` and its like leave no prompt in the transcript: the agent itself has gone.
+    let left = matches!(view.foreground, Foreground::Shell { .. });
     let working = !was_working && (view.state == PaneState::Working || composer.working.is_some());
     match (composer.holds(text), &composer.content) {
         (Held::All, _) => Seen::Whole,
@@ -282,7 +284,7 @@ fn read_composer(view: &View, composer: &ComposerView, text: &str, before: usize
         (Held::No, Composer::Draft { .. } | Composer::Paste { .. }) => {
             Seen::Other("something else stands in the composer")
         }
-        (Held::No, _) if standing || working => Seen::Gone,
+        (Held::No, _) if standing || working || left => Seen::Gone,
         (Held::No, Composer::Dialog) => Seen::Other("a dialog has opened"),
         (Held::No, _) => Seen::Nothing,
     }
@@ -305,22 +307,35 @@ fn read_shell(frame: &Frame, row: i64, prompt: &str, cursor: i64, text: &str) ->
     let Ok(at) = usize::try_from(frame.cursor.row) else {
         return Seen::Other("the cursor has left the screen");
     };
+    let on_the_line = row_index(frame, row).is_none_or(|start| is_one_line(frame, start, at));
     let wanted = squeeze(prompt) + &squeeze(text);
     let now = squeeze(&up_to_cursor(frame, row));
-    if now == wanted {
+    if on_the_line && now == wanted {
         return Seen::Whole;
     }
     if now == squeeze(prompt) && stable(frame, at) == cursor {
         return Seen::Nothing;
     }
-    // The cursor stands below the line that holds the text, or a command has cleared the screen.
-    let line = row_index(frame, row).map(|start| squeeze(&join(frame, start, at)));
+    // The cursor stands below the line that holds the text, or a command has cleared the screen and it stands above.
+    let line =
+        row_index(frame, row).filter(|start| *start <= at).map(|start| squeeze(&join(frame, start, at)));
     let echoed = line.is_none_or(|line| line.contains(&squeeze(text)));
     if stable(frame, at) != cursor && (echoed || frame.alternate) {
         Seen::Gone
     } else {
         Seen::Other("the prompt line holds something else")
     }
+}
+
+/// Whether the rows before the cursor's are filled to the edge, so that all of them are one line that goes on. The
+/// cursor below a row that ends early stands on another line: a command that prints nothing yet has been taken, and one
+/// more Enter would go to it.
+fn is_one_line(frame: &Frame, start: usize, at: usize) -> bool {
+    let cells = |row: &FrameRow| -> u32 {
+        row.text.chars().map(|c| wa_mux::codec::cell_width(c.encode_utf8(&mut [0; 4]))).sum()
+    };
+    let mut before = frame.rows.get(start..at.min(frame.rows.len())).into_iter().flatten();
+    before.all(|row| row.wrapped || cells(row) >= frame.cols)
 }
 
 /// What stands from a stable row to the cursor.
@@ -369,7 +384,7 @@ fn squeeze(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wa_proto::{Cursor, FrameRow};
+    use wa_proto::Cursor;
 
     fn frame(first_row: i64, rows: &[&str], cursor: (i64, u32)) -> Frame {
         Frame {
@@ -397,6 +412,23 @@ mod tests {
         assert_eq!(read(&frame(10, &["out", "$ echo hi", "hi", "$ "], (3, 2))), Seen::Gone);
         // Scrolled: the prompt line has left the screen.
         assert_eq!(read(&frame(14, &["hi", "$ "], (1, 2))), Seen::Gone);
+    }
+
+    #[test]
+    fn a_command_that_prints_nothing_yet_was_taken() {
+        let quiet = frame(10, &["$ sleep 5", ""], (1, 0));
+        assert_eq!(read_shell(&quiet, 10, "$ ", 10, "sleep 5"), Seen::Gone);
+        // Right at the edge the cursor waits on the next row before Enter, and on the one after that behind it.
+        let edge = frame(10, &["$ 0123456789abcdefgh", ""], (1, 0));
+        assert_eq!(read_shell(&edge, 10, "$ ", 10, "0123456789abcdefgh"), Seen::Whole);
+        let taken = frame(10, &["$ 0123456789abcdefgh", "", ""], (2, 0));
+        assert_eq!(read_shell(&taken, 10, "$ ", 10, "0123456789abcdefgh"), Seen::Gone);
+    }
+
+    #[test]
+    fn a_command_that_clears_the_screen_was_taken() {
+        let cleared = frame(10, &["$ ", "", ""], (0, 2));
+        assert_eq!(read_shell(&cleared, 12, "$ ", 12, "clear"), Seen::Gone);
     }
 
     #[test]

@@ -386,6 +386,7 @@ impl Watched {
         }
         self.facts.agent_alive = self.agent_pid.map(|pid| !super::is_gone(pid));
         self.facts.foreground = foreground;
+        self.publish();
         self.look_soon();
         self.apply(Input::AgentProcess(pid.map(u64::from)))
     }
@@ -494,7 +495,7 @@ impl Watched {
         let seen = self.seen.as_ref();
         Pane {
             pane: self.pane.clone(),
-            title: batch::redact(&self.title),
+            title: batch::redact(self.title.trim()),
             cwd: batch::redact(&self.cwd),
             project: batch::redact(&self.project),
             agent: self.agent().cloned(),
