@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use serde_json::Value;
+use wa_mux::client::size_in_cells;
 use wa_mux::codec::OsBytes;
 use wa_mux::{Client, ConnectOptions, Spawn};
 
@@ -147,21 +148,38 @@ impl Stage {
         Ok(program)
     }
 
-    /// Opens a pane for each command in the running multiplexer, 80x24 in a window of its own.
-    pub fn spawn_panes(&self, commands: Vec<Vec<String>>) -> anyhow::Result<()> {
-        let bytes = |text: String| OsBytes::from(text.into_bytes());
+    /// Speaks to the running multiplexer as one more client.
+    fn with_mux<T>(&self, work: impl AsyncFnOnce(Client) -> anyhow::Result<T>) -> anyhow::Result<T> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             #[expect(clippy::disallowed_methods, reason = "a test is an edge of its own")]
             let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
             let options = ConnectOptions::new("stage", "stage", now);
             let (client, _events) = Client::connect(&self.mux_socket(), options).await?;
+            work(client).await
+        })
+    }
+
+    /// Opens a pane for each command in the running multiplexer, 80x24 in a window of its own.
+    pub fn spawn_panes(&self, commands: Vec<Vec<String>>) -> anyhow::Result<()> {
+        let bytes = |text: String| OsBytes::from(text.into_bytes());
+        self.with_mux(async |client| {
             for command in commands {
                 let command = command.into_iter().map(bytes).collect();
                 let env = vec![(bytes("PATH".into()), bytes("/usr/bin:/bin".into()))];
                 client.spawn(Spawn { command, env, cwd: None, cols: 80, rows: 24 }).await?;
             }
-            anyhow::Ok(())
+            Ok(())
+        })
+    }
+
+    /// Gives a pane another size, as a window does that is pulled.
+    pub fn resize_pane(&self, pane_id: u64, cols: u64, rows: u64) -> anyhow::Result<()> {
+        self.with_mux(async |client| {
+            let panes = client.list_panes().await?;
+            let pane = panes.iter().find(|pane| pane.entry.pane_id == pane_id).context("no such pane")?;
+            client.resize(pane.entry.tab_id, pane_id, size_in_cells(cols, rows)).await?;
+            Ok(())
         })
     }
 

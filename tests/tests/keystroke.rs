@@ -114,6 +114,26 @@ fn two_compactions_with_identical_screens_are_answered_twice() {
 }
 
 #[test]
+fn a_compaction_that_is_drawn_again_is_not_another_one() {
+    let scene = Scene::with_claude(&["--compact-after", "3s"]);
+    scene.wait_run(1, "succeeded");
+    for (cols, rows) in [(80, 24), (60, 30), (120, 40)] {
+        scene.stage.resize_pane(0, cols, rows).unwrap();
+        wait_for("the new size", Duration::from_secs(20), || {
+            let screen = scene.stage.wa(&["screen", &scene.pane, "-o", "json"]);
+            (screen.code == 0 && screen.json()["cols"] == cols).then_some(())
+        });
+        scene.wait_state("idle");
+    }
+    // One more turn: whatever the redrawing has set off would have come before its end.
+    assert_eq!(scene.stage.wa(&["send", &scene.pane, "hello"]).code, 0);
+    wait_for("the prompt", Duration::from_secs(20), || (scene.submitted().len() == 2).then_some(()));
+    scene.wait_state("idle");
+    assert_eq!(scene.submitted(), [REREAD, "hello"]);
+    assert_eq!((scene.events("context.compacted").len(), scene.runs().len()), (1, 1));
+}
+
+#[test]
 fn a_node_killed_between_paste_and_enter_leaves_an_unknown_and_types_no_more() {
     let mut scene = Scene::with_claude(&["--compact-after", "3s", "--swallow-enter", "1000"]);
     wait_for("the text in the composer", Duration::from_secs(30), || {
