@@ -9,8 +9,10 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use support::{Server, Wire, shell};
+use wa_embedded_mux::Options;
 use wa_embedded_mux::terminal::Size;
 use wa_mux::codec::{Codec, FrameReader, Pdu, TerminalSize, put_frame};
 
@@ -99,7 +101,11 @@ fn see_text(client: &mut Wire, pane: u64, text: &str) {
 
 /// A server whose pane 0 has said all that it says by itself; and another client of it.
 fn fresh() -> (Server, Wire) {
-    let server = Server::start(|_| {});
+    fresh_with(|_| {})
+}
+
+fn fresh_with(options: impl FnOnce(&mut Options)) -> (Server, Wire) {
+    let server = Server::start(options);
     let mut other = server.client();
     settled(&mut other, 0);
     (server, other)
@@ -112,7 +118,11 @@ fn settled(client: &mut Wire, pane_id: u64) {
 
 /// A server with panes 0 to 3, the last of 40x12 with a prompt; and another client of it.
 fn used() -> (Server, Wire) {
-    let (server, mut other) = fresh();
+    used_with(|_| {})
+}
+
+fn used_with(options: impl FnOnce(&mut Options)) -> (Server, Wire) {
+    let (server, mut other) = fresh_with(options);
     let size = Size { cols: 40, rows: 12 };
     for wanted in 1..=3 {
         let spawned = server.running.handle().spawn(&shell(), size, "default").unwrap();
@@ -166,7 +176,8 @@ fn lines_are_read() {
     let name = "04-getlines-styled";
     let (server, mut other) = used();
     other.write(3, "seq 1 30\r");
-    other.until_text(3, "30");
+    // The prompt below the thirty lines: from then on the pane is silent.
+    see(&mut other, |push| support::changes(push, 3).is_some_and(|c| (c.cursor.x, c.cursor.y) == (2, 31)));
     let mut wanted = recorded(name);
     let found = replay(name, &server, |_, _| {});
     // SearchScrollbackRequest is not served.
@@ -257,9 +268,11 @@ fn screens_sizes_and_trimmed_rows() {
 
 #[test]
 fn last_words_are_lost() {
-    let (server, mut other) = used();
+    // Long enough that a busy machine ends the first command within it, and shorter than the second one's sleep.
+    let (server, mut other) = used_with(|options| options.coalesce = Duration::from_millis(50));
     let size = Size { cols: 80, rows: 24 };
     server.running.handle().spawn(&shell(), size, "default").unwrap();
+    settled(&mut other, 4);
     let gone = |client: &mut Wire, pane: u64| {
         see(client, |push| matches!(push, Pdu::PaneRemoved { pane_id } if *pane_id == pane));
     };

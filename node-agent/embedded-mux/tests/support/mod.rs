@@ -86,6 +86,8 @@ impl Wire {
             match self.stream.read(&mut buffer) {
                 Ok(0) => return None,
                 Ok(n) => self.reader.extend(&buffer[..n]),
+                // A read with a time limit is not restarted after a signal: the shells that end send theirs.
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}");
                     return None;
@@ -124,6 +126,7 @@ impl Wire {
             }
             match self.stream.read(&mut buffer) {
                 Ok(n) => self.reader.extend(&buffer[..n]),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(_) => return false,
             }
         }
