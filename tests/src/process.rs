@@ -22,8 +22,6 @@ pub fn binary(name: &str) -> PathBuf {
 #[derive(Debug)]
 pub struct Program {
     child: Child,
-    name: String,
-    log: PathBuf,
 }
 
 impl Program {
@@ -43,21 +41,7 @@ impl Program {
             .stdout(out.try_clone()?)
             .stderr(out)
             .spawn()?;
-        let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Self { child, name, log: log.to_owned() })
-    }
-
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// The log so far.
-    pub fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
+        Ok(Self { child })
     }
 
     fn signal(&self, signal: Signal) {
@@ -80,16 +64,8 @@ impl Program {
         self.child.wait()
     }
 
-    pub fn stop(&self) {
-        self.signal(Signal::STOP);
-    }
-
-    pub fn resume(&self) {
-        self.signal(Signal::CONT);
-    }
-
     /// The exit status, if it has ended.
-    pub fn ended(&mut self) -> Option<ExitStatus> {
+    fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 }

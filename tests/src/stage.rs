@@ -258,23 +258,8 @@ impl Stage {
         }
     }
 
-    /// Starts `wa` as the operator, its output going to the named file of the stage.
-    pub fn start_wa(&self, args: &[&str], log: &str) -> anyhow::Result<Program> {
-        let home = self.path("home");
-        let run = self.path("run");
-        let context = self.path("controller/operator.context.toml");
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let env: [(&str, &OsStr); 4] = [
-            ("HOME", home.as_os_str()),
-            ("XDG_RUNTIME_DIR", run.as_os_str()),
-            ("PATH", &path),
-            ("WA_CONTEXT_FILE", context.as_os_str()),
-        ];
-        Program::start(&binary("wa"), args, &env, &self.path(log))
-    }
-
     /// The logs of every program, for a failing test's message.
-    pub fn logs(&self) -> String {
+    fn logs(&self) -> String {
         let mut out = String::new();
         for name in ["wa-controller", "wa-node", "wa-embedded-mux"] {
             let text = std::fs::read_to_string(self.path(format!("{name}.log"))).unwrap_or_default();
