@@ -247,6 +247,8 @@ mod tests {
             tty: String::new(),
             last_output: None,
             mirror: false,
+            session: None,
+            not_logged: String::new(),
         }
     }
 

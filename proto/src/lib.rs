@@ -13,6 +13,7 @@ pub mod pane;
 pub mod record;
 pub mod screen;
 pub mod selector;
+pub mod session;
 #[cfg(feature = "wire")]
 pub mod wire;
 
@@ -24,3 +25,4 @@ pub use jiff::Timestamp;
 pub use pane::{AgentKind, Pane, PaneState, StateDetail};
 pub use record::{Gap, GapCause, Hole, Lane, Line, Lines, Record, RecordBody, Repaint};
 pub use screen::{Color, Cursor, Frame, FrameRow, Style, StyleRun};
+pub use session::{AgentSession, Conversation, Message, RateLimitWindow, Role, TokenUsage};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{PaneRef, Timestamp};
+use crate::{AgentSession, PaneRef, Timestamp};
 
 /// A word that is not one of a closed set.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -146,10 +146,14 @@ pub struct Pane {
     pub state: PaneState,
     pub detail: StateDetail,
     pub session_id: String,
+    /// What the agent's own session file says; `None` where none is known.
+    pub session: Option<AgentSession>,
     pub cols: u32,
     pub rows: u32,
     pub tty: String,
     pub last_output: Option<Timestamp>,
     /// A mirror of another mux domain: shown, not logged, not acted on.
     pub mirror: bool,
+    /// Why what the pane prints is not logged, or only in part, in words; empty: all of it is.
+    pub not_logged: String,
 }

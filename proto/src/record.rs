@@ -1,7 +1,7 @@
 //! Records: what a node saw, named by (node, spool id, lane, seq).
 
 use crate::pane::words;
-use crate::{ActionId, AgentKind, Event, Outcome, PaneRef, Timestamp};
+use crate::{ActionId, AgentKind, Conversation, Event, Outcome, PaneRef, Timestamp};
 
 words! {
     /// Two lanes: events overtake bulk.
@@ -48,6 +48,7 @@ pub enum RecordBody {
     Outcome(Outcome),
     Hole(Hole),
     Repaint(Repaint),
+    Conversation(Conversation),
 }
 
 /// Settled logical lines of one pane.
@@ -106,7 +107,9 @@ impl RecordBody {
     pub fn lane(&self) -> Lane {
         match self {
             Self::Event(_) | Self::Outcome(_) => Lane::Events,
-            Self::Lines(_) | Self::Gap(_) | Self::Hole(_) | Self::Repaint(_) => Lane::Bulk,
+            Self::Lines(_) | Self::Gap(_) | Self::Hole(_) | Self::Repaint(_) | Self::Conversation(_) => {
+                Lane::Bulk
+            }
         }
     }
 
@@ -117,6 +120,7 @@ impl RecordBody {
             Self::Event(event) => event.pane.as_ref(),
             Self::Outcome(outcome) => outcome.pane.as_ref(),
             Self::Repaint(repaint) => Some(&repaint.pane),
+            Self::Conversation(conversation) => Some(&conversation.pane),
             Self::Hole(_) => None,
         }
     }

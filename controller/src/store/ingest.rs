@@ -184,6 +184,7 @@ impl Tx<'_> {
                     ])?;
             }
             RecordBody::Event(event) => self.enter_event(host, &event, time, &trace_parent)?,
+            RecordBody::Conversation(_) => {}
             RecordBody::Outcome(outcome) => self.settle(host, outcome, &trace_parent)?,
         }
         Ok(0)

@@ -284,6 +284,8 @@ pub(crate) fn pane(pane_id: u64, agent: Option<AgentKind>, state: PaneState) -> 
         tty: "/dev/pts/9".into(),
         last_output: None,
         mirror: false,
+        session: None,
+        not_logged: String::new(),
     }
 }
 

@@ -24,6 +24,7 @@ fn text(item: v1::LogItem) -> String {
     match item.item {
         Some(v1::log_item::Item::Line(line)) => line.text,
         Some(v1::log_item::Item::Gap(gap)) => format!("gap {}", gap.cause),
+        Some(v1::log_item::Item::Message(message)) => message.message.unwrap_or_default().text,
         None => panic!("neither line nor gap"),
     }
 }

@@ -116,6 +116,7 @@ fn body_len(body: &wa_proto::wire::v1::record::Body) -> usize {
         Body::Outcome(outcome) => outcome.encoded_len(),
         Body::Hole(hole) => hole.encoded_len(),
         Body::Repaint(repaint) => repaint.encoded_len(),
+        Body::Conversation(conversation) => conversation.encoded_len(),
     }
 }
 

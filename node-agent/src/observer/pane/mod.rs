@@ -269,6 +269,7 @@ impl Watched {
             matcher: self.matcher.save(),
             transcript: position.opaque,
             gone: false,
+            session: Vec::new(),
         }
     }
 
@@ -512,6 +513,8 @@ impl Watched {
             tty: self.tty.clone().unwrap_or_default(),
             last_output: self.last_output,
             mirror: self.mirror,
+            session: None,
+            not_logged: String::new(),
         }
     }
 }
