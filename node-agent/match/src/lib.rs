@@ -29,6 +29,7 @@ mod saved;
 mod scan;
 pub mod shell;
 mod state;
+mod testimony;
 #[cfg(test)]
 mod testing;
 
@@ -39,3 +40,4 @@ pub use process::{Foreground, ProcessInfo, identify};
 pub use redact::{Redactor, RedactorState};
 pub use rules::{Engine, PackError, PackSource};
 pub use scan::scan;
+pub use testimony::Testimony;
