@@ -125,6 +125,11 @@ impl Compaction {
         (self.spun || !sight.working) && self.fire()
     }
 
+    /// The compaction since the last turn has been told by another witness.
+    pub(crate) fn disarm(&mut self) {
+        (self.armed, self.spun) = (false, false);
+    }
+
     fn fire(&mut self) -> bool {
         let fires = self.armed;
         if fires {

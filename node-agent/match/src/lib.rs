@@ -31,6 +31,8 @@ pub mod shell;
 mod state;
 mod testimony;
 #[cfg(test)]
+mod testimony_tests;
+#[cfg(test)]
 mod testing;
 
 pub use composer::{Composer, ComposerView, Held, Working};

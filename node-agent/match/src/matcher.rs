@@ -20,6 +20,7 @@ use crate::process::Foreground;
 use crate::reading;
 use crate::rules::{Engine, Rearm};
 use crate::state::{self, Inputs, Left};
+use crate::testimony::{Testimonies, Testimony};
 
 /// An end screen may reach us this long after its process is gone.
 const LAST_WORDS: SignedDuration = SignedDuration::from_secs(1);
@@ -69,6 +70,7 @@ pub struct PaneMatcher {
     pub(crate) session_id: String,
     /// Warnings that were told in this turn, by window.
     warned: Vec<(u64, String)>,
+    testimonies: Testimonies,
     wakeup: Option<Timestamp>,
 }
 
@@ -87,6 +89,7 @@ impl Default for PaneMatcher {
             compaction: Compaction::default(),
             session_id: String::new(),
             warned: Vec::new(),
+            testimonies: Testimonies::default(),
             wakeup: None,
         }
     }
@@ -112,6 +115,11 @@ impl PaneMatcher {
         self.wakeup
     }
 
+    /// Hears a witness other than the screen; what it means is told by the next [`Self::observe`], or a later one.
+    pub fn tell(&mut self, testimony: Testimony) {
+        self.testimonies.tell(testimony);
+    }
+
     /// Takes in a frame and tells what happened and how things stand.
     pub fn observe(&mut self, engine: &Engine, frame: &Frame, facts: &Facts, now: Timestamp) -> Observation {
         let first = std::mem::replace(&mut self.fresh, false);
@@ -126,6 +134,7 @@ impl PaneMatcher {
         self.dialogs(engine, &seen, &turn, now, &mut events);
         self.close_exit(now, &mut events);
         let detail = self.decide(&seen, facts, first, &turn, now, &mut events);
+        self.hear(&mut events, now);
         self.plan_wakeup(&seen, now);
         Observation {
             events,
@@ -457,6 +466,29 @@ impl PaneMatcher {
         detail
     }
 
+    /// Lets the other witnesses speak, and goes by what they alone have told.
+    fn hear(&mut self, events: &mut Vec<Detected>, now: Timestamp) {
+        let running = self.running.as_ref().or(self.leaving.as_ref().map(|leaving| &leaving.agent));
+        let agent = running.map(|agent| &agent.kind).or(self.left.as_ref().map(|(_, kind)| kind)).cloned();
+        self.testimonies.join(agent.as_ref(), events, now);
+        for event in events.iter().filter(|event| !event.witnesses.contains(&Witness::Screen)) {
+            match event.kind {
+                // Its mark may come into view at any time.
+                EventKind::ContextCompacted => self.compaction.disarm(),
+                EventKind::SessionEnded => {
+                    let leaving = self.leaving.as_mut().map(|leaving| &mut leaving.agent);
+                    if let Some(agent) = self.running.as_mut().or(leaving) {
+                        agent.ended = true;
+                    }
+                    if let Some(id) = event.fields.get("session_id") {
+                        self.session_id.clone_from(id);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
     fn turn_events(&mut self, seen: &Look, turn: &Turn, events: &mut Vec<Detected>) {
         let Some(agent) = &mut self.running else { return };
         let told = |kind| reading::derived(kind, Some(&agent.kind), reading::witnesses(seen), "");
@@ -496,7 +528,8 @@ impl PaneMatcher {
         let dialog = self.state == PaneState::Waiting && reading::is_whole(seen);
         let quiet = quiet.filter(|_| seen.agent.is_some() && !dialog);
         let leaving = self.leaving.as_ref().and_then(|leaving| leaving.since.checked_add(LAST_WORDS).ok());
-        let all = [quiet, leaving, self.compaction.next_wakeup(), self.presences.next_wakeup()];
+        let compaction = self.compaction.next_wakeup();
+        let all = [quiet, leaving, compaction, self.presences.next_wakeup(), self.testimonies.next_wakeup()];
         self.wakeup = all.into_iter().flatten().filter(|at| *at > now).min();
     }
 }

@@ -9,21 +9,21 @@ use crate::testing::{testdata, title};
 use crate::{Detected, Engine, Facts, Foreground, Observation, PaneMatcher};
 
 /// A pane under test: frames go in at given distances, events are collected.
-struct Pane {
-    matcher: PaneMatcher,
-    now: Timestamp,
+pub(crate) struct Pane {
+    pub(crate) matcher: PaneMatcher,
+    pub(crate) now: Timestamp,
     facts: Facts,
 }
 
 impl Pane {
-    fn new(agent: &str) -> Self {
+    pub(crate) fn new(agent: &str) -> Self {
         let mut pane =
             Self { matcher: PaneMatcher::new(), now: Timestamp::UNIX_EPOCH, facts: Facts::default() };
         pane.process(agent, 100);
         pane
     }
 
-    fn process(&mut self, agent: &str, pid: u32) {
+    pub(crate) fn process(&mut self, agent: &str, pid: u32) {
         self.facts.foreground = match agent {
             "bash" => Foreground::Shell { name: agent.to_owned() },
             "" => Foreground::Unknown,
@@ -31,13 +31,13 @@ impl Pane {
         };
     }
 
-    fn show(&mut self, frame: &Frame) -> Observation {
+    pub(crate) fn show(&mut self, frame: &Frame) -> Observation {
         self.now += SignedDuration::from_millis(50);
         self.matcher.observe(Engine::builtin(), frame, &self.facts, self.now)
     }
 
     /// Shows a screen and then lets time pass, waking the matcher when it asks.
-    fn rest(&mut self, frame: &Frame) -> (Vec<Detected>, Observation) {
+    pub(crate) fn rest(&mut self, frame: &Frame) -> (Vec<Detected>, Observation) {
         let mut last = self.show(frame);
         let mut events = std::mem::take(&mut last.events);
         for _ in 0..20 {
@@ -51,7 +51,7 @@ impl Pane {
         (events, last)
     }
 
-    fn kinds(&mut self, frame: &Frame) -> Vec<EventKind> {
+    pub(crate) fn kinds(&mut self, frame: &Frame) -> Vec<EventKind> {
         self.rest(frame).0.iter().map(|event| event.kind).filter(|kind| !is_turn(*kind)).collect()
     }
 
@@ -65,7 +65,7 @@ fn is_turn(kind: EventKind) -> bool {
 }
 
 /// A Claude Code screen: transcript, spinner row or nothing, composer.
-fn claude(cols: usize, transcript: &[&str], spinner: &str) -> Frame {
+pub(crate) fn claude(cols: usize, transcript: &[&str], spinner: &str) -> Frame {
     let rule = "─".repeat(cols);
     let mut rows: Vec<String> = transcript.iter().map(|row| (*row).to_owned()).collect();
     rows.push(String::new());
@@ -76,26 +76,26 @@ fn claude(cols: usize, transcript: &[&str], spinner: &str) -> Frame {
     Frame::from_text(u32::try_from(cols).unwrap(), &rows.join("\n"))
 }
 
-const LOGO: &[&str] =
+pub(crate) const LOGO: &[&str] =
     &[" ▐▛███▜▌   Claude Code v2.1.96", "▝▜█████▛▘  Opus 4.6 · Claude Pro", "  ▘▘ ▝▝    ~/code/proxy", ""];
-const WORK: &str = "✻ Mulling… (12s · ↑ 335 tokens)";
+pub(crate) const WORK: &str = "✻ Mulling… (12s · ↑ 335 tokens)";
 const COMPACTING: &str = "✽ Compacting conversation… (29s)";
-const MARK: &str = "✻ Conversation compacted (ctrl+o for history)";
+pub(crate) const MARK: &str = "✻ Conversation compacted (ctrl+o for history)";
 
 fn with_logo<'a>(rows: &[&'a str]) -> Vec<&'a str> {
     [LOGO, rows].concat()
 }
 
-fn talk() -> Vec<&'static str> {
+pub(crate) fn talk() -> Vec<&'static str> {
     with_logo(&["❯ read the parser", "", "⏺ I have read it.", "", "❯ now split it", "", "⏺ Reading 3 files"])
 }
 
-fn compacted() -> Vec<&'static str> {
+pub(crate) fn compacted() -> Vec<&'static str> {
     with_logo(&[MARK, "", "  ⎿  Read src/lib.rs (114 lines)"])
 }
 
 /// A pane in which a conversation is going on.
-fn talking() -> Pane {
+pub(crate) fn talking() -> Pane {
     let mut pane = Pane::new("claude");
     assert_eq!(pane.kinds(&claude(80, LOGO, "")), [EventKind::AgentStarted]);
     assert_eq!(pane.kinds(&claude(80, &talk(), WORK)), []);
