@@ -24,6 +24,8 @@ mod presence;
 pub mod process;
 mod reading;
 pub mod redact;
+pub mod reset;
+mod resets;
 mod rules;
 mod saved;
 mod scan;

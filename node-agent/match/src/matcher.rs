@@ -18,6 +18,7 @@ use crate::observation::{Detected, Facts, Observation};
 use crate::presence::{Match, Moment, Presences};
 use crate::process::Foreground;
 use crate::reading;
+use crate::resets::Resets;
 use crate::rules::{Engine, Rearm};
 use crate::state::{self, Inputs, Left};
 use crate::testimony::{Testimonies, Testimony};
@@ -70,6 +71,7 @@ pub struct PaneMatcher {
     pub(crate) session_id: String,
     /// Warnings that were told in this turn, by window.
     warned: Vec<(u64, String)>,
+    pub(crate) resets: Resets,
     testimonies: Testimonies,
     wakeup: Option<Timestamp>,
 }
@@ -89,6 +91,7 @@ impl Default for PaneMatcher {
             compaction: Compaction::default(),
             session_id: String::new(),
             warned: Vec::new(),
+            resets: Resets::default(),
             testimonies: Testimonies::default(),
             wakeup: None,
         }
@@ -129,7 +132,7 @@ impl PaneMatcher {
         let seen = self.look(engine, frame, facts);
         let started = self.follow_start(&seen, facts, first, &mut events);
         let turn = self.count_turn(&seen, first, first || started);
-        self.rules(engine, &seen, &turn, now, &mut events);
+        self.rules(engine, &seen, &turn, facts, now, &mut events);
         self.compactions(engine, &seen, &turn, first || started, now, &mut events);
         self.dialogs(engine, &seen, &turn, now, &mut events);
         self.close_exit(now, &mut events);
@@ -271,6 +274,7 @@ impl PaneMatcher {
         engine: &Engine,
         seen: &Look,
         turn: &Turn,
+        facts: &Facts,
         now: Timestamp,
         events: &mut Vec<Detected>,
     ) {
@@ -294,6 +298,7 @@ impl PaneMatcher {
                 continue;
             }
             let mut event = reading::detected(engine, seen, hit);
+            self.resets.note(&mut event, facts.zone.as_ref(), now);
             match hit.event {
                 EventKind::AgentStarted => continue,
                 EventKind::SessionEnded => self.end_session(&mut event, events),
@@ -442,6 +447,7 @@ impl PaneMatcher {
         let leaving = self.leaving.as_ref().filter(|_| self.running.is_none());
         let undecided = leaving.is_some_and(|leaving| leaving.agent.turn_open);
         let gone = leaving.filter(|_| !undecided).map(|_| Left::Exited);
+        let (limited, warning) = (reading::limited(seen), reading::warning(seen));
         let (state, mut detail) = state::decide(&Inputs {
             look: seen,
             foreground: &facts.foreground,
@@ -452,8 +458,8 @@ impl PaneMatcher {
             turn_open: self.running.as_ref().is_some_and(|agent| agent.turn_open),
             quiet_since: self.quiet_since(seen, now),
             still: false,
-            limited: reading::limited(seen),
-            warning: reading::warning(seen),
+            limited,
+            warning,
             dialog_kind: &dialog_kind,
             now,
         });
@@ -461,6 +467,12 @@ impl PaneMatcher {
             self.since = Some(now);
         }
         detail.since = self.since;
+        let limit = match state {
+            PaneState::Limited => limited,
+            PaneState::LimitWarning => warning,
+            _ => None,
+        };
+        detail.until = limit.and_then(|hit| self.resets.of(hit.fields.get("reset_at")?));
         self.state = state;
         self.turn_events(seen, turn, events);
         detail

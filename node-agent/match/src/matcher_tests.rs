@@ -340,6 +340,30 @@ fn a_limit_fires_in_each_turn_that_hits_it() {
 }
 
 #[test]
+fn a_limit_lifts_when_it_said_so_first_not_a_day_later() {
+    let mut pane = Pane::new("codex");
+    pane.facts.zone = Some(jiff::tz::TimeZone::get("America/Chicago").unwrap());
+    pane.now = "2026-11-22T06:30:00Z".parse().unwrap();
+    pane.kinds(&codex(&["  >_ OpenAI Codex (v0.169.0)"], ""));
+    let rows = ["› continue", "", LIMIT, ""];
+    pane.kinds(&codex(&rows[..2], BUSY));
+    let (events, last) = pane.rest(&codex(&rows, ""));
+    let reached = events.iter().find(|event| event.kind == EventKind::LimitReached).unwrap();
+    assert_eq!(reached.fields["reset_time"], "2026-11-22T08:31:00Z");
+    let until = last.detail.until;
+    assert_eq!(until, "2026-11-22T08:31:00Z".parse().ok());
+    // Hours later the same words still stand there; also for a program that was started anew.
+    pane.now = "2026-11-22T12:00:00Z".parse().unwrap();
+    assert_eq!(pane.rest(&codex(&rows, "")).1.detail.until, until);
+    pane.restart();
+    assert_eq!(pane.rest(&codex(&rows, "")).1.detail.until, until);
+    // Whoever sees them for the first time does not know when they were printed.
+    pane.matcher = PaneMatcher::new();
+    let (_, last) = pane.rest(&codex(&rows, ""));
+    assert_eq!((last.state, last.detail.until), (PaneState::Limited, None));
+}
+
+#[test]
 fn a_sticky_warning_fires_once_and_colours_only_an_idle_agent() {
     let sticky = format!("{:>90}", "⚠ 5h limit: 22% left · resets at 02:21 · /status");
     let mut pane = Pane::new("codex");
@@ -358,7 +382,7 @@ fn a_sticky_warning_fires_once_and_colours_only_an_idle_agent() {
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert_eq!(warnings[0].fields["percent_left"], "25");
     assert_eq!((last.state, last.detail.window.as_str()), (PaneState::LimitWarning, "5h"));
-    assert_eq!(last.detail.percent_left, Some(22.0));
+    assert_eq!((last.detail.percent_left, last.detail.until), (Some(22.0), None), "in which zone?");
     let next = [&rows[..], &["", "› go on"]].concat();
     let busy = codex(&next, &format!("{BUSY}\n\n{sticky}"));
     let (events, last) = pane.rest(&busy);

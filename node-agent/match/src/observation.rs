@@ -18,6 +18,8 @@ pub struct Facts {
     /// Whether the agent process that last held the terminal still exists (stopped, or in the background); `None` = not
     /// known.
     pub agent_alive: Option<bool>,
+    /// The zone in which the pane's programs print times; `None` = not known.
+    pub zone: Option<jiff::tz::TimeZone>,
 }
 
 /// One event, as it happened.

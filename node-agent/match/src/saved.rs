@@ -9,9 +9,10 @@ use wa_proto::{AgentKind, PaneState, Timestamp};
 use crate::compaction::Compaction;
 use crate::matcher::{PaneMatcher, Running};
 use crate::presence::Presences;
+use crate::resets::Resets;
 use crate::state::Left;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// More is not ours.
 const MAX_BYTES: usize = 256 * 1024;
 
@@ -26,6 +27,7 @@ struct Saved {
     left: Option<Gone>,
     compaction: Compaction,
     presences: Presences,
+    resets: Resets,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -50,6 +52,7 @@ impl PaneMatcher {
             left: self.left.clone().map(|(how, agent)| Gone { how, agent }),
             compaction: self.compaction.clone(),
             presences: self.presences.clone(),
+            resets: self.resets.clone(),
         };
         let Ok(text) = toml::to_string(&saved) else { return Vec::new() };
         let mut bytes = vec![VERSION];
@@ -78,6 +81,7 @@ impl PaneMatcher {
         matcher.left = saved.left.map(|gone| (gone.how, gone.agent));
         matcher.compaction = saved.compaction;
         matcher.presences = saved.presences;
+        matcher.resets = saved.resets;
         Some(matcher)
     }
 }

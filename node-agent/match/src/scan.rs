@@ -11,6 +11,7 @@ use crate::look::{Known, look};
 use crate::matcher::is_new_session;
 use crate::observation::{Detected, Facts, Observation};
 use crate::reading;
+use crate::resets;
 use crate::rules::Engine;
 use crate::state::{self, Inputs};
 
@@ -61,6 +62,9 @@ pub fn scan(engine: &Engine, frame: &Frame, facts: &Facts, now: Timestamp) -> Ob
         dialog_kind: &dialog_kind,
         now,
     });
+    for event in &mut events {
+        resets::read(event, facts.zone.as_ref(), now);
+    }
     let session = events.iter().find_map(|event| event.fields.get("session_id"));
     Observation {
         state,

@@ -1,0 +1,58 @@
+//! When the limits on the screen lift.
+//!
+//! Constraints. A clock without a date is read at the moment it is printed: an hour after "resets 5pm" the same words on
+//! the same screen still mean the hour that is over. So the instant is found once, when the event fires, and kept; what
+//! stood there at first sight has none.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+
+use crate::hash;
+use crate::observation::Detected;
+use crate::reset;
+
+/// Printed times remembered; the oldest goes first.
+const MAX: usize = 16;
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Resets(Vec<Reset>);
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Reset {
+    /// Hash of the printed words.
+    printed: i64,
+    at: Timestamp,
+}
+
+impl Resets {
+    /// An event that has just fired: gives it the field `reset_time` where the printed words name an instant.
+    pub(crate) fn note(&mut self, event: &mut Detected, zone: Option<&TimeZone>, now: Timestamp) {
+        let Some(printed) = event.fields.get("reset_at") else { return };
+        let key = key(printed);
+        self.0.retain(|reset| reset.printed != key);
+        let Some(at) = read(event, zone, now) else { return };
+        if self.0.len() >= MAX {
+            self.0.remove(0);
+        }
+        self.0.push(Reset { printed: key, at });
+    }
+
+    /// The instant of words that are still on the screen.
+    pub(crate) fn of(&self, printed: &str) -> Option<Timestamp> {
+        let key = key(printed);
+        self.0.iter().find(|reset| reset.printed == key).map(|reset| reset.at)
+    }
+}
+
+/// Gives an event the field `reset_time`, if its words name an instant when read now.
+pub(crate) fn read(event: &mut Detected, zone: Option<&TimeZone>, now: Timestamp) -> Option<Timestamp> {
+    let at = reset::instant(event.fields.get("reset_at")?, now, zone).ok()?;
+    event.fields.insert("reset_time".to_owned(), at.to_string());
+    Some(at)
+}
+
+fn key(printed: &str) -> i64 {
+    hash::squeezed(printed).cast_signed()
+}
