@@ -73,6 +73,8 @@ pub(crate) enum Command {
     Fleet(Fleet),
     /// What a pane shows now
     Screen(Screen),
+    /// All that is known of one pane, with the session file of its agent
+    Show(Show),
     /// What a pane has printed, with the gaps
     Logs(Logs),
     /// Find text in everything that was printed
@@ -96,6 +98,9 @@ pub(crate) enum Command {
     /// Runs of workflows
     #[command(subcommand)]
     Run(Run),
+    /// The agents' own hooks, so that they report to this host's node
+    #[command(subcommand)]
+    Hooks(Hooks),
     /// The shapes of `-o json`
     Schema,
 }
@@ -162,6 +167,50 @@ pub(crate) enum Fleet {
     Token(Token),
 }
 
+#[derive(Debug, Subcommand)]
+#[command(before_help = "Examples:
+  wa hooks install --dry-run            what would change in the agents' files
+  wa hooks install                      for every agent that is set up here
+  wa hooks status
+  wa hooks remove --agent codex")]
+pub(crate) enum Hooks {
+    /// Let the agents call `wa-node hook`; what else is in their files stays as it is, and a backup is kept
+    Install {
+        #[command(flatten)]
+        agents: HookAgents,
+        /// Where the node's state is [default: $XDG_STATE_HOME/wa-node, or that of `wa up`]
+        #[arg(long, value_name = "DIR")]
+        state_dir: Option<PathBuf>,
+        /// Print the changes as a diff and make none
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Take our entries out again, those of older installations, too
+    Remove {
+        #[command(flatten)]
+        agents: HookAgents,
+        /// Print the changes as a diff and make none
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Which files have our entries
+    Status {
+        #[command(flatten)]
+        agents: HookAgents,
+        /// Where the node's state should be [default: $XDG_STATE_HOME/wa-node, or that of `wa up`]
+        #[arg(long, value_name = "DIR")]
+        state_dir: Option<PathBuf>,
+    },
+}
+
+/// Whose hooks.
+#[derive(Debug, Args)]
+pub(crate) struct HookAgents {
+    /// Only this agent; may be given more than once [default: those that are set up here]
+    #[arg(long, value_enum, value_name = "AGENT")]
+    pub(crate) agent: Vec<crate::hooks::Agent>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Token {
     /// The name that the host will have
@@ -187,9 +236,18 @@ pub(crate) struct Screen {
 
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
+  wa show web-1/3                       state, session file and why it is that, tokens, limits
+  wa show web-1/3 -o json")]
+pub(crate) struct Show {
+    pub(crate) pane: PaneAddress,
+}
+
+#[derive(Debug, Args)]
+#[command(before_help = "Examples:
   wa logs web-1/3                       all of it
   wa logs web-1/3 --tail 50 -f          the end, then what comes
-  wa logs web-1/3 --since 1h -o jsonl")]
+  wa logs web-1/3 --since 1h -o jsonl
+  wa logs web-1/3 --conversation        what was said and done, from the agent's own session file")]
 pub(crate) struct Logs {
     pub(crate) pane: PaneAddress,
     /// Go on and print what comes; rewritten lines come again
@@ -201,6 +259,9 @@ pub(crate) struct Logs {
     /// Only what is younger: a duration (90s, 1h, 2d) or a time (RFC 3339)
     #[arg(long, value_name = "WHEN")]
     pub(crate) since: Option<String>,
+    /// The conversation from the agent's own session file, with what only the screen showed
+    #[arg(long)]
+    pub(crate) conversation: bool,
 }
 
 #[derive(Debug, Args)]

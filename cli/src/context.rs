@@ -60,7 +60,7 @@ impl Surroundings<'_> {
         Some(self.xdg("XDG_CONFIG_HOME", ".config")?.join("wa"))
     }
 
-    fn state_root(&self) -> Option<PathBuf> {
+    pub(crate) fn state_root(&self) -> Option<PathBuf> {
         self.xdg("XDG_STATE_HOME", ".local/state")
     }
 

@@ -9,6 +9,7 @@ mod client;
 mod command;
 mod context;
 mod failure;
+mod hooks;
 mod output;
 mod shape;
 mod target;
@@ -31,6 +32,10 @@ fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     if demo::is_agent(arguments.first()) {
         return demo::agent_main(arguments);
+    }
+    // `wa exec -- CMD`, in panes that `wa up` opens: the node's own subcommand.
+    if let Some(code) = wa_node::last_words::called(&arguments) {
+        return code;
     }
     let mut cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
@@ -80,6 +85,7 @@ fn run(cli: &mut Cli) -> Result<Exit, Failure> {
             command::quick_start(&mut out).map(|()| Exit::Done)
         }
         Some(Command::Help { command }) => command::topic(&mut out, command).map(|()| Exit::Done),
+        Some(Command::Hooks(args)) => command::hooks(args, &around, &mut out),
         Some(Command::Schema) => command::schema(&mut out).map(|()| Exit::Done),
         Some(command) => on_runtime(command, cli, &around, &mut out),
     }

@@ -11,6 +11,7 @@
 //! - [`identity`]: CA, tokens, who calls.
 //! - [`registry`]: nodes and panes as they stand now. [`gate`]: what may begin now.
 //! - `session`: the stream of each node. `api`: what people ask. [`orchestrator`]: runs of workflows.
+//! - `conversation`: one timeline of what agents said and what only their screens showed.
 //!
 //! [`Controller::start`] puts it together, for the program `wa-controller` and for `wa up`.
 
@@ -18,6 +19,7 @@ mod admin;
 mod api;
 mod config;
 mod context;
+mod conversation;
 pub mod gate;
 pub mod identity;
 pub mod metrics;

@@ -35,6 +35,8 @@ metrics! {
     blocks: "counter" "blocks_total" "Blocks of records logged.",
     records: "counter" "records_total" "Records logged.",
     lines: "counter" "lines_total" "Lines logged.",
+    messages: "counter" "messages_total" "Messages of conversations logged, new or with a new text.",
+    messages_cut: "counter" "messages_cut_total" "Messages left out or cut because of what was in them.",
     bytes: "counter" "ingest_bytes_total" "Bytes of records logged, before compression.",
     commits: "counter" "commits_total" "Commits of the store.",
     commits_failed: "counter" "commits_failed_total" "Commits that failed; nothing in them was acknowledged.",

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use wa_proto::wire::v1;
-use wa_proto::{MuxName, Pane, PaneRef};
+use wa_proto::{MuxName, Pane, PaneRef, Timestamp};
 
 /// Panes that have gone are remembered for those who have yet to hear of it; beyond that many they get a full report.
 const MAX_GONE: usize = 1024;
@@ -114,6 +114,18 @@ impl Board {
                 state.panes.insert(entry.pane.pane.clone(), entry);
             }
         }
+        self.bump(state, version);
+    }
+
+    /// When a pane last printed; all else is as it was.
+    pub fn set_output(&self, pane: &PaneRef, at: Option<Timestamp>) {
+        let mut state = self.lock();
+        let version = state.version + 1;
+        let Some(entry) = state.panes.get_mut(pane).filter(|entry| entry.pane.last_output != at) else {
+            return;
+        };
+        entry.pane.last_output = at;
+        entry.version = version;
         self.bump(state, version);
     }
 

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use wa_link::files::{self, FileError};
 use wa_match::{Engine, PackError, PackSource};
 
-use crate::observer::{Discovery, InvalidSocket, MuxSocket};
+use crate::observer::{Capture, CaptureError, CaptureOptions, Discovery, InvalidSocket, MuxSocket};
 
 /// Bytes that the spool may take when nothing else is said.
 const DEFAULT_SPOOL: u64 = 1 << 30;
@@ -29,6 +29,8 @@ pub enum ConfigError {
     PackFile(#[from] FileError),
     #[error(transparent)]
     Pack(#[from] PackError),
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
 }
 
 /// A node, ready to run.
@@ -46,6 +48,8 @@ pub struct Config {
     pub spool_max_bytes: u64,
     /// Rule packs beside the built-in ones.
     pub rule_packs: Vec<PathBuf>,
+    /// Which panes are logged, and how much of them.
+    pub capture: CaptureOptions,
 }
 
 /// The configuration file. Rule packs are relative to it; other paths are taken as they are.
@@ -59,6 +63,8 @@ struct File {
     spool_max_bytes: Option<u64>,
     #[serde(default)]
     rule_packs: Vec<PathBuf>,
+    #[serde(default)]
+    capture: CaptureOptions,
 }
 
 /// What was said on the command line.
@@ -82,6 +88,7 @@ impl Config {
             policy,
             spool_max_bytes: DEFAULT_SPOOL,
             rule_packs: Vec::new(),
+            capture: CaptureOptions::default(),
         }
     }
 
@@ -123,7 +130,16 @@ impl Config {
         config.spool_max_bytes = file.spool_max_bytes.unwrap_or(DEFAULT_SPOOL);
         let base = arguments.file.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
         config.rule_packs = file.rule_packs.iter().map(|pack| base.join(pack)).collect();
+        config.capture = file.capture;
         Ok(config)
+    }
+
+    /// Which panes are logged, and how much of them, with the rules compiled and the budgets full.
+    ///
+    /// # Errors
+    /// When a rule or a budget makes no sense.
+    pub fn capture(&self) -> Result<Capture, ConfigError> {
+        Ok(Capture::new(&self.capture)?)
     }
 
     /// The built-in rules and those of the packs that the configuration names, proved on their examples.
@@ -189,6 +205,24 @@ mod tests {
         let error = Config::resolve(arguments(None, &["/a", "/b"]), |_| None).unwrap_err().to_string();
         assert!(error.contains("NAME=PATH"), "{error}");
         assert!(Config::resolve(arguments(None, &[]), |_| None).is_err());
+    }
+
+    #[test]
+    fn what_is_captured_is_checked() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("node.toml");
+        let resolve = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            Config::resolve(arguments(Some(&path), &["/a"]), |_| None)
+        };
+        let text = "[capture]\nexclude = [{ title = \"*password*\" }]\npane_bytes_per_minute = 4000000\n";
+        let config = resolve(text).unwrap();
+        assert_eq!(config.capture.exclude[0].title.as_deref(), Some("*password*"));
+        config.capture().unwrap();
+        let error = resolve("[capture]\nexclude = [{ name = \"x\" }]\n").unwrap_err().to_string();
+        assert!(error.contains("node.toml:2") && error.contains("name"), "{error}");
+        let error = resolve("[capture]\ninclude = [{ cwd = \"{\" }]\n").unwrap().capture().unwrap_err();
+        assert!(error.to_string().contains("capture.include[0].cwd"), "{error}");
     }
 
     #[test]

@@ -9,12 +9,15 @@ pub mod board;
 pub mod config;
 pub mod enroll;
 mod framing;
+pub mod hook;
 pub mod journal;
+pub mod last_words;
 pub mod node;
 pub mod observer;
 pub mod policy;
 pub mod process;
 pub mod session;
+pub mod session_file;
 pub mod spool;
 #[cfg(test)]
 mod testing;

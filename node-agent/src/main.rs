@@ -1,14 +1,18 @@
 //! `wa-node`: arguments in, exit code out.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use futures_util::future::BoxFuture;
 use wa_link::shutdown::{self, Hangups, Shutdown, Tasks};
 use wa_link::{supervisor, telemetry, tls};
 use wa_node::config::{Arguments, Config};
 use wa_node::enroll::Enrolment;
+use wa_node::hook::client;
+use wa_node::last_words::{self, Exec};
 use wa_node::observer::MuxSocket;
 use wa_proto::Host;
 
@@ -18,6 +22,7 @@ Examples:
   wa-node run --state-dir /var/lib/wa-node
   wa-node run --state-dir DIR --mux-socket /run/user/1000/wezterm/sock --mux-socket gui=/run/user/1000/wezterm/gui-sock-42
   wa-node run --state-dir DIR --config node.toml --check-config
+  wa-node exec -- make test
 ";
 
 /// Watches the WezTerm panes of this host for a wa-controller, and types what policy and controller allow.
@@ -34,6 +39,10 @@ enum Command {
     Enroll(Enroll),
     /// Watch and act until told to stop
     Run(Run),
+    /// Run a command in this terminal so that its last output and its exit status are seen
+    Exec(Exec),
+    /// What the agents' hooks run: tell the node of this host what an agent says of itself
+    Hook(Hook),
 }
 
 #[derive(Args)]
@@ -71,8 +80,47 @@ struct Run {
     check_config: bool,
 }
 
+/// Installed by `wa hooks install`. Prints nothing and always ends well: an agent takes either for advice.
+#[derive(Args)]
+struct Hook {
+    /// Where the node's state is
+    #[arg(long, value_name = "DIR")]
+    state_dir: PathBuf,
+    /// claude, codex or gemini
+    agent: String,
+    /// What happened, where the JSON does not say it itself
+    event: Option<String>,
+    /// What the agent says, where it does not write it to standard input
+    json: Option<OsString>,
+}
+
+/// The arguments; `None` when they are a hook's and wrong, for an agent must not hear of it.
+fn arguments() -> Option<Cli> {
+    let error = match Cli::try_parse() {
+        Ok(cli) => return Some(cli),
+        Err(error) => error,
+    };
+    let is_hook = std::env::args_os().nth(1).is_some_and(|first| first == "hook");
+    if is_hook && error.use_stderr() {
+        return None;
+    }
+    error.exit()
+}
+
+fn hook(arguments: Hook) -> ExitCode {
+    let Hook { state_dir, agent, event, json } = arguments;
+    client::tell(&client::Call { state_dir, agent, event, json });
+    ExitCode::SUCCESS
+}
+
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let Some(cli) = arguments() else { return ExitCode::SUCCESS };
+    let work: BoxFuture<'static, anyhow::Result<()>> = match cli.command {
+        Command::Enroll(arguments) => Box::pin(enroll(arguments)),
+        Command::Run(arguments) => Box::pin(run(arguments)),
+        Command::Exec(exec) => return last_words::run(&exec),
+        Command::Hook(arguments) => return hook(arguments),
+    };
     tls::install_provider();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -81,12 +129,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let done = runtime.block_on(async {
-        match cli.command {
-            Command::Enroll(arguments) => enroll(arguments).await,
-            Command::Run(arguments) => Box::pin(run(arguments)).await,
-        }
-    });
+    let done = runtime.block_on(work);
     // A blocked disk must not keep the program from ending.
     runtime.shutdown_timeout(Duration::from_millis(500));
     match done {
@@ -151,6 +194,7 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
 
 fn check_config(config: &Config) -> anyhow::Result<()> {
     config.engine()?;
+    config.capture()?;
     if config.policy.exists() {
         let text = std::fs::read_to_string(&config.policy)?;
         wa_node::policy::Policy::parse(&text, &config.policy).map_err(anyhow::Error::msg)?;

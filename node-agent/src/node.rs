@@ -3,10 +3,12 @@
 //! Starting: the state directory is locked, spool and journal are put in order, and only then does anything speak. Ending:
 //! observers and actions stop first, then the spool is flushed and closed, then the session sends what is left.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
 use wa_link::context::{Context, ContextError};
 use wa_link::files::{FileError, LockFile};
 use wa_link::shutdown::{Shutdown, Tasks};
@@ -17,16 +19,19 @@ use wa_proto::wire::v1;
 use crate::board::Board;
 use crate::config::{Config, ConfigError, identity_path};
 use crate::journal::{Journal, JournalError};
-use crate::observer::{self, FIRST_LOOK, Fallback, Muxes, Sockets};
+use crate::hook::{self, HookReport};
+use crate::observer::{self, Capture, FIRST_LOOK, Fallback, Muxes, Shared, Sockets};
 use crate::policy::PolicyFile;
 use crate::session::{self, ControllerClock, Screens};
 use crate::spool::{Options, Spool, SpoolError};
-use crate::{act, process};
+use crate::act;
 
 /// For observers and actions to end.
 const GRACE: Duration = Duration::from_secs(5);
 /// For the session to send what is left.
 const LAST_WORDS: Duration = Duration::from_secs(3);
+/// Hook reports that wait.
+const HOOKS: usize = 64;
 
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
@@ -44,11 +49,12 @@ pub enum NodeError {
     Thread(String),
 }
 
-struct ScreensOf(Muxes);
+struct ScreensOf(Muxes, &'static Redactor);
 
 impl Screens for ScreensOf {
     fn screen(&self, pane: PaneRef) -> BoxFuture<'static, Result<v1::Screen, String>> {
         let mux = self.0.get(&pane.mux);
+        let redactor = self.1;
         Box::pin(async move {
             let mux = mux.ok_or_else(|| format!("there is no mux server {} on this host", pane.mux))?;
             if !mux.looked(FIRST_LOOK).await {
@@ -63,8 +69,8 @@ impl Screens for ScreensOf {
                     "the mux server was restarted since: its pane numbers mean other panes now".to_owned()
                 );
             }
-            let frame = Redactor::builtin().redact_frame(&view.frame);
-            let title = Redactor::builtin().redact(&view.title).into_owned();
+            let frame = redactor.redact_frame(&view.frame);
+            let title = redactor.redact(&view.title).into_owned();
             Ok(v1::Screen::from_frame(pane, title, &frame))
         })
     }
@@ -74,6 +80,8 @@ impl Screens for ScreensOf {
 struct Opened {
     _lock: LockFile,
     engine: Arc<Engine>,
+    capture: Capture,
+    redactor: &'static Redactor,
     host: String,
     spool: Spool,
     journal: Journal,
@@ -85,6 +93,8 @@ struct Opened {
 fn open(config: &Config) -> Result<Opened, NodeError> {
     let state = &config.state_dir;
     let engine = Arc::new(config.engine()?);
+    let capture = config.capture()?;
+    let redactor = Redactor::builtin();
     let context = Context::load(&identity_path(state)).map_err(NodeError::NotEnrolled)?;
     wa_link::files::create_private_dir(state)?;
     let lock = LockFile::acquire(&state.join("lock"))?;
@@ -96,6 +106,8 @@ fn open(config: &Config) -> Result<Opened, NodeError> {
     Ok(Opened {
         _lock: lock,
         engine,
+        capture,
+        redactor,
         host: context.name.to_string(),
         spool,
         journal,
@@ -133,17 +145,18 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), NodeError> {
 
 fn start(config: &Config, opened: &Opened, board: &Arc<Board>, tasks: &Tasks, closing: &Tasks) {
     let policy = Arc::new(PolicyFile::new(config.policy.clone()));
-    let processes: Arc<dyn process::ProcessTable> = Arc::from(process::of_this_host());
-    let shared = observer::Shared {
-        spool: opened.spool.clone(),
-        board: Arc::clone(board),
-        processes: Arc::clone(&processes),
-        engine: Arc::clone(&opened.engine),
+    let (spool, engine) = (opened.spool.clone(), Arc::clone(&opened.engine));
+    let shared = Shared {
+        redactor: opened.redactor,
+        capture: opened.capture.clone(),
         host: opened.host.clone(),
         fallback: Fallback::new(config.wezterm.clone()),
+        ..Shared::new(tasks, spool, Arc::clone(board), engine)
     };
+    let processes = Arc::clone(&shared.processes);
     let sockets = Sockets { named: config.mux_sockets.clone(), discovery: config.discovery.clone() };
     let muxes = observer::start(tasks, &shared, sockets, opened.positions.clone());
+    listen_to_hooks(tasks, &config.state_dir, &muxes, board);
     let (permits, desk) = session::permits();
     let (actions, intake) = act::intake();
     let clock = Arc::new(ControllerClock::default());
@@ -165,9 +178,42 @@ fn start(config: &Config, opened: &Opened, board: &Arc<Board>, tasks: &Tasks, cl
         board: Arc::clone(board),
         policy,
         permits: desk,
-        screens: Arc::new(ScreensOf(muxes)),
+        screens: Arc::new(ScreensOf(muxes, shared.redactor)),
         actions,
         clock,
     };
     closing.spawn("session", session::run(session, closing.shutdown().clone()));
+}
+
+/// Agents' hooks are one witness of several: a node without them runs on and says so.
+fn listen_to_hooks(tasks: &Tasks, state_dir: &Path, muxes: &Muxes, board: &Board) {
+    let (reports, arriving) = mpsc::channel(HOOKS);
+    let socket = hook::socket_path(state_dir);
+    if let Err(error) = hook::listen(tasks, &socket, reports) {
+        let text = format!(
+            "hooks: cannot listen on {}: {error}; agents' hooks are not heard until the node is started again",
+            socket.display()
+        );
+        tracing::error!("{text}");
+        board.set_problem("hooks", Some(text));
+        return;
+    }
+    tasks.spawn("hook reports", route_hooks(arriving, muxes.clone()));
+}
+
+/// Brings each report to its pane. Those that have none (an agent outside of every pane) are counted.
+async fn route_hooks(mut arriving: mpsc::Receiver<HookReport>, muxes: Muxes) {
+    let (mut dropped, mut said) = (0_u64, 0_u64);
+    while let Some(report) = arriving.recv().await {
+        let (agent, event) = (report.agent.clone(), report.event.clone());
+        if muxes.hook(report).await {
+            continue;
+        }
+        dropped += 1;
+        // The first, then ever more rarely.
+        if dropped >= said.saturating_mul(2).max(1) {
+            said = dropped;
+            tracing::info!(dropped, %agent, event, "hook reports that belong to no pane");
+        }
+    }
 }

@@ -14,8 +14,9 @@ use wa_proto::wire::v1;
 use wa_proto::{Lane, MuxName, Pane};
 
 use crate::board::Board;
-use crate::observer::{self, Fallback, MuxSocket, Muxes, Sockets};
-use crate::process::{self, ProcessTable};
+use crate::observer::{self, Fallback, MuxSocket, Muxes, Shared, Sockets};
+use crate::process::ProcessTable;
+use crate::session_file::{Homes, SessionFiles};
 use crate::spool::{self, Spool};
 
 /// Nothing in a test takes longer unless it is broken.
@@ -65,24 +66,31 @@ pub(crate) struct Node {
 impl Node {
     pub(crate) fn start(state: &Path, socket: &Path) -> Self {
         let sockets = Sockets { named: vec![main_socket(socket)], discovery: None };
-        Self::with(state, sockets, "/nonexistent/wezterm".into(), LIMIT)
+        Self::of(state, sockets, |_| {})
+    }
+
+    /// As [`Self::start`], with something else than usual.
+    pub(crate) fn other(state: &Path, socket: &Path, change: impl FnOnce(&mut Shared)) -> Self {
+        let sockets = Sockets { named: vec![main_socket(socket)], discovery: None };
+        Self::of(state, sockets, change)
     }
 
     /// Looks through this `wezterm` at servers that cannot be followed, and dials them again so often.
     pub(crate) fn with(state: &Path, sockets: Sockets, program: PathBuf, retry: Duration) -> Self {
+        Self::of(state, sockets, |shared| shared.fallback = Fallback { program, retry })
+    }
+
+    fn of(state: &Path, sockets: Sockets, change: impl FnOnce(&mut Shared)) -> Self {
         let (spool, recovered) = Spool::open(&state.join("spool"), spool::Options::default()).unwrap();
         assert!(recovered.notes.is_empty(), "{:?}", recovered.notes);
         let tasks = Tasks::new(Shutdown::new());
         let board = Arc::new(Board::default());
-        let processes: Arc<dyn ProcessTable> = Arc::from(process::of_this_host());
-        let shared = observer::Shared {
-            spool: spool.clone(),
-            board: Arc::clone(&board),
-            processes: Arc::clone(&processes),
-            engine: Arc::new(Engine::with_packs(&[]).unwrap()),
-            host: "test".into(),
-            fallback: Fallback { program, retry },
-        };
+        let engine = Arc::new(Engine::with_packs(&[]).unwrap());
+        let mut shared = Shared::new(&tasks, spool.clone(), Arc::clone(&board), engine);
+        shared.fallback = Fallback { program: "/nonexistent/wezterm".into(), retry: LIMIT };
+        shared.sessions = SessionFiles::start(&tasks, Homes::default());
+        let processes = Arc::clone(&shared.processes);
+        change(&mut shared);
         let muxes = observer::start(&tasks, &shared, sockets, recovered.positions);
         Self { tasks, spool, board, muxes, processes }
     }
@@ -135,6 +143,14 @@ impl Node {
             _ => None,
         };
         self.records(Lane::Events).iter().filter_map(body).collect()
+    }
+
+    pub(crate) fn conversations(&self) -> Vec<v1::Conversation> {
+        let body = |record: &Arc<v1::Record>| match &record.body {
+            Some(v1::record::Body::Conversation(conversation)) => Some(conversation.clone()),
+            _ => None,
+        };
+        self.records(Lane::Bulk).iter().filter_map(body).collect()
     }
 
     pub(crate) fn gaps(&self) -> Vec<v1::Gap> {

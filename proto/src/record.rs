@@ -26,6 +26,8 @@ words! {
         SpoolFull = "spool_full",
         Damaged = "damaged",
         Restored = "restored",
+        /// The node's configuration excluded the pane while they were printed.
+        Excluded = "excluded",
     }
 }
 

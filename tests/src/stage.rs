@@ -132,15 +132,20 @@ impl Stage {
 
     /// An embedded multiplexer as a process of its own; its first pane runs the command.
     pub fn start_mux(&self, size: &str, command: &[&str]) -> anyhow::Result<Program> {
-        let socket = self.mux_socket();
-        let mut args = vec![
-            OsStr::new("--socket"),
-            socket.as_os_str(),
-            OsStr::new("--size"),
-            OsStr::new(size),
-            OsStr::new("--"),
-        ];
+        let mut args = vec![OsStr::new("--size"), OsStr::new(size), OsStr::new("--")];
         args.extend(command.iter().map(OsStr::new));
+        self.start_mux_with(&args)
+    }
+
+    /// An embedded multiplexer without a pane.
+    pub fn start_empty_mux(&self) -> anyhow::Result<Program> {
+        self.start_mux_with(&[OsStr::new("--empty")])
+    }
+
+    fn start_mux_with(&self, extra: &[&OsStr]) -> anyhow::Result<Program> {
+        let socket = self.mux_socket();
+        let mut args = vec![OsStr::new("--socket"), socket.as_os_str()];
+        args.extend(extra);
         let program = self.start("wa-embedded-mux", &args)?;
         wait_for("the mux socket", Duration::from_secs(20), || {
             std::os::unix::net::UnixStream::connect(&socket).ok().map(drop)
@@ -149,7 +154,7 @@ impl Stage {
     }
 
     /// Speaks to the running multiplexer as one more client.
-    fn with_mux<T>(&self, work: impl AsyncFnOnce(Client) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    pub fn with_mux<T>(&self, work: impl AsyncFnOnce(Client) -> anyhow::Result<T>) -> anyhow::Result<T> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             #[expect(clippy::disallowed_methods, reason = "a test is an edge of its own")]
@@ -162,14 +167,20 @@ impl Stage {
 
     /// Opens a pane for each command in the running multiplexer, 80x24 in a window of its own.
     pub fn spawn_panes(&self, commands: Vec<Vec<String>>) -> anyhow::Result<()> {
+        self.spawn_sized_panes(commands.into_iter().map(|command| (command, 80, 24)).collect()).map(drop)
+    }
+
+    /// Opens a pane for each command, columns and rows; the ids of the panes, in the same order.
+    pub fn spawn_sized_panes(&self, commands: Vec<(Vec<String>, u64, u64)>) -> anyhow::Result<Vec<u64>> {
         let bytes = |text: String| OsBytes::from(text.into_bytes());
         self.with_mux(async |client| {
-            for command in commands {
+            let mut ids = Vec::with_capacity(commands.len());
+            for (command, cols, rows) in commands {
                 let command = command.into_iter().map(bytes).collect();
                 let env = vec![(bytes("PATH".into()), bytes("/usr/bin:/bin".into()))];
-                client.spawn(Spawn { command, env, cwd: None, cols: 80, rows: 24 }).await?;
+                ids.push(client.spawn(Spawn { command, env, cwd: None, cols, rows }).await?.pane_id);
             }
-            Ok(())
+            Ok(ids)
         })
     }
 
@@ -240,9 +251,14 @@ impl Stage {
             .env("HOME", self.path("home"))
             .env("XDG_RUNTIME_DIR", self.path("run"))
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("WA_CONTEXT_FILE", self.path("controller/operator.context.toml"))
+            .env("WA_CONTEXT_FILE", self.context_file())
             .stdin(Stdio::null());
         command
+    }
+
+    /// The operator's context, for a client of the controller's API.
+    pub fn context_file(&self) -> PathBuf {
+        self.path("controller/operator.context.toml")
     }
 
     /// Runs `wa` as the operator, to its end.

@@ -4,6 +4,7 @@ mod act;
 mod events;
 mod fleet;
 mod help;
+mod hooks;
 mod logs;
 mod pause;
 mod run;
@@ -15,6 +16,7 @@ mod wait;
 
 pub(crate) use act::read_text;
 pub(crate) use help::{quick_start, topic};
+pub(crate) use hooks::hooks;
 pub(crate) use run::runs;
 pub(crate) use schema::schema;
 pub(crate) use search::hits;
@@ -57,6 +59,7 @@ pub(crate) async fn ask(
         Command::Fleet(Fleet::Status) => fleet::status(desk).await,
         Command::Fleet(Fleet::Token(args)) => fleet::token(desk, args).await,
         Command::Screen(args) => screen::screen(desk, args).await,
+        Command::Show(args) => status::show(desk, args).await,
         Command::Logs(args) => logs::logs(desk, args).await,
         Command::Search(args) => search::search(desk, args).await,
         Command::Events(args) => events::events(desk, args).await,
@@ -68,7 +71,7 @@ pub(crate) async fn ask(
         Command::Pause(args) => pause::pause(desk, args, true).await,
         Command::Unpause(args) => pause::pause(desk, args, false).await,
         Command::Run(Run::List(args)) => run::list(desk, args).await,
-        Command::Up(_) | Command::Help { .. } | Command::Schema => Ok(Exit::Done),
+        Command::Up(_) | Command::Help { .. } | Command::Hooks(_) | Command::Schema => Ok(Exit::Done),
     }
 }
 

@@ -25,7 +25,7 @@ struct Described {
 const SHAPES: &[(&str, &str, bool, &[&str])] = &[
     (
         "wa.status/1",
-        "wa status; wa wait --for STATE",
+        "wa status; wa show; wa wait --for STATE",
         true,
         &[
             "pane",
@@ -44,14 +44,16 @@ const SHAPES: &[(&str, &str, bool, &[&str])] = &[
             "account",
             "labels",
             "last_output",
+            "session",
+            "not_logged",
         ],
     ),
-    ("wa.logs/1", "wa logs", true, &["time", "pane", "generation", "layout", "row", "rev", "text", "gap"]),
+    ("wa.logs/1", "wa logs", true, &["time", "pane", "generation", "layout", "row", "rev", "text", "gap", "message"]),
     (
         "wa.search/1",
         "wa search",
         true,
-        &["time", "pane", "generation", "layout", "row", "rev", "text", "matches"],
+        &["time", "pane", "generation", "layout", "row", "rev", "text", "message", "matches"],
     ),
     (
         "wa.events/1",
@@ -92,6 +94,12 @@ const SHAPES: &[(&str, &str, bool, &[&str])] = &[
         "wa run list",
         true,
         &["run", "workflow", "pane", "generation", "state", "reason", "started", "ended"],
+    ),
+    (
+        "wa.hooks/1",
+        "wa hooks install; wa hooks remove; wa hooks status",
+        true,
+        &["agent", "file", "state", "events", "program", "changed", "backup", "diff", "notes"],
     ),
     (
         "wa.help/1",
@@ -171,7 +179,7 @@ mod tests {
         ];
         for (name, keys) in printed {
             let (.., listed) = SHAPES.iter().find(|(schema, ..)| *schema == name).unwrap();
-            let listed: Vec<&str> = listed.iter().copied().filter(|key| *key != "gap").collect();
+            let listed: Vec<&str> = listed.iter().copied().filter(|key| !["gap", "message"].contains(key)).collect();
             assert_eq!(keys, listed, "{name}");
         }
     }

@@ -1,4 +1,4 @@
-//! `wa status`: panes and their states.
+//! `wa status`: panes and their states. `wa show`: one of them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::{Desk, say};
 use crate::args;
 use crate::client::{ANSWER, Session};
 use crate::failure::{Exit, Failure};
-use crate::shape::PaneStatus;
+use crate::shape::{PaneStatus, Shown};
 use crate::target::Target;
 
 /// How often `--watch` looks.
@@ -39,6 +39,15 @@ pub(super) async fn status(desk: &mut Desk<'_>, args: &args::Status) -> Result<E
             Target::Selector(text) => say(&format!("no pane matches {text}")),
             Target::Pane(_) => {}
         }
+    }
+    Ok(Exit::Done)
+}
+
+/// `wa show`: one pane, a fact a line.
+pub(super) async fn show(desk: &mut Desk<'_>, args: &args::Show) -> Result<Exit, Failure> {
+    let found = panes(&desk.session, &Target::Pane(args.pane.clone())).await?;
+    for pane in found {
+        desk.out.one(&Shown(pane))?;
     }
     Ok(Exit::Done)
 }

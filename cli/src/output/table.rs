@@ -47,6 +47,11 @@ impl Cell {
         Self(pieces)
     }
 
+    /// A text of its own in pieces, not in a column: tabs and newlines stay.
+    pub(crate) fn pieces(pieces: &[(&str, Style)]) -> Self {
+        Self(pieces.iter().map(|(text, style)| (text::printable(text, Keep::Layout), *style)).collect())
+    }
+
     /// A line of its own, not in a column: tabs stay.
     pub(crate) fn line(text: &str) -> Self {
         Self(vec![(text::printable(text, Keep::Layout), Style::new())])

@@ -1,4 +1,4 @@
-//! `wa.logs/1` and `wa.search/1`: lines of transcripts, and the gaps in them.
+//! `wa.logs/1` and `wa.search/1`: lines of transcripts, the gaps in them, and messages of conversations.
 
 use std::ops::Range;
 
@@ -8,11 +8,12 @@ use serde::ser::{SerializeMap, Serializer};
 use wa_proto::wire::{Invalid, from_us, v1};
 use wa_proto::{PaneAddress, Timestamp};
 
+use super::said::Said;
 use super::{address, clock, need};
 use crate::output::table::{Cell, Column, column};
 use crate::output::{Look, Shape};
 
-/// A line, or the place where lines are missing.
+/// A line, the place where lines are missing, or a message.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct LogEntry {
     pub(crate) time: Timestamp,
@@ -26,6 +27,8 @@ pub(crate) struct LogEntry {
 pub(crate) enum What {
     Line { row: i64, rev: u32, text: String },
     Gap { rows: Option<u64>, cause: String },
+    /// A message of the agent's session.
+    Message(Box<Said>),
 }
 
 impl TryFrom<v1::LogItem> for LogEntry {
@@ -36,6 +39,7 @@ impl TryFrom<v1::LogItem> for LogEntry {
         let what = match need("item.item", item.item)? {
             Item::Line(line) => What::Line { row: line.row, rev: line.rev, text: line.text },
             Item::Gap(gap) => What::Gap { rows: gap.rows, cause: gap.cause },
+            Item::Message(said) => What::Message(Box::new(said.try_into()?)),
         };
         Ok(Self {
             time: from_us("item.time_us", item.time_us)?,
@@ -65,6 +69,10 @@ impl LogEntry {
         }
     }
 
+    pub(crate) fn is_message(&self) -> bool {
+        matches!(self.what, What::Message(_))
+    }
+
     fn fill<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
         map.serialize_entry("time", &self.time)?;
         map.serialize_entry("pane", &self.pane.to_string())?;
@@ -77,10 +85,13 @@ impl LogEntry {
                 map.serialize_entry("text", text)
             }
             What::Gap { rows, cause } => map.serialize_entry("gap", &GapShape { rows: *rows, cause }),
+            What::Message(said) => map.serialize_entry("message", said),
         }
     }
 
-    fn gap_line(rows: Option<u64>, cause: &str) -> String {
+    /// A gap in words; empty for anything else.
+    pub(super) fn gap_text(&self) -> String {
+        let What::Gap { rows, cause } = &self.what else { return String::new() };
         match rows {
             Some(1) => format!("--- gap: 1 row ({cause}) ---"),
             Some(rows) => format!("--- gap: {rows} rows ({cause}) ---"),
@@ -111,15 +122,14 @@ impl Shape for LogEntry {
     fn row(&self, look: &Look) -> Vec<Cell> {
         let body = match &self.what {
             What::Line { text, .. } => Cell::line(text),
-            What::Gap { rows, cause } => {
-                Cell::styled(&Self::gap_line(*rows, cause), AnsiColor::Yellow.on_default())
-            }
+            What::Gap { .. } => Cell::styled(&self.gap_text(), AnsiColor::Yellow.on_default()),
+            What::Message(said) => Cell::line(&said.text),
         };
         if look.wide() { vec![Cell::plain(&clock(self.time)), body] } else { vec![body] }
     }
 }
 
-/// A line that a search found.
+/// A line or message that a search found.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Hit {
     pub(crate) entry: LogEntry,
@@ -140,6 +150,7 @@ impl Hit {
         match &self.entry.what {
             What::Line { text, .. } => text,
             What::Gap { .. } => "",
+            What::Message(said) => &said.text,
         }
     }
 }
@@ -168,11 +179,14 @@ impl Shape for Hit {
 
     fn row(&self, _: &Look) -> Vec<Cell> {
         let hit = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
-        vec![
-            Cell::plain(&self.name()),
-            Cell::plain(&clock(self.entry.time)),
-            Cell::marked(self.text(), &self.matches, hit),
-        ]
+        let text = match &self.entry.what {
+            What::Message(said) => {
+                let (row, matches) = said.excerpt(&self.matches);
+                Cell::marked(&row, &matches, hit)
+            }
+            What::Line { .. } | What::Gap { .. } => Cell::marked(self.text(), &self.matches, hit),
+        };
+        vec![Cell::plain(&self.name()), Cell::plain(&clock(self.entry.time)), text]
     }
 }
 

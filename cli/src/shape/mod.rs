@@ -8,17 +8,22 @@
 mod action;
 mod event;
 mod fleet;
+mod hooks;
 mod log;
 mod pane;
 mod run;
+mod said;
 mod screen;
+mod session;
 
 pub(crate) use action::{Paused, Receipt, ReceiptKind, Token, kind};
 pub(crate) use event::EventLine;
 pub(crate) use fleet::HostStatus;
+pub(crate) use hooks::HookFile;
 pub(crate) use log::{Hit, LogEntry};
-pub(crate) use pane::PaneStatus;
+pub(crate) use pane::{PaneStatus, Shown};
 pub(crate) use run::RunItem;
+pub(crate) use said::Conversed;
 pub(crate) use screen::ScreenView;
 
 use anstyle::{AnsiColor, Style};

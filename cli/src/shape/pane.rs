@@ -7,9 +7,10 @@ use serde::Serialize;
 use wa_proto::Timestamp;
 use wa_proto::wire::{Invalid, v1};
 
-use super::{address, age, instant, known, need, or_dash, state_style};
+use super::session::Session;
+use super::{address, age, clock, instant, known, need, or_dash, state_style};
 use crate::output::table::{Cell, Column, column};
-use crate::output::{Look, Shape};
+use crate::output::{Look, Shape, text};
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct PaneStatus {
@@ -29,6 +30,9 @@ pub(crate) struct PaneStatus {
     account: Option<String>,
     labels: BTreeMap<String, String>,
     last_output: Option<Timestamp>,
+    pub(crate) session: Option<Session>,
+    /// Why not all that it prints is logged.
+    not_logged: Option<String>,
     #[serde(skip)]
     notes: Notes,
 }
@@ -90,6 +94,8 @@ impl TryFrom<v1::PaneItem> for PaneStatus {
             account: labels.get("account").cloned().and_then(known),
             labels,
             last_output: instant("pane.last_output_us", pane.last_output_us)?,
+            session: pane.session.map(Session::try_from).transpose()?,
+            not_logged: known(pane.not_logged),
             notes: Notes { paused: item.paused, away: !item.connected, mirror: pane.mirror },
         })
     }
@@ -113,12 +119,13 @@ impl Detail {
 
 impl PaneStatus {
     fn state_cell(&self) -> Cell {
-        let notes: Vec<&str> =
-            [(self.notes.paused, "paused"), (self.notes.away, "node away"), (self.notes.mirror, "mirror")]
-                .iter()
-                .filter(|(on, _)| *on)
-                .map(|(_, note)| *note)
-                .collect();
+        let notes = [
+            (self.notes.paused, "paused"),
+            (self.notes.away, "node away"),
+            (self.notes.mirror, "mirror"),
+            (self.not_logged.is_some(), "not all logged"),
+        ];
+        let notes: Vec<&str> = notes.iter().filter(|(on, _)| *on).map(|(_, note)| *note).collect();
         let text = match notes.as_slice() {
             [] => self.state.clone(),
             notes => format!("{} ({})", self.state, notes.join(", ")),
@@ -131,16 +138,91 @@ impl PaneStatus {
         (&self.host, &self.mux, self.pane_id)
     }
 
-    /// Whether two sightings differ in what `--watch` shows; a new byte of output alone is no change.
+    /// Whether two sightings differ in what `--watch` shows; a new byte of output, or token, alone is no change.
     pub(crate) fn differs(&self, other: &Self) -> bool {
-        let still = Self { last_output: None, ..self.clone() };
-        still != Self { last_output: None, ..other.clone() }
+        let still = Self { last_output: None, session: None, ..self.clone() };
+        still != Self { last_output: None, session: None, ..other.clone() }
     }
 
     /// The same pane, no longer there.
     pub(crate) fn gone(mut self) -> Self {
         "gone".clone_into(&mut self.state);
         self
+    }
+}
+
+/// One pane with all that is known of it: as JSON the same, as text a fact a line.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Shown(pub(crate) PaneStatus);
+
+impl Serialize for Shown {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl Shown {
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        let pane = &self.0;
+        let agent = [&pane.agent, &pane.agent_version].into_iter().flatten().cloned().collect::<Vec<_>>();
+        let mut facts = vec![
+            ("pane", format!("{} ({})", pane.pane, pane.generation)),
+            ("title", pane.title.clone()),
+            ("agent", agent.join(" ")),
+            ("directory", pane.cwd.clone().unwrap_or_default()),
+            ("project", pane.project.clone().unwrap_or_default()),
+            ("last output", pane.last_output.map(clock).unwrap_or_default()),
+        ];
+        let detail = pane.state_detail.words();
+        let state = if detail == "-" { pane.state.clone() } else { format!("{}: {detail}", pane.state) };
+        let since = pane.state_detail.since.map(|since| format!(", since {}", clock(since)));
+        facts.insert(3, ("state", state + &since.unwrap_or_default()));
+        facts.extend([
+            ("paused", if pane.notes.paused { "yes".to_owned() } else { String::new() }),
+            ("node", if pane.notes.away { "away".to_owned() } else { String::new() }),
+            ("not logged", pane.not_logged.clone().unwrap_or_default()),
+        ]);
+        match &pane.session {
+            Some(session) => facts.extend(session.facts()),
+            None => {
+                let id = pane.session_id.as_ref().map(|id| format!("{id}, no session file is known"));
+                facts.push(("session", id.unwrap_or_else(|| "no session file is known".to_owned())));
+            }
+        }
+        facts.retain(|(_, value)| !value.is_empty());
+        facts
+    }
+}
+
+impl Shape for Shown {
+    const SCHEMA: &'static str = PaneStatus::SCHEMA;
+
+    fn name(&self) -> String {
+        self.0.name()
+    }
+
+    fn columns(_: bool) -> &'static [Column] {
+        &[]
+    }
+
+    fn row(&self, _: &Look) -> Vec<Cell> {
+        let facts = self.facts();
+        let longest = facts.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
+        let keys: Vec<(String, String)> = facts
+            .into_iter()
+            .enumerate()
+            .map(|(at, (key, value))| {
+                let newline = if at == 0 { "" } else { "\n" };
+                // What stands in a fact may not begin a new one.
+                (format!("{newline}{key:longest$}  "), text::printable(&value, text::Keep::Nothing))
+            })
+            .collect();
+        let bold = Style::new().bold();
+        let pieces: Vec<(&str, Style)> = keys
+            .iter()
+            .flat_map(|(key, value)| [(key.as_str(), bold), (value.as_str(), Style::new())])
+            .collect();
+        vec![Cell::pieces(&pieces)]
     }
 }
 
@@ -172,6 +254,7 @@ impl Shape for PaneStatus {
             column("SESSION", 8),
             column("GENERATION", 20),
             column("CWD", 16),
+            column("NOT LOGGED", 10),
             column("TITLE", 5),
         ];
         if wide { WIDE } else { TABLE }
@@ -198,6 +281,7 @@ impl Shape for PaneStatus {
             plain(self.session_id.as_deref()),
             Cell::plain(&self.generation),
             plain(self.cwd.as_deref()),
+            plain(self.not_logged.as_deref()),
             title,
         ]
     }
@@ -267,7 +351,9 @@ pub(crate) mod tests {
         "agent": "codex",
         "host": "web-1"
       },
-      "last_output": "2026-09-01T12:00:01.5Z"
+      "last_output": "2026-09-01T12:00:01.5Z",
+      "session": null,
+      "not_logged": null
     }
   ]
 }
@@ -299,6 +385,103 @@ pub(crate) mod tests {
         assert!(!before.differs(&PaneStatus::try_from(item.clone()).unwrap()));
         item.paused = false;
         assert!(before.differs(&PaneStatus::try_from(item).unwrap()));
+    }
+
+    fn with_session() -> v1::PaneItem {
+        let mut item = wire();
+        let pane = item.pane.as_mut().unwrap();
+        pane.not_logged = "excluded by\nits title".into();
+        pane.session = Some(v1::AgentSession {
+            session_id: "01a2".into(),
+            path: "/home/u/.codex/sessions/x.jsonl".into(),
+            reason: "opened by the process 77".into(),
+            model: "gpt-5.1-codex".into(),
+            usage: Some(v1::TokenUsage {
+                input: 12_000,
+                cached_input: 1024,
+                output: 900,
+                context: 64_600,
+                context_window: 258_400,
+            }),
+            rate_limits: vec![v1::RateLimitWindow {
+                window: "5h".into(),
+                percent_used: 75.5,
+                resets_us: 1_788_264_600_000_000,
+                observed_us: 1_788_264_000_000_000,
+            }],
+            compactions: 2,
+            problem: "12 lines were no JSON".into(),
+        });
+        item
+    }
+
+    #[test]
+    fn one_pane_is_shown_with_its_session() {
+        let (mut out, sink) = testing::out(Format::Table);
+        out.one(&Shown(PaneStatus::try_from(with_session()).unwrap())).unwrap();
+        assert_eq!(
+            sink.text(),
+            "pane          web-1/3 (ab12cd34-77-991)
+title         ✳ fix \\x1b]0;x\\x07
+agent         codex 0.44.0
+state         limit_warning: 25% left, 5h, since 2026-09-01T12:00:00Z
+directory     /home/u/shop
+project       shop
+last output   2026-09-01T12:00:01Z
+paused        yes
+not logged    excluded by\\x0aits title
+session       01a2
+session file  /home/u/.codex/sessions/x.jsonl
+because       opened by the process 77
+model         gpt-5.1-codex
+tokens        12000 in, 1024 from cache, 900 out
+context       64600 of 258400 (25% full)
+limit         5h: 75.5% used, resets 2026-09-01T12:10:00Z (seen 2026-09-01T12:00:00Z)
+compacted     2 times
+problem       12 lines were no JSON
+"
+        );
+        let (mut out, sink) = testing::out(Format::Json);
+        out.one(&Shown(PaneStatus::try_from(with_session()).unwrap())).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&sink.text()).unwrap();
+        assert_eq!(value["schema"], "wa.status/1");
+        let session = serde_json::json!({
+            "session_id": "01a2",
+            "path": "/home/u/.codex/sessions/x.jsonl",
+            "reason": "opened by the process 77",
+            "model": "gpt-5.1-codex",
+            "usage": {"input": 12000, "cached_input": 1024, "output": 900, "context": 64600, "context_window": 258_400},
+            "context_percent": 25.0,
+            "rate_limits": [{
+                "window": "5h",
+                "percent_used": 75.5,
+                "resets_at": "2026-09-01T12:10:00Z",
+                "observed_at": "2026-09-01T12:00:00Z"
+            }],
+            "compactions": 2,
+            "problem": "12 lines were no JSON"
+        });
+        assert_eq!(value["session"], session);
+    }
+
+    #[test]
+    fn what_is_not_logged_is_seen_in_lists() {
+        for format in [Format::Table, Format::Wide] {
+            let (mut out, sink) = testing::out(format);
+            out.list(&[PaneStatus::try_from(with_session()).unwrap()]).unwrap();
+            let text = sink.text();
+            assert!(text.contains("limit_warning (paused, not all logged)"), "{text}");
+            assert_eq!(text.contains("excluded by\\x0aits title"), format == Format::Wide, "{text}");
+        }
+    }
+
+    #[test]
+    fn tokens_alone_are_no_change() {
+        let before = PaneStatus::try_from(with_session()).unwrap();
+        let mut item = with_session();
+        item.pane.as_mut().unwrap().session.as_mut().unwrap().usage.as_mut().unwrap().output += 1;
+        assert!(!before.differs(&PaneStatus::try_from(item).unwrap()));
+        assert!(before.differs(&PaneStatus::try_from(wire()).unwrap()), "that it is not logged is news");
     }
 
     #[test]

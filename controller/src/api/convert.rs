@@ -37,6 +37,12 @@ pub(super) fn log_item(entry: LogEntry) -> v1::LogItem {
     let item = match entry.item {
         LogItem::Line(line) => v1::log_item::Item::Line(line.into()),
         LogItem::Gap(gap) => v1::log_item::Item::Gap(gap.into()),
+        LogItem::Message(said) => v1::log_item::Item::Message(v1::SessionMessage {
+            agent: entry.agent.map_or_else(String::new, |agent| agent.to_string()),
+            session_id: said.session_id,
+            skipped_bytes: said.skipped_bytes,
+            message: Some(said.message.into()),
+        }),
     };
     v1::LogItem {
         host: entry.host.into(),

@@ -5,6 +5,7 @@
 //! database connection while it waits.
 
 mod act;
+mod conversation;
 mod convert;
 mod pause;
 mod streams;

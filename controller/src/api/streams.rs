@@ -23,7 +23,7 @@ use crate::identity::peer::Peer;
 use crate::store::{EventRange, LogEntry, LogRange, Pattern, Search, StoreError, StoredEvent};
 
 /// Rows that are read at a time.
-const PAGE: usize = 512;
+pub(super) const PAGE: usize = 512;
 /// Rows that wait for a slow caller.
 const WAITING: usize = 256;
 /// A tail or a list of hits is no longer.
@@ -40,7 +40,7 @@ pub(super) struct Sink<T> {
 pub(super) struct Over;
 
 impl<T> Sink<T> {
-    async fn give(&self, item: T) -> Result<(), Over> {
+    pub(super) async fn give(&self, item: T) -> Result<(), Over> {
         let ended = self.shutdown.triggered();
         tokio::select! {
             biased;
@@ -50,7 +50,7 @@ impl<T> Sink<T> {
     }
 
     /// Waits until something was added. `Err` when nobody wants to know any longer.
-    async fn more(&self, grew: &mut watch::Receiver<()>) -> Result<(), Over> {
+    pub(super) async fn more(&self, grew: &mut watch::Receiver<()>) -> Result<(), Over> {
         tokio::select! {
             () = self.caller.closed() => Err(Over),
             () = self.shutdown.triggered() => Err(Over),
@@ -58,8 +58,17 @@ impl<T> Sink<T> {
         }
     }
 
+    /// Returns when nobody wants to know any longer.
+    pub(super) async fn closed(&self) {
+        let ended = self.shutdown.triggered();
+        tokio::select! {
+            () = self.caller.closed() => {}
+            () = ended => {}
+        }
+    }
+
     /// The value, or an end that tells the caller why.
-    async fn need<V>(&self, result: Result<V, StoreError>) -> Result<V, Over> {
+    pub(super) async fn need<V>(&self, result: Result<V, StoreError>) -> Result<V, Over> {
         match result {
             Ok(value) => Ok(value),
             Err(error) => {
@@ -114,9 +123,13 @@ impl Fleet {
         if !known {
             return Err(no_pane(&pane));
         }
-        let (tail, follow) = (request.tail as usize, request.follow);
+        let (tail, follow, conversation) = (request.tail as usize, request.follow, request.conversation);
         Ok(self.stream("logs", peer, move |fleet, sink| async move {
-            fleet.logs_of(pane, tail, since, follow, &sink).await
+            if conversation {
+                fleet.conversation_of(pane, tail, since, follow, &sink).await
+            } else {
+                fleet.logs_of(pane, tail, since, follow, &sink).await
+            }
         }))
     }
 

@@ -8,7 +8,7 @@ use tonic::Status;
 use wa_link::clock;
 use wa_proto::wire::v1;
 use wa_proto::wire::v1::controller_message::Kind as Down;
-use wa_proto::{Lane, Pane, PaneRef};
+use wa_proto::{AgentSession, Lane, Pane, PaneRef};
 use wa_workflow::Input;
 
 use super::{Session, blocks, refuse};
@@ -123,6 +123,8 @@ impl Session {
         Metrics::add(&metrics.blocks, 1);
         Metrics::add(&metrics.records, ingested.records);
         Metrics::add(&metrics.lines, ingested.lines);
+        Metrics::add(&metrics.messages, ingested.messages);
+        Metrics::add(&metrics.messages_cut, ingested.messages_cut);
         Metrics::add(&metrics.bytes, sizes.raw);
         // Before the node is told, so that it is never ahead of these books.
         self.bulk_in_flight.fetch_sub(sizes.wire, Ordering::Relaxed);
@@ -161,11 +163,21 @@ impl Session {
     }
 }
 
-/// Texts of a pane are whatever its programs say, and are held in memory: no longer than anybody reads.
+/// Texts of a pane are whatever its programs and its agent's session file say, and are held in memory: no longer, and no
+/// more of them, than anybody reads.
 fn cut(mut pane: Pane) -> Pane {
     const LONGEST: usize = 4096;
-    let Pane { title, cwd, project, agent_version, session_id, tty, detail, .. } = &mut pane;
-    for text in [title, cwd, project, agent_version, session_id, tty, &mut detail.why] {
+    const WINDOWS: usize = 16;
+    let Pane { title, cwd, project, agent_version, session_id, tty, detail, not_logged, session, .. } = &mut pane;
+    let mut texts =
+        vec![title, cwd, project, agent_version, session_id, tty, not_logged, &mut detail.why];
+    if let Some(session) = session {
+        let AgentSession { session_id, path, reason, model, problem, rate_limits, .. } = session;
+        rate_limits.truncate(WINDOWS);
+        texts.extend([session_id, path, reason, model, problem]);
+        texts.extend(rate_limits.iter_mut().map(|limit| &mut limit.window));
+    }
+    for text in texts {
         text.truncate(text.floor_char_boundary(LONGEST));
     }
     pane

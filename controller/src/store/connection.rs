@@ -9,7 +9,7 @@ use rusqlite_migration::{M, Migrations};
 use super::StoreError;
 
 /// A step stays as it is once it was released; what changes later is a step of its own.
-const STEPS: &[M<'_>] = &[M::up(include_str!("schema.sql"))];
+const STEPS: &[M<'_>] = &[M::up(include_str!("schema.sql")), M::up(include_str!("conversations.sql"))];
 const MIGRATIONS: Migrations<'_> = Migrations::from_slice(STEPS);
 
 /// Pages of 4 KiB after which the writer itself copies the write-ahead log back: the checkpoint thread keeps it far

@@ -15,7 +15,7 @@ use wa_link::trace;
 use wa_proto::wire::{to_us, v1};
 use wa_proto::{Event, Gap, Hole, Host, Lane, Line, Lines, PaneRef, Record, RecordBody, SpoolId, Timestamp};
 
-use super::words;
+use super::messages::Heard;
 use super::{StoreError, Tx, int};
 
 /// Consecutive records of one lane, checked at the door.
@@ -36,6 +36,10 @@ pub struct Ingested {
     pub acked: u64,
     pub records: usize,
     pub lines: usize,
+    /// Of conversations: new, or with a new text.
+    pub messages: usize,
+    /// Messages that were left out or changed, because of what was in them.
+    pub messages_cut: usize,
 }
 
 pub(super) fn lane_number(lane: Lane) -> i32 {
@@ -81,7 +85,7 @@ impl Tx<'_> {
             }
             done.acked = record.seq;
             done.records += 1;
-            done.lines += self.enter(&host, record)?;
+            self.enter(&host, record, &mut done)?;
         }
         if done.acked > before {
             self.conn
@@ -158,11 +162,11 @@ impl Tx<'_> {
         Ok(mark)
     }
 
-    /// One record's effects; the number of lines that were new.
-    fn enter(&self, host: &Host, record: Record) -> Result<usize, StoreError> {
+    /// One record's effects.
+    fn enter(&self, host: &Host, record: Record, done: &mut Ingested) -> Result<(), StoreError> {
         let (time, trace_parent) = (record.time, record.trace_parent);
         match record.body {
-            RecordBody::Lines(lines) => return self.enter_lines(host, &lines, time),
+            RecordBody::Lines(lines) => done.lines += self.enter_lines(host, &lines, time)?,
             RecordBody::Gap(gap) => self.enter_gap(host, &gap, time)?,
             RecordBody::Hole(hole) => {
                 // A node may find a hole without knowing when it came about.
@@ -184,14 +188,18 @@ impl Tx<'_> {
                     ])?;
             }
             RecordBody::Event(event) => self.enter_event(host, &event, time, &trace_parent)?,
-            RecordBody::Conversation(_) => {}
+            RecordBody::Conversation(conversation) => {
+                let Heard { messages, cut } = self.enter_conversation(host, conversation, time)?;
+                done.messages += messages;
+                done.messages_cut += cut;
+            }
             RecordBody::Outcome(outcome) => self.settle(host, outcome, &trace_parent)?,
         }
-        Ok(0)
+        Ok(())
     }
 
     /// The number of one life of one pane.
-    fn stream(&self, host: &Host, pane: &PaneRef) -> Result<i64, StoreError> {
+    pub(super) fn stream(&self, host: &Host, pane: &PaneRef) -> Result<i64, StoreError> {
         let key = params![host.as_str(), pane.mux.as_str(), int(pane.pane_id)?, pane.generation.as_str()];
         let known = self
             .conn
@@ -260,12 +268,7 @@ impl Tx<'_> {
                 agent,
                 line.text
             ])?;
-        let folded = words::index_text(&line.text);
-        if !folded.is_empty() {
-            self.conn
-                .prepare_cached("INSERT INTO log_words (rowid, words) VALUES (?1, ?2)")?
-                .execute(params![id, folded])?;
-        }
+        self.index_words(id, &line.text)?;
         Ok(true)
     }
 
@@ -332,7 +335,7 @@ impl Tx<'_> {
         Ok(row.unwrap_or(0))
     }
 
-    fn take_log_id(&self) -> i64 {
+    pub(super) fn take_log_id(&self) -> i64 {
         let id = self.next_log_id.get();
         self.next_log_id.set(id + 1);
         self.tell(|told| told.log = true);

@@ -11,6 +11,7 @@ use wa_proto::wire::from_us;
 use wa_proto::{AgentKind, Gap, Generation, Host, Line, MuxName, PaneAddress, PaneRef, Timestamp};
 
 use super::ingest::ORD_LINE;
+use super::messages::{ORD_MESSAGE, Said, said};
 use super::{StoreError, int};
 
 /// One line or gap with its place.
@@ -32,25 +33,43 @@ pub struct LogEntry {
 pub enum LogItem {
     Line(Line),
     Gap(Gap),
+    /// Of the agent's session file; it stands in no layout.
+    Message(Box<Said>),
 }
 
-/// Where an entry stands in its pane.
+/// Where an entry stands in its pane. A message has the number of its session for a layout, its index for a row, and its
+/// place in time for `sub`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
-    stream: i64,
-    layout: i64,
-    row: i64,
-    ord: i64,
-    sub: i64,
+pub(super) struct Place {
+    pub(super) stream: i64,
+    pub(super) layout: i64,
+    pub(super) row: i64,
+    pub(super) ord: i64,
+    pub(super) sub: i64,
 }
 
 /// Where the next page begins: after this entry.
 #[derive(Debug, Clone, Copy)]
 pub struct Cursor(Place);
 
+impl Cursor {
+    pub(super) fn place(self) -> Place {
+        self.0
+    }
+}
+
 impl LogEntry {
     pub fn cursor(&self) -> Cursor {
         Cursor(self.place)
+    }
+
+    /// Bytes of its text.
+    pub(crate) fn text_bytes(&self) -> usize {
+        match &self.item {
+            LogItem::Line(line) => line.text.len(),
+            LogItem::Gap(_) => 0,
+            LogItem::Message(said) => said.message.text.len(),
+        }
     }
 }
 
@@ -78,8 +97,10 @@ pub(super) fn entry(row: &Row<'_>) -> Result<LogEntry, StoreError> {
         pane_id: row.get::<_, i64>(14)?.cast_unsigned(),
     };
     let rows: Option<i64> = row.get(7)?;
-    let layout = place.layout.cast_unsigned();
-    let item = if place.ord == ORD_LINE {
+    let layout = if place.ord == ORD_MESSAGE { 0 } else { place.layout.cast_unsigned() };
+    let item = if place.ord == ORD_MESSAGE {
+        LogItem::Message(Box::new(said(row, place.row, row.get(10)?)?))
+    } else if place.ord == ORD_LINE {
         let rows = rows.and_then(|rows| u32::try_from(rows).ok()).unwrap_or(0);
         LogItem::Line(Line { row: place.row, rev: row.get(6)?, text: row.get(10)?, rows, time: None })
     } else {
@@ -102,31 +123,37 @@ pub(super) fn entry(row: &Row<'_>) -> Result<LogEntry, StoreError> {
 /// Text in one page: lines may be long, and many pages are read at a time.
 const PAGE_BYTES: usize = 2 * 1024 * 1024;
 
+/// Whether a page ends because of the size of its texts.
+pub(super) fn is_full(page: &[LogEntry]) -> bool {
+    page.iter().map(LogEntry::text_bytes).sum::<usize>() >= PAGE_BYTES
+}
+
 /// Reads rows until `limit` entries, or [`PAGE_BYTES`] of text, are in `out`; whether there is room for more.
-fn fill(mut rows: rusqlite::Rows<'_>, limit: usize, out: &mut Vec<LogEntry>) -> Result<bool, StoreError> {
-    let text = |entry: &LogEntry| match &entry.item {
-        LogItem::Line(line) => line.text.len(),
-        LogItem::Gap(_) => 0,
-    };
-    let mut bytes: usize = out.iter().map(text).sum();
+pub(super) fn fill(
+    mut rows: rusqlite::Rows<'_>,
+    limit: usize,
+    out: &mut Vec<LogEntry>,
+) -> Result<bool, StoreError> {
+    let mut bytes: usize = out.iter().map(LogEntry::text_bytes).sum();
     while out.len() < limit
         && bytes < PAGE_BYTES
         && let Some(row) = rows.next()?
     {
         let entry = entry(row)?;
-        bytes += text(&entry);
+        bytes += entry.text_bytes();
         out.push(entry);
     }
     Ok(out.len() < limit && bytes < PAGE_BYTES)
 }
 
-/// The id of the newest row.
+/// The id of the newest row, line or message.
 pub(super) fn head(conn: &Connection) -> Result<i64, StoreError> {
-    Ok(conn.query_row("SELECT coalesce(max(id), 0) FROM log", [], |row| row.get(0))?)
+    let newest = "SELECT max((SELECT coalesce(max(id), 0) FROM log), (SELECT coalesce(max(id), 0) FROM messages))";
+    Ok(conn.query_row(newest, [], |row| row.get(0))?)
 }
 
 /// Every life of a pane's address, oldest first.
-fn streams(conn: &Connection, pane: &PaneAddress) -> Result<Vec<i64>, StoreError> {
+pub(super) fn streams(conn: &Connection, pane: &PaneAddress) -> Result<Vec<i64>, StoreError> {
     let mut statement = conn
         .prepare_cached("SELECT id FROM streams WHERE host = ?1 AND mux = ?2 AND pane_id = ?3 ORDER BY id")?;
     let ids = statement
@@ -152,7 +179,7 @@ pub struct LogRange {
     pub head: i64,
 }
 
-fn since_us(since: Option<Timestamp>) -> i64 {
+pub(super) fn since_us(since: Option<Timestamp>) -> i64 {
     since.map_or(i64::MIN, Timestamp::as_microsecond)
 }
 

@@ -19,6 +19,7 @@ mod error;
 mod events;
 mod ingest;
 mod log;
+mod messages;
 mod nodes;
 mod outbox;
 mod people;
@@ -30,6 +31,8 @@ mod tx;
 mod words;
 mod writer;
 
+#[cfg(test)]
+mod messages_tests;
 #[cfg(test)]
 mod tests;
 
@@ -45,6 +48,7 @@ pub use error::StoreError;
 pub use events::{EventRange, StoredEvent};
 pub use ingest::{Batch, Ingested};
 pub use log::{Cursor, LogEntry, LogItem, LogRange};
+pub use messages::Said;
 pub use nodes::NodeRow;
 pub use outbox::{ActionRow, Earlier};
 pub use people::{IssuedCertificate, NewToken, Pause, TokenRefusal};
@@ -52,6 +56,7 @@ pub use runs::{InboxItem, InboxRow, RunSummary};
 pub use search::{Hit, InvalidPattern, Pattern, Search};
 pub use tx::{Committed, Queued, Tx};
 pub use words::{InvalidQuery, Query};
+pub(crate) use words::{squeeze, weight};
 pub use writer::{Answer, Observer};
 
 use crate::metrics::Metrics;
@@ -240,6 +245,41 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<LogEntry>, StoreError> {
         self.readers.read(move |conn| log::arrivals(conn, &pane, head, limit)).await
+    }
+
+    /// A page of what was said in a pane, by its agents' session files, in the order of time.
+    pub async fn said_page(
+        &self,
+        range: LogRange,
+        after: Option<Cursor>,
+        limit: usize,
+    ) -> Result<Vec<LogEntry>, StoreError> {
+        self.readers.read(move |conn| messages::page(conn, &range, after, limit)).await
+    }
+
+    /// The last `count` messages of a pane, in the order of time.
+    pub async fn said_tail(&self, range: LogRange, count: usize) -> Result<Vec<LogEntry>, StoreError> {
+        self.readers.read(move |conn| messages::tail(conn, &range, count)).await
+    }
+
+    /// Whether nothing was said in a pane before this message; with none, nothing at all.
+    pub async fn nothing_said_before(&self, range: LogRange, first: Option<Cursor>) -> Result<bool, StoreError> {
+        self.readers.read(move |conn| messages::nothing_before(conn, &range, first)).await
+    }
+
+    /// Lines, gaps and messages that arrived for a pane after `head`, in order of arrival.
+    pub async fn arrivals_of_both(
+        &self,
+        pane: PaneAddress,
+        head: i64,
+        limit: usize,
+    ) -> Result<Vec<LogEntry>, StoreError> {
+        self.readers.read(move |conn| messages::arrivals_of_both(conn, &pane, head, limit)).await
+    }
+
+    /// Whether a session file ever said anything of this pane.
+    pub async fn knows_conversation(&self, pane: PaneAddress) -> Result<bool, StoreError> {
+        self.readers.read(move |conn| messages::knows(conn, &pane)).await
     }
 
     pub async fn search(&self, search: Search) -> Result<Vec<Hit>, StoreError> {

@@ -1,4 +1,4 @@
-//! Search over all lines: words by the full-text index, regular expressions by looking at every line.
+//! Search over all lines and messages: words by the full-text index, regular expressions by looking at every line.
 //!
 //! Newest lines are looked at first, and the newest `limit` hits are given in order of arrival. Only the newest rev of a
 //! line is in the log, hence only that is found. Regular expressions are case-sensitive unless they say `(?i)`, see one
@@ -9,7 +9,8 @@ use rusqlite::Connection;
 use wa_proto::Timestamp;
 
 use super::StoreError;
-use super::log::{COLUMNS, LogEntry, LogItem, SHOWN, entry};
+use super::log::{COLUMNS, LogEntry, SHOWN, entry};
+use super::messages::{COLUMNS as MESSAGE_COLUMNS, NO_COLUMNS, NO_COPY};
 use super::words::{InvalidQuery, Query};
 
 /// A hit, with the bytes of its text that matched.
@@ -39,6 +40,8 @@ pub enum InvalidPattern {
 const REGEX_SIZE: usize = 1 << 20;
 /// Lines between two looks at whether anybody still wants the answer.
 const CHECK_EVERY: usize = 1024;
+/// Text of all hits together: messages may be long.
+const HITS_BYTES: usize = 64 * 1024 * 1024;
 /// Spans of one line that are told.
 const MAX_SPANS: usize = 256;
 
@@ -94,16 +97,25 @@ pub(super) fn search(conn: &Connection, search: &Search) -> Result<Vec<Hit>, Sto
     match index_query {
         Some(question) => {
             let mut statement = conn.prepare_cached(&format!(
-                "SELECT {COLUMNS} FROM log_words JOIN log ON log.id = log_words.rowid
-                 JOIN streams ON streams.id = log.stream
-                 WHERE log_words MATCH ?1 AND log.time_us >= ?2 ORDER BY log_words.rowid DESC"
+                "SELECT {} FROM log_words LEFT JOIN log ON log.id = log_words.rowid
+                 LEFT JOIN messages ON log.id IS NULL AND messages.id = log_words.rowid
+                 LEFT JOIN sessions ON sessions.id = messages.session
+                 JOIN streams ON streams.id = coalesce(log.stream, messages.stream)
+                 WHERE log_words MATCH ?1 AND coalesce(log.time_us, messages.at_us) >= ?2
+                   AND (log.id IS NOT NULL OR {NO_COPY})
+                 ORDER BY log_words.rowid DESC",
+                either_columns()
             ))?;
             collect(statement.query((question, since))?, search, &mut hits)?;
         }
         None => {
             let mut statement = conn.prepare_cached(&format!(
-                "SELECT {COLUMNS} FROM log JOIN streams ON streams.id = log.stream
-                 WHERE log.text IS NOT NULL AND {SHOWN} AND log.time_us >= ?1 ORDER BY log.id DESC"
+                "SELECT {COLUMNS}, {NO_COLUMNS} FROM log JOIN streams ON streams.id = log.stream
+                 WHERE log.text IS NOT NULL AND {SHOWN} AND log.time_us >= ?1
+                 UNION ALL
+                 SELECT {MESSAGE_COLUMNS} FROM messages JOIN sessions ON sessions.id = messages.session
+                 JOIN streams ON streams.id = messages.stream WHERE messages.at_us >= ?1 AND {NO_COPY}
+                 ORDER BY 1 DESC"
             ))?;
             collect(statement.query([since])?, search, &mut hits)?;
         }
@@ -112,10 +124,23 @@ pub(super) fn search(conn: &Connection, search: &Search) -> Result<Vec<Hit>, Sto
     Ok(hits)
 }
 
+/// The columns of a row that is a line or a message.
+fn either_columns() -> String {
+    let mut messages = MESSAGE_COLUMNS.split(", ").map(str::trim);
+    let lines = COLUMNS.split(", ").map(str::trim);
+    let shared: Vec<String> = lines.zip(&mut messages).map(|(line, said)| either(line, said)).collect();
+    shared.into_iter().chain(messages.map(str::to_owned)).collect::<Vec<_>>().join(", ")
+}
+
+fn either(line: &str, said: &str) -> String {
+    if line == said { line.to_owned() } else { format!("CASE WHEN log.id IS NULL THEN {said} ELSE {line} END") }
+}
+
 fn collect(mut rows: rusqlite::Rows<'_>, search: &Search, hits: &mut Vec<Hit>) -> Result<(), StoreError> {
     const TEXT: usize = 10;
-    let mut seen = 0_usize;
+    let (mut seen, mut bytes) = (0_usize, 0_usize);
     while hits.len() < search.limit
+        && bytes < HITS_BYTES
         && let Some(row) = rows.next()?
     {
         seen += 1;
@@ -124,9 +149,10 @@ fn collect(mut rows: rusqlite::Rows<'_>, search: &Search, hits: &mut Vec<Hit>) -
         }
         let text = row.get_ref(TEXT)?.as_str_or_null().map_err(rusqlite::Error::from)?.unwrap_or_default();
         let Some(spans) = search.pattern.spans(text) else { continue };
+        let size = text.len();
         let entry = entry(row)?;
-        debug_assert!(matches!(entry.item, LogItem::Line(_)), "only lines have text");
         if (search.filter)(&entry) {
+            bytes += size;
             hits.push(Hit { entry, spans });
         }
     }

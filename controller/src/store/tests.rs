@@ -21,32 +21,32 @@ impl Observer for Idle {
     fn committed(&self, _: Committed) {}
 }
 
-fn open(path: &Path) -> Store {
+pub(super) fn open(path: &Path) -> Store {
     let metrics = Arc::new(Metrics::default());
     Store::open(&path.join("state.db"), |_| Arc::new(Idle), metrics, time(0)).unwrap().0
 }
 
-fn time(second: i64) -> Timestamp {
+pub(super) fn time(second: i64) -> Timestamp {
     Timestamp::from_second(1_795_000_000 + second).unwrap()
 }
 
-fn host() -> Host {
+pub(super) fn host() -> Host {
     Host::new("web-1").unwrap()
 }
 
-fn pane(pane_id: u64) -> PaneRef {
+pub(super) fn pane(pane_id: u64) -> PaneRef {
     PaneRef { mux: MuxName::main(), generation: Generation::new("g1").unwrap(), pane_id }
 }
 
-fn address(pane_id: u64) -> PaneAddress {
+pub(super) fn address(pane_id: u64) -> PaneAddress {
     PaneAddress { host: host(), mux: MuxName::main(), pane_id }
 }
 
-fn line(row: i64, rev: u32, text: &str) -> Line {
+pub(super) fn line(row: i64, rev: u32, text: &str) -> Line {
     Line { row, rev, text: text.into(), rows: 1, time: None }
 }
 
-fn lines(lines: Vec<Line>) -> RecordBody {
+pub(super) fn lines(lines: Vec<Line>) -> RecordBody {
     RecordBody::Lines(Lines { pane: pane(1), layout: 1, agent: Some(AgentKind::codex()), lines })
 }
 
@@ -67,32 +67,33 @@ fn event(id: EventId) -> RecordBody {
     })
 }
 
-fn record(lane: Lane, seq: u64, body: RecordBody) -> Record {
+pub(super) fn record(lane: Lane, seq: u64, body: RecordBody) -> Record {
     Record { lane, seq, time: time(seq.cast_signed()), trace_parent: String::new(), body }
 }
 
-fn batch(spool: SpoolId, lane: Lane, records: Vec<Record>) -> Batch {
+pub(super) fn batch(spool: SpoolId, lane: Lane, records: Vec<Record>) -> Batch {
     Batch { host: host(), spool, lane, records, bytes: 100 }
 }
 
-async fn ingest(store: &Store, batch: Batch) -> Result<Ingested, StoreError> {
+pub(super) async fn ingest(store: &Store, batch: Batch) -> Result<Ingested, StoreError> {
     store.ingest(batch).await?.wait().await
 }
 
-async fn log(store: &Store, pane_id: u64) -> Vec<LogEntry> {
+pub(super) async fn log(store: &Store, pane_id: u64) -> Vec<LogEntry> {
     let range = LogRange { pane: address(pane_id), since: None, head: i64::MAX };
     store.log_page(range, None, 100_000).await.unwrap()
 }
 
-fn texts(entries: &[LogEntry]) -> Vec<String> {
+pub(super) fn texts(entries: &[LogEntry]) -> Vec<String> {
     let text = |entry: &LogEntry| match &entry.item {
         LogItem::Line(line) => line.text.clone(),
         LogItem::Gap(gap) => format!("gap {} {:?}", gap.cause, gap.rows),
+        LogItem::Message(said) => format!("{}: {}", said.message.role, said.message.text),
     };
     entries.iter().map(text).collect()
 }
 
-async fn find(store: &Store, words: &str, regex: &str) -> Vec<(String, Vec<(usize, usize)>)> {
+pub(super) async fn find(store: &Store, words: &str, regex: &str) -> Vec<(String, Vec<(usize, usize)>)> {
     let pattern = Pattern::parse(words, regex).unwrap();
     let search = Search {
         pattern,

@@ -96,6 +96,25 @@ pub(crate) fn index_text(text: &str) -> String {
     out
 }
 
+/// The letters and digits of a text, folded, with nothing between them: what stays of it however it is wrapped, framed or
+/// marked up.
+pub(crate) fn squeeze(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        fold_char(c, |c| {
+            if c.is_alphanumeric() {
+                out.push(c);
+            }
+        });
+    }
+    out
+}
+
+/// How much a squeezed text tells: 1 for a letter or digit, 3 for a character that is a word of its own.
+pub(crate) fn weight(squeezed: &str) -> usize {
+    squeezed.chars().map(|c| if is_cjk(c) { 3 } else { 1 }).sum()
+}
+
 /// A checked query of words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Query {

@@ -97,7 +97,7 @@ impl Writer {
         metrics: Arc<Metrics>,
     ) -> Result<Self, StoreError> {
         let queue = Arc::new(Group::new());
-        let next_log_id = conn.query_row("SELECT coalesce(max(id), 0) + 1 FROM log", [], |row| row.get(0))?;
+        let next_log_id = super::log::head(&conn)? + 1;
         let checkpoints = start_checkpointer(path, connection::open(path)?)?;
         let thread = {
             let queue = Arc::clone(&queue);

@@ -11,9 +11,9 @@ use std::time::Instant;
 
 use support::{PATIENCE, Server, Wire};
 use wa_embedded_mux::demo::{self, CLAUDE_RECORD};
-use wa_embedded_mux::terminal::Size;
 use wa_embedded_mux::{Command, Options};
 use wa_mux::codec::{Key, KeyCode, Modifiers, Pdu, Row};
+use wa_screen::terminal::Size;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_wa-demo-agent");
 /// Short times, so that a test is short too; long enough to be seen.

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use support::{Server, Wire, shell};
 use wa_embedded_mux::Options;
-use wa_embedded_mux::terminal::Size;
 use wa_mux::codec::{Codec, FrameReader, Pdu, TerminalSize, put_frame};
+use wa_screen::terminal::Size;
 
 struct Recorded {
     /// Serial, ident, payload.

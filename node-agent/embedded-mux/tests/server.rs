@@ -9,12 +9,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use support::{PATIENCE, Server, Wire, changes, shell};
-use wa_embedded_mux::terminal::Size;
 use wa_embedded_mux::{Command, EmbeddedMux, Options, StartError};
 use wa_mux::codec::{
     ClientId, Codec, Introduction, Key, KeyCode, Modifiers, PaneNode, Pdu, SpawnDomain, SplitDirection,
     SplitRequest, SplitSize, TerminalSize,
 };
+use wa_screen::terminal::Size;
 
 /// A program that shows every byte that it reads.
 const SHOW: &str = "stty raw -echo; printf \"$0\"; echo READY; exec cat -v";

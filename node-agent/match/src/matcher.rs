@@ -293,6 +293,9 @@ impl PaneMatcher {
             visible.push(hit.key);
             let hold = if moment.whole { rule.text.hold } else { rule.text.hold.max(HALF_DRAWN) };
             let found = Match { key: hit.key, rearm: rule.text.rearm, cooldown: rule.text.cooldown, hold };
+            // A sign-in that waits is news whenever it is seen, as a dialog is.
+            let waits = reading::authenticating(seen).is_some_and(|waits| waits.key == hit.key);
+            let moment = Moment { history: moment.history && !waits, ..moment };
             let appeared = self.presences.appears(&found, &moment);
             if !appeared || !reading::is_witnessed(engine, seen, hit) {
                 continue;
@@ -460,6 +463,7 @@ impl PaneMatcher {
             still: false,
             limited,
             warning,
+            authenticating: reading::authenticating(seen),
             dialog_kind: &dialog_kind,
             now,
         });

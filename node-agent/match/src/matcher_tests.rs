@@ -364,6 +364,43 @@ fn a_limit_lifts_when_it_said_so_first_not_a_day_later() {
 }
 
 #[test]
+fn a_sign_in_is_told_with_its_code_kept_apart() {
+    let code = |code: &str| {
+        format!(
+            "1. Open this link in your browser and sign in to your account\n   https://auth.openai.com/codex/device\n\n\
+             2. Enter this one-time code (expires in 15 minutes)\n   {code}\n\nContinue only if you started this login."
+        )
+    };
+    let mut pane = Pane::new("bash");
+    pane.kinds(&Frame::from_text(80, "$ codex login --device-auth"));
+    // The code may stand there when the process is first seen.
+    pane.process("codex", 7);
+    let screen = format!("$ codex login --device-auth\n{}", code("1F4J-LS4XN"));
+    let (events, last) = pane.rest(&Frame::from_text(80, &screen));
+    let event = events.iter().find(|event| event.kind == EventKind::AuthDeviceCode).unwrap();
+    assert_eq!(event.secrets["user_code"], "1F4J-LS4XN");
+    assert_eq!(event.secrets["url"], "https://auth.openai.com/codex/device");
+    assert!(
+        !event.line.contains("1F4J") && event.fields.values().all(|value| !value.contains("1F4J")),
+        "{event:?}"
+    );
+    assert_eq!((last.state, pane.kinds(&Frame::from_text(80, &screen))), (PaneState::Authenticating, vec![]));
+    pane.process("bash", 0);
+    let screen = format!("{screen}\nSuccessfully logged in\n$");
+    assert!(pane.kinds(&Frame::from_text(80, &screen)).contains(&EventKind::AuthSucceeded));
+    // The next one has another code, below the first.
+    pane.process("codex", 8);
+    let screen = format!("{screen} codex login --device-auth\n{}", code("8M3D-PLQ6T"));
+    let (events, _) = pane.rest(&Frame::from_text(80, &screen));
+    let codes: Vec<&str> = events
+        .iter()
+        .filter(|event| event.kind == EventKind::AuthDeviceCode)
+        .map(|event| event.secrets["user_code"].as_str())
+        .collect();
+    assert_eq!(codes, ["8M3D-PLQ6T"]);
+}
+
+#[test]
 fn a_sticky_warning_fires_once_and_colours_only_an_idle_agent() {
     let sticky = format!("{:>90}", "⚠ 5h limit: 22% left · resets at 02:21 · /status");
     let mut pane = Pane::new("codex");

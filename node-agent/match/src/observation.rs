@@ -7,12 +7,25 @@ use wa_proto::{AgentKind, EventKind, PaneState, StateDetail, Witness};
 use crate::composer::ComposerView;
 use crate::process::Foreground;
 
+/// A progress bar that a program shows beside its text (OSC 9;4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// 0 to 100.
+    Percent(u8),
+    /// Something failed at so many percent.
+    Error(u8),
+    /// At work, for how long nobody knows.
+    Busy,
+}
+
 /// What is known of a pane beside its screen.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts {
     /// Window title, as the program set it.
     pub title: String,
     pub user_vars: BTreeMap<String, String>,
+    /// The program's word, as the title is.
+    pub progress: Option<Progress>,
     /// [`Foreground::Unknown`] when the process table could not be read: then the screen tells the agent.
     pub foreground: Foreground,
     /// Whether the agent process that last held the terminal still exists (stopped, or in the background); `None` = not
@@ -31,6 +44,8 @@ pub struct Detected {
     pub rule: String,
     /// Words as the screen prints them: `percent_left`, `percent_used`, `window`, `reset_at`, `session_id`, `command`, …
     pub fields: BTreeMap<String, String>,
+    /// Codes and addresses that open an account (`user_code`, `url`). Never to be stored, sent or logged as they are.
+    pub secrets: BTreeMap<String, String>,
     pub witnesses: Vec<Witness>,
     /// The line that told it, not redacted.
     pub line: String,

@@ -22,6 +22,10 @@ pub struct ProcessInfo {
     pub exe: Option<String>,
     /// Stopped by job control: on the terminal, but not in charge of it.
     pub stopped: bool,
+    /// When it started, in the system's own count; with the pid it names the process for ever. 0 = not known.
+    pub started: u64,
+    /// What its installation says of its version; empty where that was not found.
+    pub version: String,
 }
 
 /// Who holds the terminal.
@@ -231,6 +235,10 @@ impl Known {
     }
 
     fn version(&self, process: &ProcessInfo) -> String {
+        if !process.version.is_empty() {
+            // A path may hold another version, that of node say.
+            return process.version.clone();
+        }
         let script = script_of(process).map(|(script, _)| script);
         let paths = process.exe.as_deref().into_iter().filter(|exe| !is_runtime(basename(exe))).chain(script);
         let comm = Some(process.comm.as_str()).filter(|comm| is_version(comm));
@@ -343,7 +351,7 @@ mod tests {
             comm: comm.to_owned(),
             args: args.split(' ').map(str::to_owned).collect(),
             exe: (!exe.is_empty()).then(|| exe.to_owned()),
-            stopped: false,
+            ..ProcessInfo::default()
         }
     }
 
@@ -391,6 +399,14 @@ mod tests {
         assert_eq!(identify(&[direct]), agent("gemini", "", 9));
         let server = process(9, 9, "node", "node server.js /n/bin/gemini", "/usr/bin/node");
         assert_eq!(identify(&[server]), Foreground::Other { name: "node".to_owned() });
+    }
+
+    #[test]
+    fn the_installations_word_comes_before_a_version_in_the_path() {
+        let args = "node /home/u/.nvm/versions/node/v20.11.0/lib/node_modules/@openai/codex/bin/codex.js";
+        let node = process(615, 615, "node", args, "/usr/bin/node");
+        let node = ProcessInfo { version: "0.144.0".to_owned(), ..node };
+        assert_eq!(identify(&[node]), agent("codex", "0.144.0", 615));
     }
 
     #[test]

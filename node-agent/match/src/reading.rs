@@ -1,5 +1,7 @@
 //! What the hits of one look mean together: marks of compaction, the limit that holds, the dialog's kind.
 
+use std::collections::BTreeMap;
+
 use wa_proto::{AgentKind, EventKind, Witness};
 
 use crate::composer::{self, Composer};
@@ -52,6 +54,15 @@ fn is_last(look: &Look, hit: &Hit) -> bool {
     })
 }
 
+/// The sign-in that an agent without a composer waits for: the last one on the screen, and nothing says how it ended.
+pub(crate) fn authenticating(look: &Look) -> Option<&Hit> {
+    let waits = |hit: &&Hit| matches!(hit.event, EventKind::AuthDeviceCode | EventKind::AuthRequired);
+    let over = |hit: &&Hit| matches!(hit.event, EventKind::AuthSucceeded | EventKind::AuthFailed);
+    let hit = look.hits.iter().filter(waits).max_by_key(|hit| hit.rows.start)?;
+    let ended = look.hits.iter().filter(over).any(|end| end.rows.start >= hit.rows.end);
+    (!ended && look.agent.is_some() && look.view.content == Composer::Missing).then_some(hit)
+}
+
 pub(crate) fn warning(look: &Look) -> Option<&Hit> {
     look.hits.iter().filter(|hit| hit.event == EventKind::LimitWarning).max_by_key(|hit| hit.rows.start)
 }
@@ -76,6 +87,7 @@ pub(crate) fn approval(engine: &Engine, look: &Look) -> Option<(u64, Detected)> 
             agent: look.agent.clone(),
             rule: String::new(),
             fields: [("kind".to_owned(), "dialog".to_owned())].into(),
+            secrets: BTreeMap::new(),
             witnesses: witnesses(look),
             line: dialog.line.clone(),
             row: Some(dialog.row),
@@ -93,6 +105,7 @@ pub(crate) fn detected(engine: &Engine, look: &Look, hit: &Hit) -> Detected {
         agent: look.agent.clone(),
         rule: engine.rule(hit.rule).map_or_else(String::new, |rule| rule.id.to_string()),
         fields: hit.fields.clone(),
+        secrets: hit.secrets.clone(),
         witnesses: witnesses(look),
         line: hit.line.clone(),
         row: Some(hit.rows.start),
@@ -125,7 +138,8 @@ pub(crate) fn derived(
         kind,
         agent: agent.cloned(),
         rule: String::new(),
-        fields: std::collections::BTreeMap::new(),
+        fields: BTreeMap::new(),
+        secrets: BTreeMap::new(),
         witnesses,
         line: line.to_owned(),
         row: None,

@@ -59,6 +59,7 @@ pub fn scan(engine: &Engine, frame: &Frame, facts: &Facts, now: Timestamp) -> Ob
         still: true,
         limited: reading::limited(&seen),
         warning: reading::warning(&seen),
+        authenticating: reading::authenticating(&seen),
         dialog_kind: &dialog_kind,
         now,
     });

@@ -43,6 +43,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) still: bool,
     pub(crate) limited: Option<&'a Hit>,
     pub(crate) warning: Option<&'a Hit>,
+    /// It waits for a sign-in in a browser.
+    pub(crate) authenticating: Option<&'a Hit>,
     pub(crate) dialog_kind: &'a str,
     pub(crate) now: Timestamp,
 }
@@ -83,6 +85,9 @@ fn agent(inputs: &Inputs<'_>) -> (PaneState, StateDetail) {
         return (PaneState::Working, why("the window title says so"));
     }
     if view.content == Composer::Missing {
+        if let Some(hit) = inputs.authenticating {
+            return (PaneState::Authenticating, why(&hit.line));
+        }
         return without_composer(inputs);
     }
     if let Some(hit) = inputs.limited {

@@ -1,62 +1,35 @@
-//! The alternate screen: whether it is on, and what of it is logged.
+//! The alternate screen: what of it is logged. Whether it is on is decided in [`crate::switch`].
 //!
-//! Constraints: nothing announces it. It has no history, its row numbers mean nothing (and collide with early rows of the
-//! primary screen); programs on it page, scroll regions, jump back, and redraw dashboards every second. What is stored is
-//! what a person would have read, once.
+//! Constraints: it has no history, its row numbers mean nothing (and collide with early rows of the primary screen);
+//! programs on it page, scroll regions, jump back, and redraw dashboards every second. What is stored is what a person
+//! would have read, once.
 //!
-//! Inference: the pane is flat (nothing above the viewport) and its top lies lower than before by more than a taller window
-//! explains. A cleared scrollback is flat too, but its top does not sink. Where the primary screen never scrolled the two
-//! look the same; there a program that grabs the mouse in the very push that replaces the whole screen is taken at its
-//! word. Else such a screen is logged as rewrites of the primary one.
-//!
-//! Logging: each picture is aligned with the one before by content (longest common subsequence of its rows). What agrees
+//! Operation: each picture is aligned with the one before by content (longest common subsequence of its rows). What agrees
 //! keeps its age, however far it scrolled. New rows are logged when they have stood for a second above cursor and live area,
 //! or when they scroll off the top; rows that were logged before in the same surroundings (a page turned back) are not. A
 //! place that is overwritten again and again must stand longer each time: a clock is not a transcript. Rows get numbers of a
-//! counter; none replaces another.
+//! counter; none replaces another. Of several blank rows one is kept.
+//!
+//! Gaps: what went by between two pictures, or too fast to settle, nobody can count. A picture full of text that has
+//! nothing to do with what was logged before it, and one that goes before any of it was logged, are a gap without a
+//! count; one until a line is logged again.
 
-use std::collections::VecDeque;
-
+use crate::document::Document;
 use crate::grid::{Change, Dims, Grid};
 use crate::hash::{BLANK, line_hash};
 
-/// Hashes of logged rows that are remembered, to know a page turned back.
-const REMEMBERED: usize = 2048;
 /// Rows of a picture that are looked at.
 const MAX_PICTURE: usize = 512;
+/// Less text than this is no page, in rows.
+const FEW_ROWS: usize = 3;
+/// How long a row must have stood to be logged when the screen goes, in microseconds.
+const MOMENT: u64 = SETTLE / 5;
+/// For how long the place of a live area that has gone is remembered, in microseconds.
+const FAREWELL: u64 = 2 * SETTLE;
 /// How long a row must have stood, in microseconds.
 pub(crate) const SETTLE: u64 = 1_000_000;
 /// A rewritten place settles at most this much more slowly, as a power of two.
 const MAX_RELUCTANCE: u32 = 6;
-
-/// Whether the push that changes `before` to `now` enters the alternate screen.
-pub(crate) fn enters(before: Dims, now: Dims, grabbed_mouse: bool, screen_replaced: bool) -> bool {
-    if !now.is_flat() {
-        return false;
-    }
-    if before.cols != now.cols {
-        // Narrower rows cannot become fewer.
-        return now.cols < before.cols
-            && before.retained > before.rows
-            && now.retained < before.retained
-            && now.top < before.top;
-    }
-    let sank = before.top - now.top;
-    let taller = (now.rows - before.rows).max(0);
-    sank > taller || (before.is_flat() && before.top == now.top && grabbed_mouse && screen_replaced)
-}
-
-/// Whether the push that brings `now` shows the primary screen again, which was last seen as `primary`.
-pub(crate) fn leaves(primary: Dims, shown: Dims, now: Dims) -> bool {
-    if !now.is_flat() {
-        return true;
-    }
-    // A primary screen without history: its top is where it was. The counter of an old server's alternate screen creeps.
-    primary.is_flat()
-        && now.top >= primary.top
-        && (now.top == primary.top || now.top - shown.top > shown.rows)
-        && now.top != shown.top
-}
 
 /// One row of the last picture.
 #[derive(Debug, Clone)]
@@ -66,16 +39,43 @@ struct Place {
     hash: u64,
     changed: u64,
     logged: bool,
+    /// Where it stands in the document.
+    at: Option<u64>,
     /// How often it was overwritten after it had been logged.
     overwritten: u32,
 }
 
-/// A line to be logged.
+/// What is to be logged.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct AltLine {
-    pub(crate) row: i64,
+pub(crate) enum AltItem {
+    Line {
+        row: i64,
+        rows: u32,
+        text: String,
+    },
+    /// Rows went by that nobody can count.
+    Gap,
+}
+
+/// A logical line as the picture shows it.
+pub(crate) struct ShownLine {
+    /// Its first row, counted from the top.
+    pub(crate) first: i64,
     pub(crate) rows: u32,
     pub(crate) text: String,
+    pub(crate) logged: bool,
+}
+
+impl ShownLine {
+    pub(crate) fn is_blank(&self) -> bool {
+        line_hash(&self.text) == BLANK
+    }
+}
+
+fn joined(places: &[Place]) -> String {
+    let mut text: String = places.iter().map(|place| place.text.as_str()).collect();
+    text.truncate(text.trim_end_matches(' ').len());
+    text
 }
 
 /// What a position keeps of an alternate screen.
@@ -94,22 +94,31 @@ pub(crate) struct Alternate {
     pub(crate) guessed: bool,
     counter: i64,
     picture: Vec<Place>,
-    /// Hashes of logged rows that showed something, oldest first.
-    logged: VecDeque<u64>,
-    lines: Vec<AltLine>,
+    /// Rows of it above the cursor and the live area, at the last look.
+    limit: usize,
+    /// The same when there was a live area, and when that was.
+    live: Option<(usize, u64)>,
+    document: Document,
+    items: Vec<AltItem>,
+    /// Nothing was logged since the last gap, or since the screen was entered.
+    gapped: bool,
     /// Rows changed since the last look.
     dirty: bool,
 }
 
 impl Alternate {
-    pub(crate) fn new(dims: Dims, guessed: bool) -> Self {
+    /// `document`: what was logged at earlier visits; it may be shown again.
+    pub(crate) fn new(dims: Dims, guessed: bool, document: Document) -> Self {
         Self {
             grid: Grid::new(dims),
             guessed,
             counter: 0,
             picture: Vec::new(),
-            logged: VecDeque::new(),
-            lines: Vec::new(),
+            limit: 0,
+            live: None,
+            document,
+            items: Vec::new(),
+            gapped: true,
             dirty: true,
         }
     }
@@ -121,13 +130,21 @@ impl Alternate {
             hash: *hash,
             changed: 0,
             logged: *hash != BLANK,
+            at: None,
             overwritten: 0,
         };
+        let mut picture: Vec<Place> = saved.picture.iter().map(place).collect();
+        let document = Document::new(logged.iter().copied().filter(|hash| *hash != BLANK));
+        let shown: Vec<usize> = (0..picture.len()).filter(|at| picture[*at].logged).collect();
+        let hashes: Vec<u64> = shown.iter().map(|at| picture[*at].hash).collect();
+        for (at, number) in shown.into_iter().zip(document.find(&hashes, None, None)) {
+            picture[at].at = number;
+        }
         Self {
             counter: saved.counter,
-            picture: saved.picture.iter().map(place).collect(),
-            logged: logged.iter().copied().filter(|hash| *hash != BLANK).collect(),
-            ..Self::new(Dims { top: 0, oldest: 0, retained: dims.rows, ..dims }, saved.guessed)
+            picture,
+            gapped: false,
+            ..Self::new(Dims { top: 0, oldest: 0, retained: dims.rows, ..dims }, saved.guessed, document)
         }
     }
 
@@ -140,6 +157,26 @@ impl Alternate {
         }
     }
 
+    /// The logical lines of the picture, top to bottom.
+    pub(crate) fn shown_lines(&self) -> Vec<ShownLine> {
+        let (mut out, mut at) = (Vec::new(), 0);
+        while at < self.picture.len() {
+            let start = at;
+            at += 1;
+            while at < self.picture.len() && self.picture[at - 1].wrapped {
+                at += 1;
+            }
+            let places = &self.picture[start..at];
+            out.push(ShownLine {
+                first: start as i64,
+                rows: u32::try_from(places.len()).unwrap_or(u32::MAX),
+                text: joined(places),
+                logged: places.iter().any(|place| place.logged),
+            });
+        }
+        out
+    }
+
     /// The number of the next row.
     pub(crate) fn next_row(&self) -> i64 {
         self.counter
@@ -147,7 +184,13 @@ impl Alternate {
 
     /// Hashes of the rows logged last, oldest first.
     pub(crate) fn last_logged(&self, count: usize) -> Vec<u64> {
-        self.logged.iter().skip(self.logged.len().saturating_sub(count)).copied().collect()
+        self.document.last(count)
+    }
+
+    /// The screen as it stands.
+    pub(crate) fn show(&mut self, grid: Grid) {
+        self.grid = grid;
+        self.dirty = true;
     }
 
     /// A row of it was stored.
@@ -155,23 +198,51 @@ impl Alternate {
         self.dirty |= matches!(change, Change::New | Change::Text);
     }
 
-    /// Looks at the picture: the lines to log now, and when to look again.
-    pub(crate) fn settle(&mut self, live_top: Option<i64>, now: u64) -> (Vec<AltLine>, Option<u64>) {
+    /// Looks at the picture: what to log now, and when to look again.
+    pub(crate) fn settle(&mut self, live_top: Option<i64>, now: u64) -> (Vec<AltItem>, Option<u64>) {
         if std::mem::take(&mut self.dirty) {
             self.align(now);
         }
+        self.limit = self.limit(live_top);
+        if live_top.is_some() {
+            self.live = Some((self.limit, now));
+        }
+        let wake = self.log_settled(now, settle_time);
+        (std::mem::take(&mut self.items), wake)
+    }
+
+    /// What was logged, for the next visit.
+    pub(crate) fn into_document(self) -> Document {
+        self.document
+    }
+
+    /// The screen goes: what of it stood for a moment, at least.
+    pub(crate) fn last(&mut self, now: u64) -> Vec<AltItem> {
+        // An agent that ends wipes its composer first; what it covers is not text.
+        if let Some((limit, _)) = self.live.filter(|(_, seen)| now <= seen.saturating_add(FAREWELL)) {
+            self.limit = self.limit.min(limit);
+        }
+        self.log_settled(now, |_| MOMENT);
+        std::mem::take(&mut self.items)
+    }
+
+    /// Rows of the picture above the cursor and the live area.
+    fn limit(&self, live_top: Option<i64>) -> usize {
         let top = self.grid.dims().top;
         let cursor = if self.grid.cursor_visible() { self.grid.cursor_row() } else { i64::MAX };
         let limit = cursor.min(live_top.unwrap_or(i64::MAX)).saturating_sub(top);
-        let limit = usize::try_from(limit.max(0)).unwrap_or(usize::MAX).min(self.picture.len());
+        usize::try_from(limit.max(0)).unwrap_or(usize::MAX).min(self.picture.len())
+    }
+
+    fn log_settled(&mut self, now: u64, time: impl Fn(u32) -> u64) -> Option<u64> {
         let mut wake: Option<u64> = None;
         let mut ready = vec![false; self.picture.len()];
-        for at in (0..limit).rev() {
+        for at in (0..self.limit).rev() {
             let place = &self.picture[at];
             if place.logged || place.hash == BLANK {
                 continue;
             }
-            let due = place.changed.saturating_add(settle_time(place.overwritten));
+            let due = place.changed.saturating_add(time(place.overwritten));
             if due > now {
                 wake = Some(wake.map_or(due, |wake| wake.min(due)));
                 continue;
@@ -180,7 +251,17 @@ impl Alternate {
             ready[at] = !goes_on || ready[at + 1];
         }
         self.log_blocks(&ready);
-        (std::mem::take(&mut self.lines), wake)
+        wake
+    }
+
+    /// Takes the picture as logged.
+    pub(crate) fn pass_over(&mut self, now: u64) {
+        if std::mem::take(&mut self.dirty) {
+            self.align(now);
+        }
+        self.limit = self.picture.len();
+        self.log_settled(u64::MAX, |_| 0);
+        self.items.clear();
     }
 
     /// Logs what is ready, block by block; blank rows inside a block belong to it.
@@ -206,78 +287,65 @@ impl Alternate {
         }
     }
 
-    /// Logs the rows of a block that were not logged before in the same surroundings.
+    /// Logs the rows of a block that the document does not have.
     fn log_block(&mut self, start: usize, end: usize) {
-        let known = self.known(start, end);
-        let block = self.picture[start..end].to_vec();
+        let shown: Vec<usize> = (start..end).filter(|at| self.picture[*at].hash != BLANK).collect();
+        let hashes: Vec<u64> = shown.iter().map(|at| self.picture[*at].hash).collect();
+        let before = self.picture[..start].iter().rev().find_map(|place| place.at);
+        let after = self.picture[end..].iter().find_map(|place| place.at);
+        let found = self.document.find(&hashes, before, after);
+        let lost = before.is_none() && after.is_none() && found.iter().all(Option::is_none);
+        if lost && self.is_full() {
+            self.put_gap();
+        }
         for place in &mut self.picture[start..end] {
             place.logged = true;
         }
-        let mut at = 0;
-        while at < block.len() {
-            if known[at] {
-                at += 1;
+        let mut known = vec![false; end - start];
+        for (at, number) in shown.into_iter().zip(found) {
+            self.picture[at].at = number;
+            known[at - start] = number.is_some();
+        }
+        // Blank rows follow the row above them, and one says as much as twenty.
+        for at in 1..known.len() {
+            let (above, this) = (&self.picture[start + at - 1], &self.picture[start + at]);
+            known[at] |= this.hash == BLANK && (known[at - 1] || above.hash == BLANK);
+        }
+        let mut at = start;
+        while at < end {
+            let first = at;
+            at += 1;
+            if known[first - start] {
                 continue;
             }
-            let mut upto = at + 1;
-            while block[upto - 1].wrapped && upto < block.len() && !known[upto] {
-                upto += 1;
+            while self.picture[at - 1].wrapped && at < end && !known[at - start] {
+                at += 1;
             }
-            self.push_line(&block[at..upto]);
-            at = upto;
+            self.push_line(first, at);
         }
     }
 
-    fn push_line(&mut self, rows: &[Place]) {
-        let mut text: String = rows.iter().map(|place| place.text.as_str()).collect();
-        text.truncate(text.trim_end_matches(' ').len());
-        for place in rows.iter().filter(|place| place.hash != BLANK) {
-            if self.logged.len() == REMEMBERED {
-                self.logged.pop_front();
-            }
-            self.logged.push_back(place.hash);
+    fn push_line(&mut self, start: usize, end: usize) {
+        let places = &mut self.picture[start..end];
+        for place in places.iter_mut().filter(|place| place.hash != BLANK) {
+            place.at = Some(self.document.push(place.hash));
         }
-        let count = u32::try_from(rows.len()).unwrap_or(u32::MAX);
-        self.lines.push(AltLine { row: self.counter, rows: count, text });
-        self.counter += i64::from(count);
+        let rows = u32::try_from(places.len()).unwrap_or(u32::MAX);
+        self.items.push(AltItem::Line { row: self.counter, rows, text: joined(places) });
+        self.counter += i64::from(rows);
+        self.gapped = false;
     }
 
-    /// Which rows of a block stand in the memory in the same order: three and more in a row, or fewer with the right
-    /// neighbour. Blank rows follow the row above them.
-    fn known(&self, start: usize, end: usize) -> Vec<bool> {
-        let mut known = vec![false; end - start];
-        let shown: Vec<usize> = (start..end).filter(|at| self.picture[*at].hash != BLANK).collect();
-        let neighbour = |place: &Place| (place.logged && place.hash != BLANK).then_some(place.hash);
-        let before = self.picture[..start].iter().rev().find_map(neighbour);
-        let after = self.picture[end..].iter().find_map(neighbour);
-        let mut at = 0;
-        while at < shown.len() {
-            let before = if at == 0 { before } else { Some(self.picture[shown[at - 1]].hash) };
-            let hashes: Vec<u64> = shown[at..].iter().map(|place| self.picture[*place].hash).collect();
-            let run = self.longest_known(before, &hashes, after);
-            for place in &shown[at..at + run] {
-                known[place - start] = true;
-            }
-            at += run.max(1);
+    fn put_gap(&mut self) {
+        if !std::mem::replace(&mut self.gapped, true) {
+            self.items.push(AltItem::Gap);
         }
-        for at in 1..known.len() {
-            known[at] |= known[at - 1] && self.picture[start + at].hash == BLANK;
-        }
-        known
     }
 
-    fn longest_known(&self, before: Option<u64>, hashes: &[u64], after: Option<u64>) -> usize {
-        let mut best = 0;
-        for at in (0..self.logged.len()).filter(|at| self.logged[*at] == hashes[0]) {
-            let run = hashes.iter().zip(self.logged.range(at..)).take_while(|(a, b)| a == b).count();
-            let preceded = before.is_some() && at > 0 && self.logged.get(at - 1).copied() == before;
-            let followed =
-                after.is_some() && run == hashes.len() && self.logged.get(at + run).copied() == after;
-            if run >= 3 || preceded || followed {
-                best = best.max(run);
-            }
-        }
-        best
+    /// Whether the picture looks like a page of a longer text.
+    fn is_full(&self) -> bool {
+        let shown = self.picture[..self.limit].iter().filter(|place| place.hash != BLANK).count();
+        shown >= FEW_ROWS && shown * 2 >= self.limit
     }
 
     /// Carries age and marks of the last picture over to the present rows; rows that scrolled off unlogged are logged.
@@ -288,10 +356,15 @@ impl Alternate {
             let row = self.grid.fresh(index).map(|slot| (slot.row.text.clone(), slot.row.wrapped));
             let (text, wrapped) = row.unwrap_or_default();
             let hash = line_hash(&text);
-            new.push(Place { text, wrapped, hash, changed: now, logged: false, overwritten: 0 });
+            new.push(Place { text, wrapped, hash, changed: now, logged: false, at: None, overwritten: 0 });
         }
         let mut old = std::mem::take(&mut self.picture);
         let pairs = common(&old, &new);
+        self.limit = self.limit.min(old.len());
+        let shown = |place: &&Place| place.hash != BLANK;
+        // Nothing of the page is left, and nothing of it was logged.
+        let went_unread = pairs.iter().all(|(in_old, _)| *in_old >= self.limit)
+            && old[..self.limit].iter().filter(shown).all(|place| !place.logged);
         let (mut from_old, mut from_new) = (0, 0);
         let mut gone = vec![false; old.len()];
         for (in_old, in_new) in pairs.into_iter().chain([(old.len(), new.len())]) {
@@ -306,8 +379,8 @@ impl Alternate {
                     over.overwritten.saturating_add(u32::from(over.logged && over.hash != BLANK));
             }
             if let (Some(before), Some(after)) = (old.get(in_old), new.get_mut(in_new)) {
-                (after.changed, after.logged, after.overwritten) =
-                    (before.changed, before.logged, before.overwritten);
+                (after.changed, after.logged, after.at, after.overwritten) =
+                    (before.changed, before.logged, before.at, before.overwritten);
             }
             (from_old, from_new) = (in_old + 1, in_new + 1);
         }
@@ -319,7 +392,11 @@ impl Alternate {
             .collect();
         std::mem::swap(&mut self.picture, &mut old);
         self.log_blocks(&ready);
+        if went_unread && self.is_full() {
+            self.put_gap();
+        }
         self.picture = new;
+        self.limit = self.limit.min(self.picture.len());
     }
 }
 

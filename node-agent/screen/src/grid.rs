@@ -86,7 +86,7 @@ pub(crate) enum Change {
     Text,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Grid {
     dims: Dims,
     /// Stable row, column, visible.

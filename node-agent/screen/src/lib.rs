@@ -24,6 +24,7 @@
 
 mod alternate;
 mod clock;
+mod document;
 mod fetch;
 mod grid;
 mod hash;
@@ -34,6 +35,8 @@ mod record;
 mod repaint;
 mod resync;
 mod screen;
+mod switch;
+pub mod terminal;
 
 pub use position::Position;
 pub use screen::{Input, Options, Output, PaneScreen, Removal};

@@ -19,7 +19,7 @@ use std::ops::Range;
 
 use wa_proto::{FrameRow, Line};
 
-use crate::alternate::SETTLE;
+use crate::alternate::{Alternate, SETTLE};
 use crate::fetch::Fetcher;
 use crate::grid::{Change, Grid};
 use crate::hash::{BLANK, line_hash, text_hash};
@@ -101,13 +101,35 @@ impl Gathered {
     }
 }
 
+/// What is known of how a row reads.
+pub(crate) enum Reads<'a> {
+    As(&'a str),
+    /// Only the hash of its line.
+    Hash(u32),
+}
+
+impl Reads<'_> {
+    /// Whether it reads like this text, which has no trailing blanks.
+    pub(crate) fn is(&self, text: &str) -> bool {
+        match self {
+            Self::As(known) => *known == text,
+            Self::Hash(hash) => *hash == text_hash(text),
+        }
+    }
+
+    /// Whether this text begins with it.
+    pub(crate) fn begins(&self, text: &str) -> bool {
+        matches!(self, Self::As(known) if text.starts_with(known))
+    }
+}
+
 enum Settled {
     Yes,
     At(u64),
     No,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Primary {
     pub(crate) grid: Grid,
     /// First row that is neither logged nor accounted for.
@@ -452,6 +474,36 @@ impl Primary {
     pub(crate) fn change_layout(&mut self) {
         self.entries.retain(|_, entry| entry.rows > 0);
         self.entries.values_mut().for_each(|entry| entry.rev = None);
+    }
+
+    /// What is known of how a row reads.
+    pub(crate) fn reads(&self, row: i64) -> Option<Reads<'_>> {
+        if let Some(slot) = self.grid.fresh(row) {
+            return Some(Reads::As(slot.row.text.trim_end_matches(' ')));
+        }
+        self.entries.get(&row).filter(|entry| entry.rows == 1).map(|entry| Reads::Hash(entry.hash))
+    }
+
+    /// The screen that was taken for an alternate one was this one.
+    pub(crate) fn take_over(&mut self, alternate: Alternate) {
+        let top = alternate.grid.dims().top;
+        self.entries.retain(|row, entry| *row < top && entry.rows > 0);
+        self.entries.values_mut().for_each(|entry| entry.rev = None);
+        self.touched.clear();
+        // Up to the first line that is not logged; blank ones behind the last logged one are still to come.
+        let (mut next, mut open) = (top, false);
+        for line in alternate.shown_lines() {
+            let start = top + line.first;
+            open |= !line.logged && !line.is_blank();
+            if line.logged && !open {
+                next = start + i64::from(line.rows);
+            }
+            let entry = Entry { rows: line.rows, hash: text_hash(&line.text), rev: None };
+            self.entries.insert(start, entry);
+        }
+        self.entries.retain(|row, _| *row < next);
+        self.next = next;
+        self.grid = alternate.grid;
     }
 
     /// Starts again on re-wrapped rows.

@@ -12,7 +12,7 @@
 
 use wa_mux::codec::RenderChanges;
 
-use crate::alternate::{Alternate, enters, leaves};
+use crate::alternate::Alternate;
 use crate::grid::{Dims, Grid};
 use crate::position::Saved;
 use crate::primary::Primary;
@@ -26,24 +26,15 @@ impl PaneScreen {
     pub(crate) fn changes(&mut self, changes: RenderChanges) {
         let dims = Dims::of(&changes.dims);
         self.begin(dims);
-        let replaced = self.is_replaced(&changes, dims);
-        let grabs = changes.mouse_grabbed && !self.mouse_grabbed;
-        let releases = !changes.mouse_grabbed && self.mouse_grabbed;
-        self.mouse_grabbed = changes.mouse_grabbed;
-        match &self.alternate {
-            None if enters(self.primary.grid.dims(), dims, grabs, replaced) => self.enter_alternate(dims),
-            Some(alternate)
-                if leaves(self.primary.grid.dims(), alternate.grid.dims(), dims)
-                    || (alternate.guessed && releases) =>
-            {
-                self.leave_alternate();
-            }
-            _ => {}
-        }
+        let replaced = self.is_replaced(&changes, dims, FEW_ROWS);
+        self.judge_screen(&changes, dims, replaced);
         if self.alternate.is_none() {
             self.judge_dims(dims, replaced);
         }
         self.take_rows(changes, dims);
+        if self.before_switch.is_some() {
+            self.confirm_switch();
+        }
     }
 
     /// The first push of this screen's life, and the first after a gap in it.
@@ -93,25 +84,6 @@ impl PaneScreen {
         }
     }
 
-    fn enter_alternate(&mut self, dims: Dims) {
-        self.close_repaint();
-        self.layout += 1;
-        self.fetcher.invalidate();
-        self.live_top = None;
-        let guessed = self.primary.grid.dims().is_flat() && self.primary.grid.dims().top == dims.top;
-        self.alternate = Some(Alternate::new(dims, guessed));
-        self.frame_changed = true;
-    }
-
-    pub(crate) fn leave_alternate(&mut self) {
-        self.alternate = None;
-        self.layout += 1;
-        self.fetcher.invalidate();
-        self.live_top = None;
-        self.primary.change_layout();
-        self.frame_changed = true;
-    }
-
     /// On the primary screen: whether row numbers hold, and whether a reprint may follow.
     fn judge_dims(&mut self, dims: Dims, replaced: bool) {
         let before = self.primary.grid.dims();
@@ -145,22 +117,6 @@ impl PaneScreen {
         self.primary.rewrap(Grid::new(dims), dims.oldest, Some(resync));
     }
 
-    /// Whether nearly all text that stays in the viewport reads differently after this push.
-    fn is_replaced(&self, changes: &RenderChanges, dims: Dims) -> bool {
-        if changes.rows.len() < FEW_ROWS {
-            return false;
-        }
-        let stays = |row: i64| row >= dims.top && row < dims.end();
-        let shown = self.shown();
-        let before = shown.viewport().filter(|(row, slot)| stays(*row) && !slot.row.text.is_empty()).count();
-        let rewritten = changes.rows.iter().filter(|row| stays(row.index));
-        let rewritten = rewritten.filter(|row| {
-            let known = shown.fresh(row.index).filter(|slot| !slot.row.text.is_empty());
-            known.is_some_and(|slot| slot.row.text.trim_end_matches(' ') != row.text.trim_end_matches(' '))
-        });
-        before >= FEW_ROWS && rewritten.count() * 5 >= before * 4
-    }
-
     fn take_rows(&mut self, changes: RenderChanges, dims: Dims) {
         for range in &changes.dirty {
             self.fetcher.touch(range.clone());
@@ -187,7 +143,7 @@ impl PaneScreen {
                 self.store(row);
             }
         }
-        if self.options.reread_when_settled && self.frame_changed {
+        if self.options.codec_42 && self.frame_changed {
             self.reread_at = Some(self.clock.now() + QUIET);
         }
     }

@@ -4,12 +4,13 @@ use std::ops::Range;
 
 use wa_proto::{Gap, GapCause, Line};
 
+use crate::alternate::AltItem;
 use crate::hash::BLANK;
 use crate::position::LINE_HASHES;
 use crate::primary::{Judge, Ready, ReadyLine};
 use crate::repaint::{MIN_LINES, Verdict};
 use crate::resync::{Candidate, FIRST_STEP, MAX_DEPTH, Place, align};
-use crate::screen::{Output, PaneScreen, Reading};
+use crate::screen::{Output, PaneScreen, Reading, Stage};
 
 /// Rewritten lines can uncover others; more rounds than this in one call are left for the next.
 const MAX_ROUNDS: usize = 8;
@@ -47,14 +48,42 @@ impl PaneScreen {
         self.close_repaint();
     }
 
+    /// Takes everything that was printed so far as logged, and hands out nothing of it.
+    pub(crate) fn pass_over(&mut self) {
+        if !matches!(self.stage, Stage::Following) {
+            return;
+        }
+        let live_top = self.live_top.take();
+        self.log_last(GapCause::Exit);
+        self.live_top = live_top;
+        self.primary.resync = None;
+        let grid = &self.primary.grid;
+        let below = grid.cursor_row().saturating_add(1).min(grid.dims().end());
+        self.primary.next = self.primary.next.max(below);
+        if let Some(alternate) = &mut self.alternate {
+            alternate.pass_over(self.clock.now());
+        }
+        self.out.clear();
+    }
+
     fn settle_alternate(&mut self, now: u64) {
         let Some(alternate) = &mut self.alternate else { return };
-        let (lines, wake) = alternate.settle(self.live_top, now);
-        for line in lines {
-            let line = Line { row: line.row, rev: 0, text: line.text, rows: line.rows, time: None };
-            self.out.push(Output::Line { layout: self.layout, line });
-        }
+        let (items, wake) = alternate.settle(self.live_top, now);
+        self.put_alternate(items);
         self.wake_at(wake);
+    }
+
+    /// Logs what an alternate screen told.
+    pub(crate) fn put_alternate(&mut self, items: Vec<AltItem>) {
+        for item in items {
+            match item {
+                AltItem::Line { row, rows, text } => {
+                    let line = Line { row, rev: 0, text, rows, time: None };
+                    self.out.push(Output::Line { layout: self.layout, line });
+                }
+                AltItem::Gap => self.put_gap(None, None, GapCause::Flood),
+            }
+        }
     }
 
     fn settle_primary(&mut self, last: Option<GapCause>) {
@@ -143,6 +172,7 @@ impl PaneScreen {
     }
 
     fn put_line(&mut self, line: &ReadyLine) {
+        self.before_switch = None;
         let new = line.rows.start >= self.primary.next;
         for line in self.primary.consume(line, false) {
             self.out.push(Output::Line { layout: self.layout, line });
@@ -154,8 +184,9 @@ impl PaneScreen {
     }
 
     fn count_repainted(&mut self, line: &ReadyLine, now: u64) {
+        self.before_switch = None;
         let new = line.rows.start >= self.primary.next;
-        self.repaints.count(line.count(), now);
+        self.repaints.reach(line.rows.end, now);
         self.primary.consume(line, true);
         self.remember(line, new);
     }

@@ -5,7 +5,8 @@
 //!
 //! Decisions:
 //! - Only while something suggests a redraw ([`Repaints::arm`]) and only for a known agent process: a shell that runs the
-//!   same command twice prints new lines.
+//!   same command twice prints new lines. A redraw comes at once: after [`MAX_NEW`] lines that were not reprinted nothing
+//!   is, for an agent may well give the same answer twice.
 //! - Lines in between may be missing from the reprint (a spinner that was logged once); the order must hold.
 //! - Blank lines count, but a run neither begins with one nor consists of them.
 //! - Fewer than eight lines at the end of what has settled decide nothing yet: they wait, for two seconds at most.
@@ -25,6 +26,8 @@ const MAX_SKIP: usize = 64;
 const MAX_CANDIDATES: usize = 64;
 /// How long after its sign a redraw may come.
 const ARMED_FOR: u64 = 30_000_000;
+/// New lines that show something, after the sign, behind which no redraw comes any more.
+const MAX_NEW: usize = 8;
 /// How long undecided lines wait, and an open record waits for more.
 const PATIENCE: u64 = 2_000_000;
 
@@ -61,6 +64,8 @@ pub(crate) struct Repaints {
     memory: VecDeque<u64>,
     base: u64,
     armed_until: u64,
+    /// Lines logged since the sign, or since the last reprinted one.
+    new_lines: usize,
     undecided_since: Option<u64>,
     run: Option<Run>,
 }
@@ -74,6 +79,7 @@ impl Repaints {
     }
 
     pub(crate) fn remember(&mut self, line: u64) {
+        self.new_lines += usize::from(line != BLANK);
         if self.memory.len() == REMEMBERED {
             self.memory.pop_front();
             self.base += 1;
@@ -82,7 +88,7 @@ impl Repaints {
     }
 
     pub(crate) fn is_armed(&self, now: u64) -> bool {
-        now < self.armed_until && !self.memory.is_empty()
+        now < self.armed_until && self.new_lines < MAX_NEW && !self.memory.is_empty()
     }
 
     /// Nothing to judge lines by.
@@ -93,6 +99,7 @@ impl Repaints {
     /// Something suggests that a redraw begins.
     pub(crate) fn arm(&mut self, now: u64) {
         self.armed_until = now.saturating_add(ARMED_FOR);
+        self.new_lines = 0;
     }
 
     /// The record that is not written yet: part of the pane's position.
@@ -125,10 +132,12 @@ impl Repaints {
         self.run = Some(Run { open: OpenRepaint { first_row, rows: 0 }, at, last: now });
     }
 
-    /// Counts rows as part of the open run.
-    pub(crate) fn count(&mut self, rows: u32, now: u64) {
+    /// The open run reaches up to row `end`. Rows inside it that read as they did count: they were printed again, too.
+    pub(crate) fn reach(&mut self, end: i64, now: u64) {
         if let Some(run) = &mut self.run {
-            run.open.rows = run.open.rows.saturating_add(rows);
+            let rows = u32::try_from(end.saturating_sub(run.open.first_row)).unwrap_or(0);
+            run.open.rows = run.open.rows.max(rows);
+            self.new_lines = 0;
             run.last = now;
         }
     }
@@ -277,10 +286,10 @@ mod tests {
         let mut repaints = remembering(1..100);
         let Verdict::Begin(at) = repaints.judge(&[1, 2, 3, 4, 5, 6, 7, 8, 9], 1, false) else { panic!() };
         repaints.begin(40, at, 1);
-        repaints.count(1, 1);
+        repaints.reach(41, 1);
         for line in 2..=10 {
             assert_eq!(repaints.judge(&[line], 2, false), Verdict::Extend);
-            repaints.count(1, 2);
+            repaints.reach(39 + line as i64 + 1, 2);
         }
         assert_eq!(repaints.judge(&[777], 3, false), Verdict::Log);
         assert_eq!(repaints.close_quiet(3), None);

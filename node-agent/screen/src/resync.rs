@@ -29,7 +29,7 @@ const CERTAIN: usize = 6;
 const MAX_DIFFERENT: usize = 3;
 
 /// A search under way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Resync {
     /// What stood on the screen below the last logged line, and how many lines that were.
     pub(crate) pending: Vec<u64>,

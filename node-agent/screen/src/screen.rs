@@ -13,6 +13,7 @@ use wa_proto::{Frame, Gap, GapCause, Line, PaneRef, Repaint, Timestamp};
 
 use crate::alternate::Alternate;
 use crate::clock::Clock;
+use crate::document::Document;
 use crate::fetch::{Due, Fetcher, Loss, MAX_ROWS};
 use crate::grid::{Dims, Grid, frame_row};
 use crate::position::{LINE_HASHES, Position, Saved, SavedPrimary};
@@ -41,6 +42,8 @@ pub enum Input {
     /// Which agent process runs in the foreground, as any number that another process will not have (made of pid and
     /// start time, say); `None`: none.
     AgentProcess(Option<u64>),
+    /// What stands on the screen, and what of it is still to be read, is not to be logged: it counts as logged from now on.
+    PassOver,
     /// The connection is gone, the pane perhaps not. The next push is the first of a new connection.
     Detached,
     /// The pane is gone. What stood on its screen outside the live area is handed out.
@@ -73,9 +76,9 @@ pub enum Output {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Options {
-    /// For servers of codec 42, which may forget to report a change: read the viewport once more when it has been quiet
-    /// for 50 ms.
-    pub reread_when_settled: bool,
+    /// For servers of codec 42. They may forget to report a change: the viewport is read once more when it has been
+    /// quiet for 50 ms. And rows of their alternate screen count on when it scrolls.
+    pub codec_42: bool,
 }
 
 /// How the transcript came to where it is: the cause of a gap before the next push.
@@ -110,6 +113,11 @@ pub struct PaneScreen {
     pub(crate) layout: u64,
     pub(crate) primary: Primary,
     pub(crate) alternate: Option<Alternate>,
+    /// What was logged of alternate screens that are gone.
+    pub(crate) document: Document,
+    /// The primary screen before a push that may have shown the alternate one, until something is logged of what it
+    /// showed.
+    pub(crate) before_switch: Option<Box<Primary>>,
     /// Row and hash of the last logical lines above `primary.next`, oldest first.
     pub(crate) tail: VecDeque<(i64, u64)>,
     /// Row number to go on at when content does not tell.
@@ -137,6 +145,8 @@ impl PaneScreen {
             layout: 0,
             primary: Primary::new(Grid::default(), 0),
             alternate: None,
+            document: Document::default(),
+            before_switch: None,
             tail: VecDeque::new(),
             trusted: None,
             repaints: Repaints::default(),
@@ -177,6 +187,7 @@ impl PaneScreen {
             Input::Tick => {}
             Input::LiveTop(row) => self.live_top = row,
             Input::AgentProcess(agent) => self.agent_process(agent),
+            Input::PassOver => self.pass_over(),
             Input::Detached => {
                 self.fetcher.forget();
                 if matches!(self.stage, Stage::Following) {

@@ -7,6 +7,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use support::node::Server as _;
 use support::{Node, Term};
 use wa_screen::Input;
 
@@ -135,7 +136,7 @@ impl World {
             }),
             Step::Partial(length) => self.cells(*length),
             Step::Push => self.node.push(&mut self.term),
-            Step::Read => self.node.read(&self.term),
+            Step::Read => self.node.read(&mut self.term),
             Step::Answer => drop(self.node.answer(&mut self.term)),
             Step::Fail => {
                 if self.node.asked.is_some() {

@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use support::node::{gap, revisions};
 use support::term::{number, print};
+use support::node::Server as _;
 use support::{Node, Term};
 use wa_mux::codec::{Cell, Color, CursorPosition, Dimensions, RenderChanges, Row, Style};
 use wa_proto::GapCause;
@@ -335,7 +336,7 @@ fn clearing_the_scrollback_loses_only_what_was_unread() {
 #[test]
 fn an_old_server_is_asked_once_more_when_it_has_become_quiet() {
     let mut term = term();
-    let mut node = Node::with(Options { reread_when_settled: true });
+    let mut node = Node::with(Options { codec_42: true });
     print(&mut term, 0, 5);
     node.push(&mut term);
     node.tick_after(30);

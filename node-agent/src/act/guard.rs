@@ -70,6 +70,9 @@ pub(super) async fn look(parts: &Parts, action: &Action, allowed: Allowed) -> Re
     if view.mirror {
         return Err(End::refused("this pane mirrors one of another mux server: act on that one"));
     }
+    if let Some(why) = &view.excluded {
+        return Err(End::refused(format!("the configuration of this host keeps its hands off this pane: {why}")));
+    }
     let foreground = foreground(parts, &view).await;
     if matches!(action.verb, Verb::Send { .. } | Verb::Keys(_)) {
         let clients = clients.map_err(|error| End::refused(error.to_string()))?;

@@ -1,5 +1,9 @@
 //! Keys, new panes, and the end of panes.
+//!
+//! A command gets a new pane inside of the wrapper of [`crate::last_words`], so that its last output is delivered and its
+//! exit status told. A login shell without a command gets none: it is a place to work in, not something that ends.
 
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
@@ -12,6 +16,7 @@ use wa_proto::{Action, Key, PaneRef};
 use super::guard::{self, Sight};
 use super::perform::Leave;
 use super::{End, Parts};
+use crate::last_words;
 
 /// What was done must show within this time.
 const SEEN: Duration = Duration::from_secs(5);
@@ -105,9 +110,13 @@ pub(super) async fn spawn(
     cwd: &str,
 ) -> Result<End, End> {
     let (_, connected) = guard::generation(parts, action)?;
-    let environment: Vec<(String, String)> = std::env::vars().collect();
+    // A variable that is no text cannot be of use to a login shell; it must not end the node either.
+    let environment: Vec<(String, String)> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let Wrapped { command, note } = in_wrapper(last_words::find().as_deref(), command);
     let request = Spawn {
-        command: login_command(&environment, command).into_iter().map(OsBytes::from).collect(),
+        command: login_command(&environment, &command).into_iter().map(OsBytes::from).collect(),
         env: login_environment(environment)
             .into_iter()
             .map(|(name, value)| (name.into(), value.into()))
@@ -123,7 +132,25 @@ pub(super) async fn spawn(
         _ => End::unknown(format!("spawning: {error}")),
     })?;
     let spawned = PaneRef { pane_id: pane.pane_id, ..action.pane.clone() };
-    Ok(End { spawned: Some(spawned), ..End::submitted(format!("pane {} was made", pane.pane_id)) })
+    Ok(End { spawned: Some(spawned), ..End::submitted(format!("pane {} was made{note}", pane.pane_id)) })
+}
+
+/// A command for a new pane, and what a person is to know of it.
+struct Wrapped {
+    command: Vec<String>,
+    note: &'static str,
+}
+
+fn in_wrapper(wrapper: Option<&Path>, command: &[String]) -> Wrapped {
+    let wrapped = wrapper.and_then(|wrapper| last_words::wrap(wrapper, command));
+    match wrapped {
+        _ if command.is_empty() => Wrapped { command: Vec::new(), note: "" },
+        Some(command) => Wrapped { command, note: "" },
+        None => Wrapped {
+            command: command.to_vec(),
+            note: "; its last output and exit status will not be seen: no wa-node beside the running program",
+        },
+    }
 }
 
 /// The command, run by the user's login shell: the server gives a program no PATH and no HOME of its own.
@@ -172,6 +199,18 @@ mod tests {
         assert_eq!(key("BTab"), codec::Key::with(codec::KeyCode::Tab, Modifiers::SHIFT));
         assert_eq!(key("F5"), codec::Key::plain(codec::KeyCode::Function(5)));
         assert_eq!(key("Space"), codec::Key::plain(codec::KeyCode::Char(' ')));
+    }
+
+    #[test]
+    fn a_command_goes_into_the_wrapper_where_there_is_one() {
+        let command = ["codex".to_owned(), "-x".to_owned()];
+        let found = in_wrapper(Some(Path::new("/opt/wa-node")), &command);
+        assert_eq!((found.command.join(" ").as_str(), found.note), ("/opt/wa-node exec -- codex -x", ""));
+        let missing = in_wrapper(None, &command);
+        assert_eq!(missing.command, command);
+        assert!(missing.note.contains("will not be seen"));
+        assert!(in_wrapper(Some(Path::new("/opt/wa-node")), &[]).command.is_empty());
+        assert_eq!(in_wrapper(None, &[]).note, "");
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! Lines wait a moment for company and leave together; whatever must stand between lines (a gap, a repaint) and every
 //! event sends them on their way first. A batch and the position after it are one group of the spool.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,7 +12,8 @@ use wa_match::{Redactor, RedactorState};
 use wa_proto::record::{Line, Lines};
 use wa_proto::wire::v1;
 use wa_proto::{
-    AgentKind, EventId, EventKind, Gap, GapCause, Generation, Lane, MuxName, PaneRef, Repaint, Timestamp,
+    AgentKind, Conversation, Event, EventId, EventKind, Gap, GapCause, Generation, Lane, MuxName, PaneRef, Repaint,
+    Timestamp,
 };
 
 use crate::spool::{Group, NewRecord};
@@ -27,8 +30,10 @@ const LINE_BYTES: usize = 128 << 10;
 pub(super) struct Batch {
     records: Vec<NewRecord>,
     open: Option<Open>,
-    redactor: RedactorState,
+    redacted: RedactorState,
     due: Option<Instant>,
+    /// Text in it, in bytes.
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -36,11 +41,6 @@ struct Open {
     lines: Lines,
     bytes: usize,
     time: Timestamp,
-}
-
-/// Redacts a single text: a title, a path, a field.
-pub(super) fn redact(text: &str) -> String {
-    Redactor::builtin().redact(text).into_owned()
 }
 
 fn record(body: v1::record::Body, lane: Lane, time: Timestamp) -> NewRecord {
@@ -57,6 +57,22 @@ impl Batch {
         self.due
     }
 
+    /// Text that waits, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// It should leave by then at the latest.
+    pub(super) fn leave_by(&mut self, by: Instant) {
+        self.due = Some(self.due.map_or(by, |due| due.min(by)));
+    }
+
+    /// Nothing of it will leave.
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Adds a line whose text [`Self::redact`] has seen.
     pub(super) fn line(
         &mut self,
         pane: &PaneRef,
@@ -65,8 +81,9 @@ impl Batch {
         line: Line,
         now: Timestamp,
     ) {
-        self.due.get_or_insert_with(|| Instant::now() + COMPANY);
-        let text = self.text(line.text);
+        self.leave_by(Instant::now() + COMPANY);
+        let text = line.text;
+        self.bytes += text.len();
         let fits = self.open.as_ref().is_some_and(|open| {
             open.lines.layout == layout
                 && open.lines.agent.as_ref() == agent
@@ -87,16 +104,18 @@ impl Batch {
         open.lines.lines.push(Line { text, time, ..line });
     }
 
-    fn text(&mut self, mut text: String) -> String {
+    /// The text of a line without secrets, and not too long. Every line comes by here, also one that is left out: a secret
+    /// may go on in the next.
+    pub(super) fn redact(&mut self, redactor: &Redactor, mut text: String) -> String {
+        if let Cow::Owned(redacted) = redactor.redact_line(&mut self.redacted, &text) {
+            text = redacted;
+        }
         if text.len() > LINE_BYTES {
+            // After the redactor: half a secret is none that it knows.
             let end = text.floor_char_boundary(LINE_BYTES);
             text = format!("{}[cut: {} bytes]", &text[..end], text.len() - end);
         }
-        let redacted = Redactor::builtin().redact_line(&mut self.redactor, &text);
-        match redacted {
-            std::borrow::Cow::Borrowed(_) => text,
-            std::borrow::Cow::Owned(redacted) => redacted,
-        }
+        text
     }
 
     fn close(&mut self) {
@@ -107,13 +126,13 @@ impl Batch {
     }
 
     pub(super) fn gap(&mut self, gap: Gap, now: Timestamp) {
-        self.due.get_or_insert_with(|| Instant::now() + COMPANY);
+        self.leave_by(Instant::now() + COMPANY);
         self.close();
         self.records.push(record(v1::record::Body::Gap(gap.into()), Lane::Bulk, now));
     }
 
     pub(super) fn repaint(&mut self, repaint: &Repaint, now: Timestamp) {
-        self.due.get_or_insert_with(|| Instant::now() + COMPANY);
+        self.leave_by(Instant::now() + COMPANY);
         self.close();
         let body = v1::record::Body::Repaint(v1::Repaint {
             pane: Some(repaint.pane.clone().into()),
@@ -124,9 +143,17 @@ impl Batch {
         self.records.push(record(body, Lane::Bulk, now));
     }
 
+    /// Messages, already redacted.
+    pub(super) fn conversation(&mut self, conversation: Conversation, now: Timestamp) {
+        self.leave_by(Instant::now() + COMPANY);
+        self.close();
+        self.bytes += conversation.messages.iter().map(|message| message.text.len()).sum::<usize>();
+        self.records.push(record(v1::record::Body::Conversation(conversation.into()), Lane::Bulk, now));
+    }
+
     /// An event, already redacted: it leaves at once, and the lines before it with it.
-    pub(super) fn event(&mut self, event: wa_proto::Event, trace_parent: String, now: Timestamp) {
-        self.due = Some(Instant::now());
+    pub(super) fn event(&mut self, event: Event, trace_parent: String, now: Timestamp) {
+        self.leave_by(Instant::now());
         self.close();
         let body = v1::record::Body::Event(event.into());
         self.records.push(NewRecord { lane: Lane::Events, time: now, trace_parent, body });
@@ -135,7 +162,7 @@ impl Batch {
     /// Everything so far, as one group with the position after it.
     pub(super) fn take(&mut self, position: v1::PanePosition) -> Group {
         self.close();
-        self.due = None;
+        (self.due, self.bytes) = (None, 0);
         Group { records: std::mem::take(&mut self.records), positions: vec![position] }
     }
 }
@@ -159,24 +186,39 @@ pub(super) fn lost(position: v1::PanePosition, cause: GapCause) -> Group {
         rows: None,
         cause: cause.as_str().to_owned(),
     };
+    let mut records = vec![record(v1::record::Body::Gap(gap), Lane::Bulk, now)];
+    if let Some(Ok(pane)) = position.pane.clone().map(PaneRef::try_from) {
+        let words = [("cause", cause.as_str()), ("gaps", "1"), ("uncounted", "1")];
+        let fields = words.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let event = Event { pane: Some(pane), layout: position.layout, ..plain(EventKind::CaptureGap, fields) };
+        records.push(record(v1::record::Body::Event(event.into()), Lane::Events, now));
+    }
     let gone = v1::PanePosition { pane: position.pane, gone: true, ..v1::PanePosition::default() };
-    Group { records: vec![record(v1::record::Body::Gap(gap), Lane::Bulk, now)], positions: vec![gone] }
+    Group { records, positions: vec![gone] }
 }
 
 /// An event of a mux server.
 pub(super) fn mux_event(
+    redactor: &Redactor,
     kind: EventKind,
     mux: &MuxName,
     generation: Option<&Generation>,
     fields: &[(&str, String)],
 ) -> Group {
-    let mut all: std::collections::BTreeMap<String, String> =
-        fields.iter().map(|(name, value)| ((*name).to_owned(), redact(value))).collect();
+    let clean = |text: &str| redactor.redact(text).into_owned();
+    let mut all: BTreeMap<String, String> =
+        fields.iter().map(|(name, value)| ((*name).to_owned(), clean(value))).collect();
     all.insert("mux".to_owned(), mux.to_string());
     if let Some(generation) = generation {
         all.insert("generation".to_owned(), generation.to_string());
     }
-    let event = wa_proto::Event {
+    let body = v1::record::Body::Event(plain(kind, all).into());
+    Group { records: vec![record(body, Lane::Events, wa_link::clock::now())], positions: Vec::new() }
+}
+
+/// An event that is no agent's.
+pub(super) fn plain(kind: EventKind, fields: BTreeMap<String, String>) -> Event {
+    Event {
         id: EventId::generate(),
         pane: None,
         kind,
@@ -184,16 +226,11 @@ pub(super) fn mux_event(
         agent_version: String::new(),
         agent_pid: 0,
         rule: String::new(),
-        fields: all,
+        fields,
         witnesses: Vec::new(),
         line: String::new(),
         row: 0,
         layout: 0,
-    };
-    let now = wa_link::clock::now();
-    Group {
-        records: vec![record(v1::record::Body::Event(event.into()), Lane::Events, now)],
-        positions: Vec::new(),
     }
 }
 
@@ -253,7 +290,8 @@ mod tests {
         for row in 0..100 {
             batch.line(&pane(), 1, None, line(row, &"x".repeat(1000)), now());
         }
-        batch.line(&pane(), 1, None, line(100, &"ü".repeat(200_000)), now());
+        let long = batch.redact(Redactor::builtin(), "ü".repeat(200_000));
+        batch.line(&pane(), 1, None, line(100, &long), now());
         let group = batch.take(v1::PanePosition::default());
         assert!(group.records.len() >= 4);
         for record in &group.records {

@@ -4,22 +4,31 @@
 //! is stored in the same group as the records before it, so that a restarted node logs nothing twice; while the spool is
 //! behind nothing is read from the server, which then tells less often. A server whose wire is not spoken here, or that
 //! sends malformed frames three times within a minute, is only looked at, slowly, and that is said.
-//! Operation: this module dials and redials; `serve.rs` is one connection, `slow.rs` the looks without one; `pane` is one
-//! pane; `scan.rs` the process table; `batch.rs` turns what the screen and the matcher hand out into records; `view.rs` is
-//! what others may see; `discover.rs` finds sockets, `ttys.rs` tells mirrors.
+//! Operation: this module dials and redials; `serve.rs` is one connection, `slow.rs` the looks without one, `verify.rs` the
+//! rare look that proves that no push was missed; `alerts.rs` and `prompts.rs` what programs say beside their text; `panes.rs` keeps the panes, `pane` is one of them; `scan.rs` the process
+//! table, `witness.rs` session files and hooks; `capture.rs` and `budget.rs` say what is logged; `batch.rs` turns what the
+//! screen and the matcher hand out into records; `view.rs` is what others may see; `discover.rs` finds sockets, `ttys.rs`
+//! tells mirrors.
 
+mod alerts;
 mod batch;
+mod budget;
+mod capture;
 mod discover;
 mod pane;
+mod panes;
+mod prompts;
 mod scan;
 mod serve;
 mod slow;
 #[cfg(test)]
 mod tests;
 mod ttys;
+mod verify;
 mod view;
+mod witness;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,26 +36,32 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use wa_link::shutdown::{Shutdown, Tasks};
-use wa_match::Engine;
+use wa_match::{Engine, Redactor};
 use wa_mux::client::{ConnectError, ConnectOptions};
 use wa_mux::{Client, CloseReason, MuxEvent};
 use wa_proto::wire::v1;
-use wa_proto::{EventKind, GapCause, Generation, MuxName, PaneRef};
-use wa_screen::{Options, Removal};
+use wa_proto::{EventKind, GapCause, Generation, MuxName};
+use wa_screen::Removal;
 
 use crate::board::Board;
-use crate::process::ProcessTable;
-use crate::spool::{Group, Spool};
+use crate::process::{self, ProcessTable};
+use crate::session_file::{Homes, SessionFiles};
+use crate::spool::Spool;
 
+pub use budget::Limits;
+pub use capture::{Capture, CaptureError, CaptureOptions, PaneGlobs};
 pub use discover::{Discovery, InvalidSocket, MuxSocket};
 pub use slow::Fallback;
 pub use view::{Connected, Link, LookError, MuxHandle, Muxes, View};
 
 use pane::Watched;
 use slow::{Looker, Reason};
-use ttys::{OwnTtys, Terminal, Ttys};
+use ttys::{OwnTtys, Ttys};
 use view::Command;
+use witness::Files;
 
+/// How long until every pane has been looked at once more, although nothing of it was pushed.
+pub const VERIFY_EVERY: Duration = Duration::from_secs(300);
 /// How long somebody who asks for a pane may wait for the first look at its server.
 pub const FIRST_LOOK: Duration = Duration::from_secs(3);
 /// A server does not have more panes than this; what is beyond is not watched.
@@ -69,9 +84,32 @@ pub struct Shared {
     pub board: Arc<Board>,
     pub processes: Arc<dyn ProcessTable>,
     pub engine: Arc<Engine>,
+    pub redactor: &'static Redactor,
+    pub capture: Capture,
+    pub sessions: SessionFiles,
     /// For the mux server's list of clients.
     pub host: String,
     pub fallback: Fallback,
+    /// How long until every pane has been looked at once more, although nothing of it was pushed.
+    pub verify_every: Duration,
+}
+
+impl Shared {
+    /// Over this spool and board, with the usual of everything else.
+    pub fn new(tasks: &Tasks, spool: Spool, board: Arc<Board>, engine: Arc<Engine>) -> Self {
+        Self {
+            spool,
+            board,
+            processes: Arc::from(process::of_this_host()),
+            engine,
+            redactor: Redactor::builtin(),
+            capture: Capture::default(),
+            sessions: SessionFiles::start(tasks, Homes::from_env()),
+            host: "localhost".to_owned(),
+            fallback: Fallback::new(PathBuf::from("wezterm")),
+            verify_every: VERIFY_EVERY,
+        }
+    }
 }
 
 /// Which mux servers to observe.
@@ -104,6 +142,7 @@ struct Observer {
     /// Codec and version of the last connection.
     spoke: Option<(u64, String)>,
     panes: BTreeMap<u64, Watched>,
+    files: Files,
     malformed: VecDeque<Instant>,
     /// It was only looked at before, for malformed frames: the next one is enough.
     probation: bool,
@@ -135,12 +174,13 @@ pub fn start(tasks: &Tasks, shared: &Shared, sockets: Sockets, positions: Vec<v1
         let Some(pane) = position.pane.clone() else { continue };
         by_mux.entry(pane.mux).or_default().insert((pane.generation, pane.pane_id), position);
     }
-    let muxes = Muxes::default();
+    let ttys = Ttys::default();
+    let muxes = Muxes::new(ttys.clone());
     let mut starter = Starter {
         tasks: tasks.clone(),
         shared: shared.clone(),
         muxes: muxes.clone(),
-        ttys: Ttys::default(),
+        ttys,
         positions: by_mux,
     };
     for socket in sockets.named {
@@ -177,6 +217,7 @@ impl Starter {
             pid: None,
             spoke: None,
             panes: BTreeMap::new(),
+            files: Files::new(self.shared.sessions.clone()),
             malformed: VecDeque::new(),
             probation: false,
             name: name.clone(),
@@ -384,98 +425,6 @@ impl Observer {
             drop(command);
         }
         tokio::time::sleep_until(until).await;
-    }
-
-    /// The server process has ended: its panes are gone, and their numbers will mean others.
-    async fn lose_panes(&mut self, removal: Removal) {
-        if removal == Removal::MuxLost {
-            tracing::warn!(mux = %self.name, panes = self.panes.len(), "the mux server process has ended");
-        }
-        for (_, mut pane) in std::mem::take(&mut self.panes) {
-            let group = pane.removed(removal);
-            self.shared.board.remove_pane(&pane.pane);
-            self.append(group).await;
-        }
-        self.share_ttys();
-    }
-
-    /// A pane that was not known. False: there are too many.
-    fn add(&mut self, generation: &Generation, id: u64, options: Options) -> bool {
-        if self.panes.len() >= MAX_PANES {
-            return false;
-        }
-        let pane = PaneRef { mux: self.name.clone(), generation: generation.clone(), pane_id: id };
-        let position = self.positions.remove(&(generation.to_string(), id));
-        let mut watched = Watched::new(pane, options, position);
-        // Until its terminal is known.
-        watched.mirror = self.is_gui();
-        self.panes.insert(id, watched);
-        true
-    }
-
-    /// A pane that has ended. False: it was not known.
-    async fn drop_pane(&mut self, id: u64, removal: Removal) -> bool {
-        let Some(mut pane) = self.panes.remove(&id) else { return false };
-        let group = pane.removed(removal);
-        self.shared.board.remove_pane(&pane.pane);
-        self.append(group).await;
-        self.share_ttys();
-        true
-    }
-
-    /// Panes that ended while the node was away.
-    async fn lose_unclaimed(&mut self) {
-        for (_, position) in std::mem::take(&mut self.positions) {
-            self.append(batch::lost(position, GapCause::NodeDown)).await;
-        }
-    }
-
-    /// Says which terminals are here, and which panes are another server's.
-    fn share_ttys(&mut self) {
-        let terminals: HashSet<_> =
-            self.panes.values().filter_map(|pane| pane.tty.as_deref().map(Terminal::of)).collect();
-        self.ttys.share(terminals);
-        self.judge_mirrors();
-    }
-
-    fn judge_mirrors(&mut self) {
-        let is_gui = self.is_gui();
-        for pane in self.panes.values_mut() {
-            pane.mirror = match &pane.tty {
-                Some(tty) => self.ttys.is_foreign(&Terminal::of(tty)),
-                None => is_gui,
-            };
-            self.shared.board.set_pane(pane.report());
-        }
-    }
-
-    /// Panes of server processes that ended while the node was away.
-    async fn lose_older_generations(&mut self, present: &Generation) {
-        let older: Vec<_> =
-            self.positions.keys().filter(|(generation, _)| generation != present.as_str()).cloned().collect();
-        for key in older {
-            if let Some(position) = self.positions.remove(&key) {
-                self.append(batch::lost(position, GapCause::MuxLost)).await;
-            }
-        }
-    }
-
-    async fn flush_all(&mut self) {
-        let groups: Vec<Group> = self.panes.values_mut().filter_map(Watched::flush).collect();
-        for group in groups {
-            self.append(group).await;
-        }
-    }
-
-    async fn append(&self, group: Group) {
-        if let Err(error) = self.shared.spool.append(group).await {
-            tracing::error!(%error, "records lost: the spool ended before the observer");
-        }
-    }
-
-    /// An event of the server itself.
-    async fn event(&self, kind: EventKind, fields: &[(&str, String)]) {
-        self.append(batch::mux_event(kind, &self.name, self.generation.as_ref(), fields)).await;
     }
 
     fn status(&self, client: &Client, problem: &str) {

@@ -4,7 +4,7 @@
 //! for it reads many small files. A look follows output (a program may have started or ended), comes once more a while
 //! after the last output (a program may start silently), and at once when a known agent ends, where the kernel tells.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -33,8 +33,8 @@ pub(super) struct Scans {
     pub(super) exits: Exits,
 }
 
-/// What a look told: foreground groups by terminal, projects by directory.
-pub(super) struct Scanned(Snapshot, HashMap<String, String>);
+/// What a look told: foreground groups by terminal, projects by directory; and which terminals were looked for.
+pub(super) struct Scanned(Snapshot, HashMap<String, String>, HashSet<String>);
 
 impl Scans {
     /// Something was printed: the process table is worth a look.
@@ -66,34 +66,46 @@ impl Observer {
         let idle = self.panes.values().any(Watched::has_agent).then_some(now + SCAN_IDLE);
         scans.at = [late, idle].into_iter().flatten().min();
         let ttys: Vec<String> = self.panes.values().filter_map(|pane| pane.tty.clone()).collect();
+        let asked: HashSet<String> = ttys.iter().cloned().collect();
+        let unread = asked.clone();
         let directories: Vec<String> = self.panes.values().map(|pane| pane.cwd().to_owned()).collect();
         let processes = Arc::clone(&self.shared.processes);
         let look = tokio::task::spawn_blocking(move || {
             let projects = directories.into_iter().map(|cwd| (project_of(&cwd), cwd));
-            Scanned(processes.look(&ttys), projects.map(|(project, cwd)| (cwd, project)).collect())
+            Scanned(
+                processes.look(&ttys),
+                projects.map(|(project, cwd)| (cwd, project)).collect(),
+                asked,
+            )
         });
-        Box::pin(async move { look.await.unwrap_or_else(|_| Scanned(Snapshot::default(), HashMap::new())) })
+        Box::pin(async move {
+            look.await.unwrap_or_else(|_| Scanned(Snapshot::default(), HashMap::new(), unread))
+        })
     }
 
     /// Shows the panes what a look told. Returns what is to be fetched.
     pub(super) fn scanned(&mut self, scans: &mut Scans, scanned: &Scanned) -> Vec<(u64, Vec<Range<i64>>)> {
-        let Scanned(snapshot, projects) = scanned;
+        let Scanned(snapshot, projects, asked) = scanned;
         scans.running = false;
         let mut fetches = Vec::new();
         for (id, pane) in &mut self.panes {
             if let Some(project) = projects.get(pane.cwd()) {
-                pane.project.clone_from(project);
+                pane.set_project(project);
             }
-            let group = pane.tty.as_ref().and_then(|tty| snapshot.groups.get(tty));
-            let Some(group) = group else { continue };
+            let Some(tty) = pane.tty.as_ref().filter(|tty| asked.contains(*tty)) else { continue };
+            let Some(group) = snapshot.groups.get(tty) else {
+                pane.no_processes();
+                continue;
+            };
             if let Some(ranges) = pane.processes(group) {
                 fetches.push((*id, ranges));
             }
             if let Some(pid) = pane.agent_in_front() {
                 scans.exits.watch(pid);
             }
-            self.shared.board.set_pane(pane.report());
         }
+        self.tell_board();
+        self.follow_sessions();
         fetches
     }
 }

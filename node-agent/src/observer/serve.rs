@@ -22,8 +22,9 @@ use wa_proto::Generation;
 use wa_screen::{Options, Removal};
 
 use super::Observer;
-use super::pane::{Moment, Watched};
+use super::pane::{Moment, News, Watched};
 use super::scan::{Scanned, Scans};
+use super::verify::{self, Held, Turns};
 use super::view::{Command, LookError, View};
 
 /// Events taken in one go before anything else is done.
@@ -37,6 +38,7 @@ enum Waiter {
     Baseline,
     Look(oneshot::Sender<Result<Arc<View>, LookError>>),
     Rows(Option<Vec<Row>>),
+    Held(Box<Held>),
 }
 
 enum Done {
@@ -44,6 +46,7 @@ enum Done {
     Asked(Result<bool, RequestError>),
     Fetched(u64, Result<Vec<Row>, RequestError>),
     Scanned(Scanned),
+    Verified(Result<Option<Held>, RequestError>),
 }
 
 struct Connection {
@@ -58,6 +61,7 @@ struct Connection {
     /// Looks at panes that the first list, which is still under way, may name.
     early: Vec<Command>,
     scans: Scans,
+    turns: Turns,
 }
 
 impl Observer {
@@ -70,7 +74,7 @@ impl Observer {
     ) -> CloseReason {
         let Some(generation) = self.generation.clone() else { return CloseReason::ServerClosed };
         let mut connection = Connection {
-            options: Options { reread_when_settled: client.info().codec == Codec::V42 },
+            options: Options { codec_42: client.info().codec == Codec::V42 },
             client,
             generation,
             pending: FuturesUnordered::new(),
@@ -80,6 +84,7 @@ impl Observer {
             first_list: true,
             early: Vec::new(),
             scans: Scans::default(),
+            turns: Turns::new(self.shared.verify_every),
         };
         for pane in self.panes.values_mut() {
             pane.followed_again(connection.options);
@@ -119,6 +124,7 @@ impl Observer {
                     }
                 }
                 Some(command) = self.commands.recv() => self.command(&mut connection, command),
+                (following, update) = self.files.next() => self.session_update(following, update),
                 _ = connection.scans.exits.next() => connection.scans.soon(),
                 () = sleep_until(wake) => {}
             }
@@ -128,7 +134,9 @@ impl Observer {
 
     fn next_wake(&self, connection: &Connection) -> Option<Instant> {
         let now = Moment::now();
-        self.panes.values().filter_map(|pane| pane.wake_at(now)).chain(connection.scans.due()).min()
+        let panes = self.panes.values().filter_map(|pane| pane.wake_at(now));
+        let others = [connection.scans.due(), self.files.due(), Some(connection.turns.due())];
+        panes.chain(others.into_iter().flatten()).min()
     }
 
     /// Does what is due, hands full batches to the spool, and shows the present on the board.
@@ -140,6 +148,16 @@ impl Observer {
             let look = self.scan(&mut connection.scans);
             connection.pending.push(Box::pin(async move { Done::Scanned(look.await) }));
         }
+        self.files.let_go();
+        self.verify_next(connection);
+    }
+
+    /// Asks what the server holds of the pane whose turn it is.
+    fn verify_next(&mut self, connection: &mut Connection) {
+        let Some(id) = connection.turns.next(Instant::now(), self.panes.keys().copied()) else { return };
+        let Some(pane) = self.panes.get(&id).filter(|pane| pane.is_logged()) else { return };
+        let look = verify::ask(connection.client.clone(), id, pane.pushes());
+        connection.pending.push(Box::pin(async move { Done::Verified(look.await) }));
     }
 
     /// Does what is due in the panes. Returns what is to be fetched.
@@ -154,7 +172,10 @@ impl Observer {
                 fetches.push((*id, ranges));
             }
             groups.extend(pane.due_group());
-            self.shared.board.set_pane(pane.report());
+            match pane.news() {
+                News::Report(report) => self.shared.board.set_pane(*report),
+                News::Output(at) => self.shared.board.set_output(&pane.pane, at),
+            }
         }
         for group in groups {
             self.append(group).await;
@@ -190,11 +211,7 @@ impl Observer {
 
     fn alert(&mut self, id: u64, alert: Alert) {
         let Some(pane) = self.panes.get_mut(&id) else { return };
-        match alert {
-            Alert::Bell => pane.bell(),
-            Alert::SetUserVar { name, value } => pane.user_var(name, value),
-            _ => {}
-        }
+        pane.alert(alert);
     }
 
     /// A pane that was not known. False: there are too many.
@@ -239,6 +256,11 @@ impl Observer {
                     connection.fetch(id, ranges);
                 }
             }
+            Some(Waiter::Held(held)) => {
+                if let Some(ranges) = pane.held(*held) {
+                    connection.fetch(id, ranges);
+                }
+            }
             Some(Waiter::Baseline) | None => {}
         }
     }
@@ -262,6 +284,11 @@ impl Observer {
                     connection.fetch(id, ranges);
                 }
             }
+            Done::Verified(Ok(Some(held))) => {
+                connection.barrier(held.pane_id, Waiter::Held(Box::new(held)));
+            }
+            Done::Verified(Ok(None)) => {}
+            Done::Verified(Err(error)) => return Err(broken(&error)),
         }
         Ok(())
     }
@@ -327,6 +354,11 @@ impl Observer {
                 if let Some(pane) = self.panes.get_mut(&pane_id) {
                     pane.acting(active);
                 }
+            }
+            Command::Hook { terminal, report } => {
+                // Its agent may have just started.
+                connection.scans.soon();
+                self.hook(&terminal, *report);
             }
         }
     }

@@ -155,10 +155,12 @@ impl Observer {
                 _ = round.scans.exits.next() => round.scans.soon(),
                 () = self.ttys.changed() => self.judge_mirrors(),
                 Some(command) = self.commands.recv() => self.command_slowly(command),
+                (following, update) = self.files.next() => self.session_update(following, update),
                 () = sleep_until(wake) => {}
             }
             let fetches = self.wake_panes().await;
             self.cannot_fetch(fetches);
+            self.files.let_go();
             if round.scans.due().is_some_and(|at| at <= Instant::now()) {
                 round.scan = Some(self.scan(&mut round.scans)).into();
             }
@@ -181,7 +183,8 @@ impl Observer {
 
     fn next_slow_wake(&self, round: &Round) -> Option<Instant> {
         let now = Moment::now();
-        self.panes.values().filter_map(|pane| pane.wake_at(now)).chain(round.scans.due()).min()
+        let panes = self.panes.values().filter_map(|pane| pane.wake_at(now));
+        panes.chain(round.scans.due()).chain(self.files.due()).min()
     }
 
     /// Nothing can be seen: waits, and answers those who ask.
@@ -296,6 +299,7 @@ impl Observer {
             }
             // Nothing acts here.
             Command::Acting { .. } => {}
+            Command::Hook { terminal, report } => self.hook(&terminal, *report),
         }
     }
 }

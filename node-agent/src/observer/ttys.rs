@@ -65,6 +65,12 @@ impl Ttys {
         let rank = Rank { is_gui, is_other: !name.is_main(), name: name.clone() };
         OwnTtys { ttys: self.clone(), rank, changed: self.0.changed.subscribe() }
     }
+
+    /// The server whose pane has this terminal: of several, the one of the highest rank.
+    pub(super) fn owner(&self, terminal: &Terminal) -> Option<MuxName> {
+        let owned = self.0.owned();
+        owned.iter().find(|(_, owned)| owned.contains(terminal)).map(|(rank, _)| rank.name.clone())
+    }
 }
 
 impl OwnTtys {
@@ -113,10 +119,12 @@ mod tests {
             part.share(HashSet::from([null.clone()]));
         }
         assert_eq!([&gui, &other, &main].map(|part| part.is_foreign(&null)), [true, true, false]);
+        assert_eq!(ttys.owner(&null), Some(MuxName::main()));
         main.share(HashSet::new());
         assert_eq!([&gui, &other].map(|part| part.is_foreign(&null)), [true, false]);
         drop(other);
         assert!(!gui.is_foreign(&null));
         assert!(!gui.is_foreign(&Terminal::of("/dev/zero")));
+        assert_eq!((ttys.owner(&null), ttys.owner(&Terminal::of("/dev/zero"))), (Some(name("gui-7")), None));
     }
 }

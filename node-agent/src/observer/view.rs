@@ -15,6 +15,9 @@ use wa_match::{Foreground, ProcessInfo};
 use wa_mux::Client;
 use wa_proto::{AgentKind, Frame, Generation, MuxName, PaneRef, PaneState};
 
+use super::ttys::{Terminal, Ttys};
+use crate::hook::HookReport;
+
 /// A look takes a round trip; longer than a request may take means that it will not come.
 const LOOK: Duration = Duration::from_secs(12);
 
@@ -33,6 +36,8 @@ pub struct View {
     pub state: PaneState,
     pub tty: Option<String>,
     pub mirror: bool,
+    /// Why the configuration excludes it from everything but being shown.
+    pub excluded: Option<Arc<str>>,
     /// When the composer last changed although nothing was sent.
     pub touched: Option<Instant>,
     /// Grows with every change of the frame.
@@ -88,6 +93,8 @@ pub(super) enum Command {
     Follow { pane_id: u64, reply: oneshot::Sender<Option<watch::Receiver<Arc<View>>>> },
     /// An action begins (or ends): until then, what changes in the composer is our doing.
     Acting { pane_id: u64, active: bool },
+    /// An agent's hook was called from this terminal.
+    Hook { terminal: Terminal, report: Box<HookReport> },
 }
 
 /// Speaks to the observer of one mux server.
@@ -139,19 +146,42 @@ impl MuxHandle {
 }
 
 /// All mux servers of this host. Windows come and go.
-#[derive(Debug, Clone, Default)]
-pub struct Muxes(Arc<RwLock<BTreeMap<MuxName, MuxHandle>>>);
+#[derive(Debug, Clone)]
+pub struct Muxes {
+    handles: Arc<RwLock<BTreeMap<MuxName, MuxHandle>>>,
+    ttys: Ttys,
+}
 
 impl Muxes {
+    pub(super) fn new(ttys: Ttys) -> Self {
+        Self { handles: Arc::default(), ttys }
+    }
+
     pub fn get(&self, name: &MuxName) -> Option<MuxHandle> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        self.handles.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// Hands a hook's report to the pane with its terminal. False: there is no such pane.
+    pub async fn hook(&self, report: HookReport) -> bool {
+        let Some(tty) = report.tty.clone() else { return false };
+        let ttys = self.ttys.clone();
+        // A look at the file system.
+        let owner = tokio::task::spawn_blocking(move || {
+            let terminal = Terminal::of(&tty);
+            ttys.owner(&terminal).map(|name| (name, terminal))
+        });
+        let Ok(Some((name, terminal))) = owner.await else { return false };
+        let Some(mux) = self.get(&name) else { return false };
+        let command = Command::Hook { terminal, report: Box::new(report) };
+        // A server that takes nothing for so long has more to tell than a hook.
+        timeout(LOOK, mux.commands.send(command)).await.is_ok_and(|sent| sent.is_ok())
     }
 
     pub(super) fn insert(&self, name: MuxName, handle: MuxHandle) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(name, handle);
+        self.handles.write().unwrap_or_else(PoisonError::into_inner).insert(name, handle);
     }
 
     pub(super) fn remove(&self, name: &MuxName) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.handles.write().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 }

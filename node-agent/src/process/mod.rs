@@ -2,14 +2,18 @@
 //!
 //! Constraints: one pass over the process table serves all panes; the table is looked at when panes say something, at
 //! most every half second, and freshly before anything is typed. Only the members of the terminal's foreground group
-//! count: agents keep daemons of the same name elsewhere. Nothing here says what a program is; that is
-//! `wa_match::identify`.
+//! count: agents keep daemons of the same name elsewhere. What processes say of themselves is bounded and may be
+//! anything; processes vanish while they are looked at. A process is its pid and its start: pids come again. Nothing here
+//! says what a program is; that is `wa_match::identify`.
+//!
+//! Our own wrapper (`wa-node exec`) is not what runs in a terminal: beside the command that it runs it is left out.
 
 mod exits;
 #[cfg(target_os = "linux")]
 mod linux;
-#[cfg(not(target_os = "linux"))]
+#[cfg(any(not(target_os = "linux"), test))]
 mod ps;
+mod version;
 
 use std::collections::HashMap;
 
@@ -17,11 +21,69 @@ use wa_match::ProcessInfo;
 
 pub use exits::Exits;
 
+/// Members of a group that are looked at; its leader is always one of them.
+const MAX_GROUP: usize = 256;
+
 /// One look at the process table.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
     /// Members of the foreground process group, by path of the terminal.
     pub groups: HashMap<String, Vec<ProcessInfo>>,
+}
+
+impl Snapshot {
+    fn add(&mut self, tty: &str, info: &ProcessInfo) {
+        let Some(group) = self.groups.get_mut(tty) else { return };
+        if group.len() < MAX_GROUP || info.pid == info.pgid {
+            group.push(info.clone());
+        }
+    }
+
+    fn without_wrappers(mut self) -> Self {
+        for group in self.groups.values_mut() {
+            if group.iter().any(|info| !is_wrapper(info)) {
+                group.retain(|info| !is_wrapper(info));
+            }
+        }
+        self
+    }
+}
+
+fn is_wrapper(info: &ProcessInfo) -> bool {
+    crate::last_words::is_wrapper(&info.args)
+}
+
+/// One process, also after another got its pid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ProcessId {
+    pub pid: u32,
+    /// As [`ProcessInfo::started`]; 0 = not known.
+    pub started: u64,
+}
+
+impl ProcessId {
+    pub fn of(info: &ProcessInfo) -> Self {
+        Self { pid: info.pid, started: info.started }
+    }
+
+    /// The member of a group with this pid.
+    pub fn find(group: &[ProcessInfo], pid: u32) -> Option<Self> {
+        group.iter().find(|info| info.pid == pid).map(Self::of)
+    }
+
+    /// A number that no other process on this host has.
+    pub fn number(self) -> u64 {
+        // Pids take 22 bits at most.
+        self.started << 22 ^ u64::from(self.pid)
+    }
+
+    /// Whether it still exists and has not ended.
+    pub fn is_running(self) -> bool {
+        #[cfg(target_os = "linux")]
+        return linux::is_running(self);
+        #[cfg(not(target_os = "linux"))]
+        return ps::is_running(self);
+    }
 }
 
 /// Where processes are found.
@@ -39,5 +101,60 @@ pub fn of_this_host() -> Box<dyn ProcessTable> {
     #[cfg(target_os = "linux")]
     return Box::new(linux::Proc::default());
     #[cfg(not(target_os = "linux"))]
-    return Box::new(ps::Ps);
+    return Box::new(ps::Ps::default());
+}
+
+/// A name or an argument as it may be shown: without control characters.
+fn harmless(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(pid: u32, args: &str) -> ProcessInfo {
+        ProcessInfo {
+            pid,
+            pgid: 7,
+            args: args.split(' ').map(str::to_owned).collect(),
+            ..ProcessInfo::default()
+        }
+    }
+
+    #[test]
+    fn the_wrapper_is_left_out_beside_its_command_only() {
+        let mut snapshot = Snapshot::default();
+        snapshot.groups.insert("a".into(), Vec::new());
+        snapshot.add("a", &info(7, "/opt/wa-node exec -- codex"));
+        assert_eq!(snapshot.clone().without_wrappers().groups["a"].len(), 1, "it has only begun");
+        snapshot.add("a", &info(8, "codex"));
+        snapshot.add("elsewhere", &info(9, "codex"));
+        let snapshot = snapshot.without_wrappers();
+        assert_eq!(snapshot.groups["a"].iter().map(|info| info.pid).collect::<Vec<_>>(), [8]);
+        assert_eq!(snapshot.groups.len(), 1);
+    }
+
+    #[test]
+    fn a_group_is_bounded_and_keeps_its_leader() {
+        let mut snapshot = Snapshot::default();
+        snapshot.groups.insert("a".into(), Vec::new());
+        for pid in 1000..3000 {
+            snapshot.add("a", &info(pid, "cc"));
+        }
+        snapshot.add("a", &info(7, "make -j2000"));
+        assert_eq!(snapshot.groups["a"].len(), MAX_GROUP + 1);
+        assert_eq!(snapshot.groups["a"].last().unwrap().pid, 7);
+    }
+
+    #[test]
+    fn a_process_is_its_pid_and_its_start() {
+        let mut child = std::process::Command::new("/bin/sleep").arg("600").spawn().unwrap();
+        let unknown = ProcessId { pid: child.id(), started: 0 };
+        assert!(unknown.is_running());
+        assert!(!ProcessId { pid: child.id(), started: 1 }.is_running(), "another one had this pid");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!unknown.is_running());
+    }
 }

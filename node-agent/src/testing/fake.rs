@@ -29,6 +29,9 @@ pub(crate) struct Script {
     pub(crate) codec: u64,
     /// Lists cannot be read.
     pub(crate) malformed: bool,
+    /// Changes are not told after the first time.
+    pub(crate) forgetful: bool,
+    pub(crate) told: bool,
     pub(crate) pane: FakePane,
     pub(crate) connections: usize,
 }
@@ -92,7 +95,7 @@ impl Script {
         Self { codec: 44, pane: FakePane { lines, tty: None }, ..Self::default() }
     }
 
-    fn answer(&self, serial: u64, request: Pdu) -> Vec<u8> {
+    fn answer(&mut self, serial: u64, request: Pdu) -> Vec<u8> {
         let mut out = Vec::new();
         let mut put = |serial: u64, pdu: &Pdu| {
             let (ident, payload) = pdu.encode(Codec::V44);
@@ -111,7 +114,9 @@ impl Script {
             Pdu::ListPanes if self.malformed => put_frame(&mut out, serial, 4, &[0xff; 7]),
             Pdu::ListPanes => put(serial, &self.list()),
             Pdu::GetPaneRenderChanges { pane_id } => {
-                put(0, &Pdu::GetPaneRenderChangesResponse { changes: Box::new(self.changes()) });
+                if !(self.forgetful && std::mem::replace(&mut self.told, true)) {
+                    put(0, &Pdu::GetPaneRenderChangesResponse { changes: Box::new(self.changes()) });
+                }
                 put(serial, &Pdu::LivenessResponse { pane_id, is_alive: true });
             }
             Pdu::GetPaneRenderableDimensions { pane_id } => {

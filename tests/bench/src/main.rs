@@ -3,12 +3,16 @@
 //! Run it from a build without debug assertions: `cargo run --profile bench-run -p wa-bench -- react`, after
 //! `cargo build --profile bench-run --workspace --bins`.
 
+mod capture;
 mod disk;
 mod figures;
 mod react;
 
+use std::fmt::Display;
+
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
+use serde::Serialize;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -32,6 +36,14 @@ enum Output {
 
 #[derive(Debug, Subcommand)]
 enum Bench {
+    /// What of the panes' output is in the log, and what that costs.
+    Capture(capture::Args),
+    /// The programs in the panes of `capture`.
+    #[command(hide = true)]
+    CapturePane(capture::pane::Args),
+    /// The poller that `capture` compares with.
+    #[command(hide = true)]
+    CapturePoller(capture::baseline::Args),
     /// From a trigger printed in a pane to the first keystroke that its program receives.
     React(react::Args),
     /// The program in the panes of `react`.
@@ -41,13 +53,19 @@ enum Bench {
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let report = match args.bench {
-        Bench::React(args) => react::run(&args).context("react")?,
-        Bench::ReactPane(args) => return react::pane::run(&args),
-    };
-    match args.output {
+    match args.bench {
+        Bench::Capture(bench) => print(&capture::run(&bench).context("capture")?, args.output),
+        Bench::CapturePane(pane) => capture::pane::run(&pane),
+        Bench::CapturePoller(poller) => capture::baseline::run(&poller),
+        Bench::React(bench) => print(&react::run(&bench).context("react")?, args.output),
+        Bench::ReactPane(pane) => react::pane::run(&pane),
+    }
+}
+
+fn print(report: &(impl Display + Serialize), output: Output) -> anyhow::Result<()> {
+    match output {
         Output::Table => print!("{report}"),
-        Output::Json => println!("{}", serde_json::to_string_pretty(&report)?),
+        Output::Json => println!("{}", serde_json::to_string_pretty(report)?),
     }
     Ok(())
 }

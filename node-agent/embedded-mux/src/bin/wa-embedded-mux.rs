@@ -7,9 +7,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
-use wa_embedded_mux::terminal::Size;
 use wa_embedded_mux::{Command, EmbeddedMux, InvertedRange, Options};
 use wa_mux::codec::Codec;
+use wa_screen::terminal::Size;
 
 /// A small multiplexer that speaks the WezTerm multiplexer's wire. For demonstrations and tests.
 #[derive(Parser)]

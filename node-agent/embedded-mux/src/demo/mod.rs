@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::Command;
-use crate::terminal::Size;
+use wa_screen::terminal::Size;
 
 /// A recorded terminal stream of a real agent.
 #[derive(Debug, Clone, Copy)]

@@ -7,35 +7,19 @@
 
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
-use std::ops::Range;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use wa_mux::codec::{
-    ClientId, CursorPosition, CursorShape, CursorVisibility, DecodeError, FrameReader, FrameWriter, Palette,
-    Pdu, Problem, RenderChanges,
-};
+use wa_mux::codec::{ClientId, DecodeError, FrameReader, FrameWriter, Palette, Pdu, Problem};
+use wa_screen::terminal::Told;
 
 use super::outlet::{Item, Outlet};
-use super::pane::Pane;
 use super::{Shared, lock};
-use crate::terminal::{Cursor, Dimensions, Terminal};
 
 /// Requests larger than this are not read. In bytes.
 const REQUEST_LIMIT: usize = 16 << 20;
 /// Written frames are gathered up to this many bytes.
 const GATHER: usize = 64 << 10;
-
-/// What a connection was last told about a pane.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Seen {
-    seqno: u64,
-    cursor: Cursor,
-    dims: Dimensions,
-    mouse_grabbed: bool,
-    title: String,
-    working_dir: Option<String>,
-}
 
 /// Why a request ends the connection, not only in an error.
 pub(super) enum Refusal {
@@ -57,7 +41,7 @@ pub(super) struct Connection {
     pub(super) outlet: Arc<Outlet>,
     /// Who it said it is.
     pub(super) client: Option<ClientId>,
-    seen: HashMap<u64, Seen>,
+    told: HashMap<u64, Told>,
     stream: UnixStream,
     frames: FrameWriter,
     out: Vec<u8>,
@@ -99,7 +83,7 @@ impl Connection {
             shared,
             outlet,
             client: None,
-            seen: HashMap::new(),
+            told: HashMap::new(),
             stream,
             frames: FrameWriter::new()?,
             out: Vec::new(),
@@ -174,16 +158,15 @@ impl Connection {
     /// With an input serial something is sent in any case.
     pub(super) fn push(&mut self, id: u64, input_serial: Option<u64>) {
         let Some(pane) = self.shared.pane(id) else {
-            self.seen.remove(&id);
+            self.told.remove(&id);
             return;
         };
         let facts = pane.process.facts(|| pane.foreground());
-        let before = self.seen.get(&id);
-        let (seen, changes) = changes(&pane, facts, before, input_serial);
-        let Some(changes) = changes else {
+        let changes = lock(&pane.terminal).changes(id, facts, self.told.get(&id), input_serial);
+        let Some((told, changes)) = changes else {
             return;
         };
-        let first = self.seen.insert(id, seen).is_none();
+        let first = self.told.insert(id, told).is_none();
         let changes = Box::new(changes);
         self.put(0, &Pdu::GetPaneRenderChangesResponse { changes });
         if first {
@@ -193,96 +176,5 @@ impl Connection {
                 self.put(0, &palette);
             }
         }
-    }
-}
-
-fn changes(
-    pane: &Pane,
-    facts: super::process::Facts,
-    before: Option<&Seen>,
-    input_serial: Option<u64>,
-) -> (Seen, Option<RenderChanges>) {
-    let mut terminal = lock(&pane.terminal);
-    let seen = Seen {
-        seqno: terminal.seqno(),
-        cursor: terminal.cursor(),
-        dims: terminal.dimensions(),
-        mouse_grabbed: terminal.mouse_grabbed(),
-        title: terminal.title().map_or(facts.name, str::to_owned),
-        working_dir: terminal.working_dir().map(str::to_owned).or(facts.working_dir),
-    };
-    let changed = terminal.changed_since(before.map_or(0, |b| b.seqno));
-    let same = before.is_some_and(|b| changed.is_empty() && Seen { seqno: b.seqno, ..seen.clone() } == *b);
-    if same && input_serial.is_none() {
-        return (seen, None);
-    }
-    let (dirty, rows) = changed_rows(&mut terminal, &changed);
-    let changes = RenderChanges {
-        pane_id: pane.id,
-        mouse_grabbed: seen.mouse_grabbed,
-        cursor: cursor(&seen.cursor),
-        dims: dimensions(&seen.dims),
-        dirty,
-        title: seen.title.clone(),
-        working_dir: seen.working_dir.clone(),
-        rows,
-        input_serial,
-        seqno: seen.seqno,
-    };
-    (seen, Some(changes))
-}
-
-/// Ranges above the viewport; rows inside it, and the cursor's row behind them once more.
-fn changed_rows(
-    terminal: &mut Terminal,
-    changed: &[Range<i64>],
-) -> (Vec<Range<i64>>, Vec<wa_mux::codec::Row>) {
-    let top = terminal.dimensions().physical_top;
-    let dirty = changed
-        .iter()
-        .map(|range| range.start..range.end.min(top))
-        .filter(|range| range.start < range.end)
-        .collect();
-    let cursor = terminal.cursor().y;
-    let rows = changed
-        .iter()
-        .map(|range| range.start.max(top)..range.end)
-        .chain(std::iter::once(cursor..cursor + 1))
-        .flat_map(|range| terminal.rows(range))
-        .map(|row| row.to_wire())
-        .collect();
-    (dirty, rows)
-}
-
-pub(super) fn cursor(cursor: &Cursor) -> CursorPosition {
-    let shape = match cursor.style {
-        vt100::CursorStyle::Default => CursorShape::Default,
-        vt100::CursorStyle::BlinkBlock => CursorShape::BlinkingBlock,
-        vt100::CursorStyle::SteadyBlock => CursorShape::SteadyBlock,
-        vt100::CursorStyle::BlinkUnderline => CursorShape::BlinkingUnderline,
-        vt100::CursorStyle::SteadyUnderline => CursorShape::SteadyUnderline,
-        vt100::CursorStyle::BlinkVerticalBar => CursorShape::BlinkingBar,
-        vt100::CursorStyle::SteadyVerticalBar => CursorShape::SteadyBar,
-    };
-    CursorPosition {
-        x: cursor.x.into(),
-        y: cursor.y,
-        shape,
-        visibility: if cursor.visible { CursorVisibility::Visible } else { CursorVisibility::Hidden },
-    }
-}
-
-pub(super) fn dimensions(dims: &Dimensions) -> wa_mux::codec::Dimensions {
-    let pixels = super::pane::wire_size(crate::terminal::Size { cols: dims.cols, rows: dims.viewport_rows });
-    wa_mux::codec::Dimensions {
-        cols: dims.cols.into(),
-        viewport_rows: dims.viewport_rows.into(),
-        scrollback_rows: dims.scrollback_rows as u64,
-        physical_top: dims.physical_top,
-        scrollback_top: dims.scrollback_top,
-        dpi: 0,
-        pixel_width: pixels.pixel_width,
-        pixel_height: pixels.pixel_height,
-        reverse_video: false,
     }
 }

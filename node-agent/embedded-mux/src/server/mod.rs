@@ -30,11 +30,11 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use wa_mux::codec::{Alert, ClientId, ClientInfo, ClipboardSelection, Codec, Pdu, SplitDirection};
+use wa_screen::terminal::{Notice, Size};
 
 pub use command::Command;
 
 use crate::clock;
-use crate::terminal::{Notice, Size};
 use connection::Connection;
 use outlet::Outlet;
 use pane::Pane;

@@ -17,11 +17,10 @@ use std::time::{Duration, Instant};
 
 use portable_pty::{Child, MasterPty, PtySize};
 use rustix::process::{Pid, Signal, kill_process_group};
-use wa_mux::codec::TerminalSize;
+use wa_screen::terminal::{CELL_PIXELS, Size, Terminal};
 
 use super::command::Command;
 use super::{Shared, lock, process};
-use crate::terminal::{CELL_HEIGHT, CELL_WIDTH, Size, Terminal};
 
 /// The most bytes that wait for a program to read them.
 const INPUT_LIMIT: usize = 4 << 20;
@@ -70,22 +69,12 @@ pub(super) struct Threads {
 pub(super) struct InputFull(u64);
 
 pub(super) fn pty_size(size: Size) -> PtySize {
+    let (wide, high) = CELL_PIXELS;
     PtySize {
         rows: size.rows,
         cols: size.cols,
-        pixel_width: size.cols.saturating_mul(CELL_WIDTH),
-        pixel_height: size.rows.saturating_mul(CELL_HEIGHT),
-    }
-}
-
-pub(super) fn wire_size(size: Size) -> TerminalSize {
-    let pty = pty_size(size);
-    TerminalSize {
-        rows: size.rows.into(),
-        cols: size.cols.into(),
-        pixel_width: pty.pixel_width.into(),
-        pixel_height: pty.pixel_height.into(),
-        dpi: 0,
+        pixel_width: size.cols.saturating_mul(wide),
+        pixel_height: size.rows.saturating_mul(high),
     }
 }
 

@@ -7,17 +7,11 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use wa_screen::terminal::Facts;
+
 use super::lock;
 
 const FRESH: Duration = Duration::from_millis(300);
-
-/// Name and working directory of a foreground program.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Facts {
-    pub(super) name: String,
-    /// A `file://` URL.
-    pub(super) working_dir: Option<String>,
-}
 
 /// Remembers [`Facts`] for a while.
 #[derive(Debug)]

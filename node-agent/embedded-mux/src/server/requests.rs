@@ -4,12 +4,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use wa_mux::codec::{CommandBuilder, Introduction, Pdu, SpawnDomain, SplitRequest, TerminalSize};
+use wa_screen::terminal::Size;
 
 use super::command::Command;
-use super::connection::{Connection, Refusal, cursor, dimensions};
-use super::pane::{Pane, wire_size};
+use super::connection::{Connection, Refusal};
+use super::pane::Pane;
 use super::{InvertedRange, Place, VERSION, keys, lock};
-use crate::terminal::{Dimensions, Size};
 
 type Answer = Result<Pdu, Refusal>;
 
@@ -113,8 +113,8 @@ impl Connection {
         let terminal = lock(&pane.terminal);
         Ok(Pdu::GetPaneRenderableDimensionsResponse {
             pane_id,
-            cursor: cursor(&terminal.cursor()),
-            dims: dimensions(&terminal.dimensions()),
+            cursor: terminal.cursor().to_wire(),
+            dims: terminal.dimensions().to_wire(),
         })
     }
 
@@ -127,13 +127,7 @@ impl Connection {
             }
             return Err(Refusal::Drop(format!("the inverted range {range:?}")));
         }
-        let mut terminal = lock(&pane.terminal);
-        let dims = terminal.dimensions();
-        let rows = ranges
-            .iter()
-            .flat_map(|range| terminal.rows(answered(range, &dims)))
-            .map(|row| row.to_wire())
-            .collect();
+        let rows = lock(&pane.terminal).lines(ranges);
         Ok(Pdu::GetLinesResponse { pane_id, rows })
     }
 
@@ -184,7 +178,7 @@ impl Connection {
             tab_id: spawned.tab,
             pane_id: spawned.pane,
             window_id: spawned.window,
-            size: wire_size(size),
+            size: size.to_wire(),
         })
     }
 
@@ -208,7 +202,7 @@ impl Connection {
             pane_id: spawned.pane,
             window_id: spawned.window,
             // The real server leaves out the pixels here.
-            size: TerminalSize { pixel_width: 0, pixel_height: 0, ..wire_size(new) },
+            size: TerminalSize { pixel_width: 0, pixel_height: 0, ..new.to_wire() },
         })
     }
 
@@ -264,22 +258,5 @@ fn check_domain(domain: &SpawnDomain) -> Result<(), Refusal> {
         )
         .into()),
         _ => Ok(()),
-    }
-}
-
-/// The rows that a server answers with when it is asked for `range`: beyond what it has, others.
-fn answered(range: &Range<i64>, dims: &Dimensions) -> Range<i64> {
-    let retained = dims.retained();
-    let Range { start, end } = *range;
-    // A range that is not inverted may still be wider than an i64.
-    let count = end.saturating_sub(start);
-    if start < retained.start || start >= retained.end {
-        retained.start..retained.start.saturating_add(count).min(retained.end)
-    } else if end > retained.end {
-        retained.end.saturating_sub(count.saturating_add(1)).max(retained.start)..retained.end
-    } else if start == end && start == retained.start {
-        retained.end - 1..retained.end
-    } else {
-        start..end
     }
 }

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use wa_mux::codec::{PaneEntry, PaneNode, SplitDirection, SplitDirectionAndSize, SplitSize, TerminalSize};
+use wa_screen::terminal::Size;
 
-use super::pane::{Pane, wire_size};
-use super::{connection, lock};
-use crate::terminal::Size;
+use super::lock;
+use super::pane::Pane;
 
 /// How a tab is split.
 #[derive(Debug, Clone)]
@@ -291,7 +291,7 @@ impl State {
                 None => PaneNode::Empty,
             },
             Node::Split { direction, first, second } => {
-                let [a, b]: [TerminalSize; 2] = [first, second].map(|half| wire_size(self.size(half)));
+                let [a, b]: [TerminalSize; 2] = [first, second].map(|half| self.size(half).to_wire());
                 let behind = match direction {
                     SplitDirection::Horizontal => (at.0, at.1 + a.cols + 1),
                     SplitDirection::Vertical => (at.0 + a.rows + 1, at.1),
@@ -333,12 +333,12 @@ impl Place<'_> {
             tab_id: self.tab_id,
             pane_id: pane.id,
             title: terminal.title().map_or(facts.name, str::to_owned),
-            size: wire_size(Size { cols: dims.cols, rows: dims.viewport_rows }),
+            size: Size { cols: dims.cols, rows: dims.viewport_rows }.to_wire(),
             working_dir: terminal.working_dir().map(str::to_owned).or(facts.working_dir),
             is_active: pane.id == self.active,
             is_zoomed: false,
             workspace: self.workspace.to_owned(),
-            cursor: connection::cursor(&terminal.cursor()),
+            cursor: terminal.cursor().to_wire(),
             physical_top: dims.physical_top,
             top_row,
             left_col,

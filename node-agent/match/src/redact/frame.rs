@@ -5,33 +5,28 @@ use std::borrow::Cow;
 use wa_proto::{Frame, FrameRow, StyleRun};
 
 use super::Redactor;
-use super::rows::Edit;
+use super::rows::{Edit, Line, apply};
 
 impl Redactor {
     /// Takes the secrets out of a frame. A row may become wider than the screen.
     pub fn redact_frame<'f>(&self, frame: &'f Frame) -> Cow<'f, Frame> {
-        let rows: Vec<&str> = frame.rows.iter().map(|row| row.text.as_str()).collect();
-        let edits = self.row_edits(&rows, frame.cols as usize);
-        if edits.iter().all(Vec::is_empty) {
+        let line = |row: &'f FrameRow| Line { text: &row.text, wrapped: row.wrapped };
+        let lines: Vec<Line<'_>> = frame.rows.iter().map(line).collect();
+        let edits = self.row_edits(&lines, frame.cols as usize);
+        if edits.is_empty() {
             return Cow::Borrowed(frame);
         }
-        let rows = frame.rows.iter().zip(&edits).map(|(row, edits)| edited(row, edits)).collect();
+        let edited = |(at, row): (usize, &FrameRow)| match edits.get(&at) {
+            Some(edits) => edited(row, edits),
+            None => row.clone(),
+        };
+        let rows = frame.rows.iter().enumerate().map(edited).collect();
         Cow::Owned(Frame { rows, ..frame.clone() })
     }
 }
 
 fn edited(row: &FrameRow, edits: &[Edit]) -> FrameRow {
-    if edits.is_empty() {
-        return row.clone();
-    }
-    let mut text = String::with_capacity(row.text.len());
-    let mut at = 0;
-    for edit in edits {
-        text.push_str(&row.text[at..edit.range.start]);
-        text.push_str(&edit.text);
-        at = edit.range.end;
-    }
-    text.push_str(&row.text[at..]);
+    let text = apply(&row.text, edits);
     let runs = row
         .runs
         .iter()

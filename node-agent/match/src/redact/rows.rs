@@ -1,243 +1,190 @@
-//! Secrets in screen rows, where a wrap may have cut them.
+//! Secrets in several rows at once: a frame, or a text of many lines.
 //!
-//! Constraints. A terminal's soft wrap cuts anywhere at the right edge; an agent's own wrap cuts inside its box or
-//! indent, at a hyphen or in the middle of a long word. Gluing rows that do not belong together would swallow the word
-//! that happens to follow a token at the end of a row.
-//!
-//! Operation. From each row a window is glued: the row, then the rows that a secret could run on into, without borders
-//! and indent, as long as each is one word. A secret found across a row's end counts as one when the row reaches the
-//! right edge, ends where programs like to cut, or holds no whole secret by itself.
+//! Here rows can be looked back at. Where a row shows that the one above ended in a part of a secret, that part goes, too;
+//! a private key whose head has scrolled off goes upwards from its end; and the rows at the top of a screen that are
+//! nothing but key material go although neither head nor end is seen.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use unicode_width::UnicodeWidthStr as _;
 
-use super::{
-    KEY_KIND, KEY_LINES, KeyLine, Redactor, Span, key_line, key_material, merge, opens_key, placeholder,
-};
+use super::walk::{Cut, Mark, RedactorState, Row};
+use super::{KEY_KIND, Redactor, key, more, placeholder};
 
-/// A token does not run over more rows than this.
-const WINDOW_ROWS: usize = 64;
 /// A row that ends this near to the right edge may have been cut there: borders and indents of agents' boxes.
 const EDGE: usize = 8;
+/// So many rows of key material at the top of a screen are a key.
+const TOP_ROWS: usize = 6;
 
 /// One replacement in one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Edit {
     pub(super) range: Range<usize>,
     pub(super) text: String,
+    pub(super) kind: Cow<'static, str>,
+    pub(super) why: Cow<'static, str>,
+}
+
+/// A row and whether the terminal's wrap cut it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Line<'t> {
+    pub(super) text: &'t str,
+    pub(super) wrapped: bool,
 }
 
 impl Redactor {
     /// Takes the secrets out of screen rows, also where one runs over several rows. `cols` is the width of the screen in
     /// cells; 0 = not known.
     pub fn redact_rows<'t>(&self, rows: &[&'t str], cols: usize) -> Vec<Cow<'t, str>> {
-        let edits = self.row_edits(rows, cols);
-        if edits.is_empty() {
-            return rows.iter().map(|row| Cow::Borrowed(*row)).collect();
-        }
-        rows.iter().zip(&edits).map(|(row, edits)| apply(row, edits)).collect()
+        let lines: Vec<Line<'_>> = rows.iter().map(|text| Line { text, wrapped: false }).collect();
+        let edits = self.row_edits(&lines, cols);
+        let applied = |(at, row): (usize, &&'t str)| match edits.get(&at) {
+            Some(edits) => Cow::Owned(apply(row, edits)),
+            None => Cow::Borrowed(*row),
+        };
+        rows.iter().enumerate().map(applied).collect()
     }
 
-    /// What to replace, by row; empty when nothing is to be replaced anywhere.
-    pub(super) fn row_edits(&self, rows: &[&str], cols: usize) -> Vec<Vec<Edit>> {
-        let bodies: Vec<Range<usize>> = rows.iter().map(|row| body(row)).collect();
-        let glued: String = rows.iter().zip(&bodies).map(|(row, body)| &row[body.clone()]).collect();
-        if !self.literals.is_match(&glued) && !glued.contains("-----END ") {
-            return Vec::new();
-        }
-        let widths: Vec<usize> =
-            rows.iter().zip(&bodies).map(|(row, body)| row[..body.end].width()).collect();
-        let cols = if cols == 0 { widths.iter().copied().max().unwrap_or(0) } else { cols };
-        let sheet = Sheet { rows, bodies, widths, cols };
-        let mut marks: Vec<Vec<Mark>> = vec![Vec::new(); rows.len()];
-        for row in 0..rows.len() {
-            self.mark_from(&sheet, row, &mut marks);
-        }
-        mark_keys(&sheet, &mut marks);
-        if marks.iter().all(Vec::is_empty) {
-            return Vec::new();
-        }
-        marks.into_iter().map(edits_of).collect()
+    /// What to replace in a screen, by row.
+    pub(super) fn row_edits(&self, lines: &[Line<'_>], cols: usize) -> BTreeMap<usize, Vec<Edit>> {
+        let mut sheet = Sheet::default();
+        let cols = if cols > 0 { cols } else { usize::MAX };
+        self.fill(&mut sheet, lines, cols);
+        sheet.mark_top(lines);
+        sheet.edits()
     }
 
-    /// Marks the secrets that begin in a row.
-    fn mark_from(&self, sheet: &Sheet<'_>, row: usize, marks: &mut [Vec<Mark>]) {
-        let alone = self.spans(sheet.rows[row]);
-        for span in &alone {
-            marks[row].push(Mark {
-                range: span.range.clone(),
-                kind: span.kind,
-                length: Some(span.range.len()),
-            });
-        }
-        for separator in ["", " "] {
-            let Some(window) = sheet.window(row, separator) else { return };
-            for span in self.spans(&window.text) {
-                if span.range.start < window.ends[0] && span.range.end > window.starts[1] {
-                    let tight = separator.is_empty();
-                    sheet.mark_across(&window, &span, tight.then_some(alone.as_slice()), marks);
-                }
-            }
-        }
-    }
-}
-
-/// A piece of a secret in a row; `length` is known in the row where it begins.
-#[derive(Debug, Clone)]
-struct Mark {
-    range: Range<usize>,
-    kind: &'static str,
-    length: Option<usize>,
-}
-
-struct Sheet<'r> {
-    rows: &'r [&'r str],
-    bodies: Vec<Range<usize>>,
-    widths: Vec<usize>,
-    cols: usize,
-}
-
-/// Bodies of consecutive rows, glued. `starts` and `ends` are where each row's body lies in `text`.
-struct Window {
-    first: usize,
-    text: String,
-    starts: Vec<usize>,
-    ends: Vec<usize>,
-}
-
-impl Sheet<'_> {
-    fn body(&self, row: usize) -> &str {
-        &self.rows[row][self.bodies[row].clone()]
+    /// What to replace in a text of several lines, by line.
+    pub(super) fn line_edits(&self, lines: &[Line<'_>]) -> BTreeMap<usize, Vec<Edit>> {
+        let mut sheet = Sheet::default();
+        self.fill(&mut sheet, lines, usize::MAX);
+        sheet.edits()
     }
 
-    fn window(&self, first: usize, separator: &str) -> Option<Window> {
-        let mut window =
-            Window { first, text: self.body(first).to_owned(), starts: vec![0], ends: Vec::new() };
-        window.ends.push(window.text.len());
-        let last = self.rows.len().min(first + WINDOW_ROWS);
-        for row in first + 1..last {
-            let body = self.body(row);
-            if !body.starts_with(is_token) || !self.body(row - 1).ends_with(is_token) {
-                break;
+    fn fill(&self, sheet: &mut Sheet, lines: &[Line<'_>], cols: usize) {
+        let mut state = RedactorState::default();
+        let mut joined = false;
+        let mut above = 0..0;
+        for (at, line) in lines.iter().enumerate() {
+            let mut row = Row::new(line.text);
+            if joined {
+                row.body.start = 0;
+                row.joined = true;
             }
-            if row == first + 1 {
-                window.text.push_str(separator);
+            if line.wrapped {
+                row.body.end = line.text.len();
+                row.cut = Cut::Soft;
+            } else if cols < usize::MAX && line.text[..row.body.end].width().saturating_add(EDGE) >= cols {
+                row.cut = Cut::Edge;
             }
-            window.starts.push(window.text.len());
-            window.text.push_str(body);
-            window.ends.push(window.text.len());
-            if body.contains(char::is_whitespace) {
-                break;
+            joined = line.wrapped;
+            let step = self.step(&mut state, &row);
+            if let Some((back, mark)) = step.before {
+                let range = above.end - back.min(above.end - above.start)..above.end;
+                sheet.add(at - 1, Mark { range, ..mark }, above.end);
             }
+            for mark in step.marks {
+                sheet.add(at, mark, row.body.end);
+            }
+            if step.orphan {
+                sheet.mark_upwards(lines, at);
+            }
+            above = row.body;
         }
-        (window.starts.len() > 1).then_some(window)
-    }
-
-    /// Marks a span of a window row by row, as far as the rows' ends look like cuts. `alone`: what the first row holds by
-    /// itself.
-    fn mark_across(&self, window: &Window, span: &Span, alone: Option<&[Span]>, marks: &mut [Vec<Mark>]) {
-        let mut pieces = Vec::new();
-        for (index, (start, end)) in window.starts.iter().zip(&window.ends).enumerate() {
-            let (from, to) = (span.range.start.max(*start), span.range.end.min(*end));
-            if from >= to {
-                continue;
-            }
-            let row = window.first + index;
-            let offset = self.bodies[row].start;
-            pieces.push((row, offset + from - start..offset + to - start));
-            if span.range.end > *end && !self.is_cut(row, alone.filter(|_| index == 0)) {
-                break;
-            }
-        }
-        let length = pieces.iter().map(|(_, range)| range.len()).sum();
-        for (index, (row, range)) in pieces.into_iter().enumerate() {
-            marks[row].push(Mark { range, kind: span.kind, length: (index == 0).then_some(length) });
-        }
-    }
-
-    fn is_cut(&self, row: usize, alone: Option<&[Span]>) -> bool {
-        let body = self.body(row);
-        let at_edge = self.widths[row] + EDGE >= self.cols;
-        let whole =
-            alone.is_some_and(|spans| spans.iter().any(|span| span.range.end == self.bodies[row].end));
-        at_edge || !whole || body.ends_with(['-', '_', '.', '/', '+', '=', ':', '@'])
     }
 }
 
-fn is_token(c: char) -> bool {
-    c.is_ascii_alphanumeric()
-        || matches!(c, '-' | '_' | '.' | '/' | '+' | '=' | ':' | '@' | '~' | '%' | '&' | '?')
+#[derive(Default)]
+struct Sheet {
+    marks: BTreeMap<usize, Vec<Mark>>,
+    /// The mark that began the secret which the last row's end cut: row and index.
+    origin: Option<(usize, usize)>,
 }
 
-/// The row without borders, indent and trailing blanks.
-fn body(row: &str) -> Range<usize> {
-    let border = |c: char| c.is_whitespace() || matches!(c, '│' | '┃' | '▌' | '▐' | '┆' | '║' | '|');
-    let start = row.len() - row.trim_start_matches(border).len();
-    let end = row.trim_end_matches(border).len();
-    start.min(end)..end
-}
-
-/// Private keys: from their head to their end, and upwards from an end whose head has scrolled off.
-fn mark_keys(sheet: &Sheet<'_>, marks: &mut [Vec<Mark>]) {
-    let mut open: Option<u32> = None;
-    let mut head = 0;
-    for row in 0..sheet.rows.len() {
-        let text = sheet.rows[row];
-        let mut mark = |range: Range<usize>| marks[row].push(Mark { range, kind: KEY_KIND, length: None });
-        if let Some(lines) = open {
-            match key_line(text, lines) {
-                KeyLine::Inside => mark(sheet.bodies[row].clone()),
-                KeyLine::End(end) => mark(sheet.bodies[row].start..end),
-                KeyLine::Outside => {}
-            }
-            open = matches!(key_line(text, lines), KeyLine::Inside).then_some(lines + 1);
-        } else if opens_key(text) {
-            (open, head) = (Some(0), row);
-        } else if text.contains("-----END ") && text.contains("PRIVATE KEY") && !text.contains("-----BEGIN ")
+impl Sheet {
+    fn add(&mut self, row: usize, mark: Mark, end: usize) {
+        if mark.length.is_none()
+            && let Some((row, index)) = self.origin
+            && let Some(length) = self.marks.get_mut(&row).and_then(|marks| marks.get_mut(index)?.length.as_mut())
         {
-            mark_upwards(sheet, head, row, marks);
+            *length += mark.range.len();
         }
-    }
-}
-
-fn mark_upwards(sheet: &Sheet<'_>, from: usize, end: usize, marks: &mut [Vec<Mark>]) {
-    let first = from.max(end.saturating_sub(KEY_LINES as usize));
-    for row in (first..end).rev() {
-        let body = sheet.body(row);
-        let long_word = body.split_whitespace().any(|word| word.len() >= 40 && word.chars().all(is_token));
-        if !long_word || matches!(key_material(body), KeyLine::Outside) {
-            break;
+        let marks = self.marks.entry(row).or_default();
+        if mark.length.is_some() {
+            self.origin = (mark.range.end == end).then_some((row, marks.len()));
         }
-        marks[row].push(Mark { range: sheet.bodies[row].clone(), kind: KEY_KIND, length: None });
+        marks.push(mark);
     }
-}
 
-fn edits_of(marks: Vec<Mark>) -> Vec<Edit> {
-    let spans = marks.iter().map(|mark| Span { range: mark.range.clone(), kind: mark.kind }).collect();
-    merge(spans)
-        .into_iter()
-        .filter(|span| !span.range.is_empty())
-        .map(|span| {
-            let inside =
-                |mark: &&Mark| mark.range.start >= span.range.start && mark.range.end <= span.range.end;
-            let begins = |mark: &&Mark| mark.range.start == span.range.start;
-            let length = marks.iter().filter(inside).filter(begins).filter_map(|mark| mark.length).max();
-            let mut text = String::new();
-            match length {
-                Some(length) => placeholder(&mut text, span.kind, length),
-                None => text = format!("[redacted:{}:more]", span.kind),
+    /// A key whose head has scrolled off, upwards from the row of its end.
+    fn mark_upwards(&mut self, lines: &[Line<'_>], end: usize) {
+        let first = end.saturating_sub(key::ROWS as usize);
+        let mut found = Vec::new();
+        for (at, line) in lines.iter().enumerate().take(end).skip(first).rev() {
+            let body = super::walk::body(line.text);
+            let Some(range) = key::upward(line.text, &body) else { break };
+            if !range.is_empty() {
+                found.push((at, range));
             }
-            Edit { range: span.range, text }
-        })
-        .collect()
+        }
+        // One word above an end is no key yet.
+        let long = found.iter().any(|(_, range)| range.len() >= 24);
+        for (at, range) in found.into_iter().filter(|_| long) {
+            self.marks.entry(at).or_default().push(inside(range));
+        }
+    }
+
+    /// Key material from the top of a screen on, of which neither head nor end is seen.
+    fn mark_top(&mut self, lines: &[Line<'_>]) {
+        let bodies = lines.iter().map(|line| super::walk::body(line.text));
+        let rows: Vec<Range<usize>> = bodies
+            .zip(lines)
+            .map_while(|(body, line)| key::full_row(&line.text[body.clone()]).then_some(body))
+            .collect();
+        let below = lines.get(rows.len()..).unwrap_or_default();
+        let public = below.iter().take(2).any(|line| line.text.contains("-----END") && !line.text.contains("PRIVATE"));
+        if rows.len() < TOP_ROWS || public {
+            return;
+        }
+        for (at, range) in rows.into_iter().enumerate() {
+            self.marks.entry(at).or_default().push(inside(range));
+        }
+    }
+
+    fn edits(self) -> BTreeMap<usize, Vec<Edit>> {
+        self.marks.into_iter().map(|(row, marks)| (row, edits_of(marks))).filter(|(_, edits)| !edits.is_empty()).collect()
+    }
 }
 
-fn apply<'t>(row: &'t str, edits: &[Edit]) -> Cow<'t, str> {
-    if edits.is_empty() {
-        return Cow::Borrowed(row);
+fn inside(range: Range<usize>) -> Mark {
+    Mark { why: "key material above the end of a private key".into(), ..Mark::more(range, KEY_KIND.into()) }
+}
+
+/// Marks of one row as replacements: in order, joined where they overlap; the earlier one names the kind.
+pub(super) fn edits_of(mut marks: Vec<Mark>) -> Vec<Edit> {
+    marks.retain(|mark| !mark.range.is_empty());
+    marks.sort_by(|a, b| a.range.start.cmp(&b.range.start).then(b.range.end.cmp(&a.range.end)));
+    let mut joined: Vec<Mark> = Vec::with_capacity(marks.len());
+    for mark in marks {
+        match joined.last_mut() {
+            Some(last) if mark.range.start < last.range.end => {
+                last.range.end = last.range.end.max(mark.range.end);
+                last.length = last.length.max(mark.length.filter(|_| mark.range.start == last.range.start));
+            }
+            _ => joined.push(mark),
+        }
     }
+    let edit = |mark: Mark| {
+        let text = mark.length.map_or_else(|| more(&mark.kind), |length| placeholder(&mark.kind, length));
+        Edit { range: mark.range, text, kind: mark.kind, why: mark.why }
+    };
+    joined.into_iter().map(edit).collect()
+}
+
+/// A row with its replacements.
+pub(super) fn apply(row: &str, edits: &[Edit]) -> String {
     let mut out = String::with_capacity(row.len());
     let mut at = 0;
     for edit in edits {
@@ -246,5 +193,5 @@ fn apply<'t>(row: &'t str, edits: &[Edit]) -> Cow<'t, str> {
         at = edit.range.end;
     }
     out.push_str(&row[at..]);
-    Cow::Owned(out)
+    out
 }

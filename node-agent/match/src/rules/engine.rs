@@ -60,8 +60,10 @@ pub(crate) struct Hit {
     pub(crate) rule: usize,
     pub(crate) event: EventKind,
     pub(crate) fields: BTreeMap<String, String>,
+    /// Captures that may not be told to everybody.
+    pub(crate) secrets: BTreeMap<String, String>,
     pub(crate) rows: Range<usize>,
-    /// The matched line, normalised.
+    /// The matched line, normalised, without the secrets.
     pub(crate) line: String,
     /// Names the occurrence: rule and what was read.
     pub(crate) key: u64,
@@ -164,7 +166,7 @@ impl Engine {
             let hits = self.hits_of_sample(at, &example.text, example.cols, &example.version);
             let Some(hit) = hits.first() else { return Err(format!("example {} does not match", index + 1)) };
             for (name, wanted) in &example.fields {
-                let found = hit.fields.get(name).map_or("", String::as_str);
+                let found = hit.fields.get(name).or(hit.secrets.get(name)).map_or("", String::as_str);
                 if found != wanted {
                     return Err(format!("example {}: {name} is {found:?}, not {wanted:?}", index + 1));
                 }
@@ -240,18 +242,24 @@ impl Rule {
             if row < next || sheet.is_blank(row) || !self.begins(scene, row) {
                 continue;
             }
-            sheet.block(row, sheet.rows.len(), &mut block.text, &mut block.starts);
+            let end = self.text.rows.map_or(usize::MAX, |rows| row.saturating_add(rows));
+            sheet.block(row, end.min(sheet.rows.len()), &mut block.text, &mut block.starts);
             let Some(captures) = self.pattern.captures(&block.text) else { continue };
             let Some(whole) = captures.get(0) else { continue };
+            let Some(above) = self.above(sheet, row) else { continue };
             let taken = block.starts.iter().filter(|start| **start < whole.end()).count().max(1);
             if self.text.region == Region::End && below(sheet, row + taken) > END_ROWS {
                 continue;
             }
             next = row + taken;
-            let fields = self.fields(&captures);
-            let line = whole.as_str().trim_end().to_owned();
+            let mut fields = self.fields(&self.pattern, &captures);
+            for (name, value) in above {
+                fields.entry(name).or_insert(value);
+            }
+            let mut line = whole.as_str().trim_end().to_owned();
             let key = self.key(&line, &fields);
-            hits.push(Hit { rule: at, event: self.text.event, fields, rows: row..next, line, key });
+            let secrets = self.take_secrets(&mut fields, &mut line);
+            hits.push(Hit { rule: at, event: self.text.event, fields, secrets, rows: row..next, line, key });
         }
     }
 
@@ -260,15 +268,18 @@ impl Rule {
         self.text.columns.is_none_or(|(from, to)| (from..=to).contains(&place.column))
             && self.text.boxed.is_none_or(|boxed| place.boxed == boxed)
             && in_region(scene, row, self.text.region)
-            && self.above.as_ref().is_none_or(|above| {
-                let row = (0..row).rev().find(|row| !scene.sheet.is_blank(*row));
-                row.is_some_and(|row| above.is_match(scene.sheet.text(row)))
-            })
     }
 
-    fn fields(&self, captures: &regex::Captures<'_>) -> BTreeMap<String, String> {
+    /// What the row above tells, where the rule asks for one; `None` where it is not the one.
+    fn above(&self, sheet: &Sheet, row: usize) -> Option<BTreeMap<String, String>> {
+        let Some(above) = &self.above else { return Some(BTreeMap::new()) };
+        let row = (0..row).rev().find(|row| !sheet.is_blank(*row))?;
+        above.captures(sheet.text(row)).map(|captures| self.fields(above, &captures))
+    }
+
+    fn fields(&self, pattern: &Regex, captures: &regex::Captures<'_>) -> BTreeMap<String, String> {
         let mut fields = self.text.fields.clone();
-        for name in self.pattern.capture_names().flatten() {
+        for name in pattern.capture_names().flatten() {
             let Some(found) = captures.name(name) else { continue };
             // `window_2` is another place where the same field may stand.
             let field = name.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('_');
@@ -280,6 +291,22 @@ impl Rule {
             }
         }
         fields
+    }
+
+    /// Takes what the rule calls secret out of the fields and the line.
+    fn take_secrets(
+        &self,
+        fields: &mut BTreeMap<String, String>,
+        line: &mut String,
+    ) -> BTreeMap<String, String> {
+        let mut secrets = BTreeMap::new();
+        for name in &self.text.secrets {
+            if let Some((name, value)) = fields.remove_entry(name) {
+                *line = line.replace(&value, &format!("[{name}]"));
+                secrets.insert(name, value);
+            }
+        }
+        secrets
     }
 
     fn key(&self, line: &str, fields: &BTreeMap<String, String>) -> u64 {

@@ -83,11 +83,13 @@ pub(crate) struct RuleText {
     pub(crate) columns: Option<(usize, usize)>,
     /// Must stand in a box, or must not; absent: either.
     pub(crate) boxed: Option<bool>,
+    /// Rows that are looked at together; absent: as many as make a block.
+    pub(crate) rows: Option<usize>,
     /// All must be on the screen, blanks aside.
     pub(crate) literals: Vec<String>,
     /// Matched from the beginning of a block.
     pub(crate) pattern: String,
-    /// What the row above must match, if anything.
+    /// What the row above must match, if anything; its captures are fields too.
     #[serde(default)]
     pub(crate) above: String,
     /// Fields that the text does not hold.
@@ -99,6 +101,9 @@ pub(crate) struct RuleText {
     /// Captures that make one occurrence; absent: the whole match.
     #[serde(default)]
     pub(crate) key: Vec<String>,
+    /// Captures that are kept apart from the fields: codes and addresses that open an account.
+    #[serde(default)]
+    pub(crate) secrets: Vec<String>,
     #[serde(default)]
     pub(crate) witnesses: Vec<Witness>,
     pub(crate) rearm: Rearm,

@@ -1,13 +1,35 @@
 //! A node with a store: what was handed out and the position are one write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use wa_mux::codec::Row;
-use wa_proto::{Gap, GapCause, Generation, Line, MuxName, PaneRef, Repaint, Timestamp};
+use wa_mux::codec::{RenderChanges, Row};
+use wa_proto::{Frame, Gap, GapCause, Generation, Line, MuxName, PaneRef, Repaint, Timestamp};
 use wa_screen::{Input, Options, Output, PaneScreen, Position, Removal};
 
-use super::term::Term;
+/// What the node is connected to.
+pub(crate) trait Server {
+    /// What it tells now, if anything changed.
+    fn push(&mut self) -> Option<RenderChanges>;
+    /// The answer to a question for rows.
+    fn get_lines(&mut self, ranges: &[Range<i64>]) -> Vec<Row>;
+    /// A new connection, which has not been told anything.
+    fn reconnect(&mut self);
+}
+
+/// Where the agent's live area begins in a frame, in frame rows, and which agent runs.
+pub(crate) trait Eye {
+    fn look(&mut self, frame: &Frame, now: Timestamp) -> (Option<usize>, Option<u64>);
+}
+
+/// Sees nothing.
+pub(crate) struct Blind;
+
+impl Eye for Blind {
+    fn look(&mut self, _: &Frame, _: Timestamp) -> (Option<usize>, Option<u64>) {
+        (None, None)
+    }
+}
 
 pub(crate) fn pane() -> PaneRef {
     PaneRef { mux: MuxName::main(), generation: Generation::new("boot-1-1").unwrap(), pane_id: 1 }
@@ -34,6 +56,8 @@ pub(crate) struct Node {
     pub(crate) frames: usize,
     /// Outputs of the calls since the last look.
     pub(crate) fresh: Vec<Stored>,
+    /// Layouts of alternate screens.
+    pub(crate) alternates: BTreeSet<u64>,
 }
 
 impl Node {
@@ -53,6 +77,7 @@ impl Node {
             held: 0..0,
             frames: 0,
             fresh: Vec::new(),
+            alternates: BTreeSet::new(),
         }
     }
 
@@ -62,7 +87,28 @@ impl Node {
             let dims = &changes.dims;
             self.held = dims.scrollback_top..dims.physical_top.saturating_add_unsigned(dims.viewport_rows);
         }
+        if std::env::var_os("DBG").is_some() {
+            match &input {
+                Input::Changes(c) => println!(
+                    "   push dims {:?} dirty {:?} rows {:?} cur {}",
+                    (c.dims.physical_top, c.dims.scrollback_top, c.dims.scrollback_rows),
+                    c.dirty,
+                    c.rows
+                        .iter()
+                        .map(|r| (r.index, r.text.chars().take(12).collect::<String>()))
+                        .collect::<Vec<_>>(),
+                    c.cursor.y
+                ),
+                Input::Rows(r) => println!("   rows {:?}", r.iter().map(|r| r.index).collect::<Vec<_>>()),
+                i => println!("   {i:?}"),
+            }
+        }
         let outputs = self.screen.apply(input, self.now);
+        if std::env::var_os("DBG").is_some() {
+            for o in &outputs {
+                println!("   -> {}", format!("{o:?}").chars().take(180).collect::<String>());
+            }
+        }
         let mut seen_frame = false;
         for output in outputs {
             match output {
@@ -87,6 +133,22 @@ impl Node {
             }
         }
         self.position = self.screen.position();
+        if self.screen.frame().alternate {
+            self.alternates.insert(self.screen.layout());
+        }
+    }
+
+    /// One input; if the frame differs then, it is looked at.
+    pub(crate) fn apply_and_look(&mut self, input: Input, eye: &mut impl Eye) {
+        let before = self.frames;
+        self.apply(input);
+        if self.frames != before {
+            let frame = self.screen.frame();
+            let (live_top, agent) = eye.look(&frame, self.now);
+            self.apply(Input::AgentProcess(agent));
+            let row = |at| frame.first_row + i64::try_from(at).unwrap();
+            self.apply(Input::LiveTop(live_top.map(row)));
+        }
     }
 
     fn put(&mut self, stored: Stored) {
@@ -115,8 +177,8 @@ impl Node {
         self.apply(Input::Tick);
     }
 
-    pub(crate) fn push(&mut self, term: &mut Term) {
-        if let Some(changes) = term.push() {
+    pub(crate) fn push(&mut self, server: &mut impl Server) {
+        if let Some(changes) = server.push() {
             self.apply(Input::Changes(changes));
         }
     }
@@ -127,34 +189,62 @@ impl Node {
     }
 
     /// The connection drops and comes back.
-    pub(crate) fn reconnect(&mut self, term: &mut Term) {
+    pub(crate) fn reconnect(&mut self, server: &mut impl Server) {
         self.forget_question();
         self.apply(Input::Detached);
-        term.reconnect();
+        server.reconnect();
     }
 
     /// The server answers; the answer waits.
-    pub(crate) fn read(&mut self, term: &Term) {
+    pub(crate) fn read(&mut self, server: &mut impl Server) {
         if let Some(ranges) = &self.asked {
-            self.read.get_or_insert_with(|| term.get_lines(ranges));
+            self.read.get_or_insert_with(|| server.get_lines(ranges));
         }
     }
 
     /// Answers the question under way, as a driver should: the pushes before the barrier come first.
-    pub(crate) fn answer(&mut self, term: &mut Term) -> bool {
-        self.read(term);
+    pub(crate) fn answer(&mut self, server: &mut impl Server) -> bool {
+        self.read(server);
         let Some(rows) = self.read.take() else { return false };
-        self.push(term);
+        self.push(server);
         self.asked = None;
         self.apply(Input::Rows(rows));
         true
     }
 
+    /// Push and answers until the question under way is answered and none follows; time stands still.
+    pub(crate) fn keep_up(&mut self, server: &mut impl Server, eye: &mut impl Eye) {
+        if let Some(changes) = server.push() {
+            self.apply_and_look(Input::Changes(changes), eye);
+        }
+        while let Some(ranges) = self.asked.take() {
+            let rows = server.get_lines(&ranges);
+            if let Some(changes) = server.push() {
+                self.asked = Some(ranges);
+                self.apply_and_look(Input::Changes(changes), eye);
+                self.asked = None;
+            }
+            self.apply_and_look(Input::Rows(rows), eye);
+        }
+    }
+
+    /// Time passes; what is due meanwhile is done at its time.
+    pub(crate) fn pass_and_look(&mut self, milliseconds: i64, server: &mut impl Server, eye: &mut impl Eye) {
+        let end = Timestamp::from_microsecond(self.now.as_microsecond() + milliseconds * 1000).unwrap();
+        while let Some(wake) = self.screen.next_wakeup().filter(|wake| *wake <= end) {
+            assert!(wake > self.now, "a wake-up in the past");
+            self.now = wake;
+            self.apply_and_look(Input::Tick, eye);
+            self.keep_up(server, eye);
+        }
+        self.now = end;
+    }
+
     /// Push, answers and time until nothing more is to come.
-    pub(crate) fn drain(&mut self, term: &mut Term) {
-        self.push(term);
+    pub(crate) fn drain(&mut self, server: &mut impl Server) {
+        self.push(server);
         for _ in 0..10_000 {
-            if self.answer(term) {
+            if self.answer(server) {
                 continue;
             }
             let Some(wake) = self.screen.next_wakeup() else { return };

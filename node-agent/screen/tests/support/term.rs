@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
+use super::node::Server;
 use wa_mux::codec::{Cell, CursorPosition, Dimensions, RenderChanges, Row, cell_width};
 
 #[derive(Debug, Clone, Default)]
@@ -284,12 +285,6 @@ impl Term {
         self.main.cursor = (x.min(cols), cursor_row.saturating_sub(top));
     }
 
-    /// A new connection knows nothing yet.
-    pub(crate) fn reconnect(&mut self) {
-        self.told = 0;
-        self.told_state = None;
-    }
-
     pub(crate) fn dims(&self) -> Dimensions {
         let screen = self.shown();
         Dimensions {
@@ -306,9 +301,11 @@ impl Term {
         let row = &self.shown().rows[(index - self.shown().base) as usize];
         Row::from_cells(index, row.seq, row.wrapped, row.cells.iter().map(|cell| Cell::plain(cell)))
     }
+}
 
+impl Server for Term {
     /// What the server tells this connection now, if there is anything.
-    pub(crate) fn push(&mut self) -> Option<RenderChanges> {
+    fn push(&mut self) -> Option<RenderChanges> {
         for index in self.main.base..self.main.base + self.main.rows.len() as i64 {
             self.note_row(index);
         }
@@ -353,7 +350,7 @@ impl Term {
     }
 
     /// GetLines, as generous as the real one.
-    pub(crate) fn get_lines(&self, ranges: &[Range<i64>]) -> Vec<Row> {
+    fn get_lines(&mut self, ranges: &[Range<i64>]) -> Vec<Row> {
         let screen = self.shown();
         let (first, end) = (screen.base, screen.base + screen.rows.len() as i64);
         let mut out = Vec::new();
@@ -369,6 +366,11 @@ impl Term {
             out.extend(answer.map(|index| self.wire_row(index)));
         }
         out
+    }
+
+    fn reconnect(&mut self) {
+        self.told = 0;
+        self.told_state = None;
     }
 }
 

@@ -4,40 +4,58 @@
 //! per burst, and says what happened, how the pane is, and where the agent's live area begins, which the screen then
 //! leaves alone. What the composer holds is remembered, for a change of it that we did not cause means a person.
 
+mod conversation;
+mod hand;
+mod logging;
+mod losses;
+mod shed;
+mod shown;
 mod slow;
+mod told;
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
-use wa_match::{Composer, ComposerView, Detected, Engine, Facts, Observation, PaneMatcher, ProcessInfo};
+use wa_match::{Detected, Engine, Facts, Observation, PaneMatcher, ProcessInfo, Redactor, Testimony};
 use wa_mux::client::PaneInfo;
 use wa_mux::codec::{RenderChanges, Row};
+use wa_proto::record::Line;
 use wa_proto::wire::v1;
-use wa_proto::{
-    AgentKind, Event, EventId, EventKind, Frame, Pane, PaneRef, PaneState, StateDetail, Timestamp, Witness,
-};
+use wa_proto::{AgentKind, Event, EventId, EventKind, Frame, Gap, GapCause, PaneRef, Timestamp, Witness};
 use wa_screen::{Input, Options, Output, PaneScreen, Removal};
 
+use super::Shared;
+use super::alerts::{self, Alerts};
 use super::batch::{self, Batch};
+use super::capture::Capture;
+use super::verify::Held;
 use super::view::View;
+use crate::process::ProcessId;
 use crate::spool::Group;
+use conversation::SessionFile;
+use hand::Hand;
+use logging::Logging;
+use losses::Losses;
+use shed::Shed;
+pub(super) use shown::News;
+use shown::Text;
 use slow::Slow;
 
 /// Frames of one burst are looked at once.
 const BURST: Duration = Duration::from_millis(5);
-/// After an action, the composer may still change because of it.
-const AFTERMATH: Duration = Duration::from_secs(2);
 /// A position without records is stored this long after the matcher's memory changed.
 const POSITION_DELAY: Duration = Duration::from_secs(2);
-/// Bells of one pane are not told more often.
-const BELL_EVERY: Duration = Duration::from_secs(1);
-/// What the composer shows for a shorter time is a redraw.
-const FLICKER: Duration = Duration::from_millis(100);
-const MAX_USER_VARS: usize = 64;
+/// Rows that are left out are told as a gap after this time at the latest.
+const SHED_DELAY: Duration = Duration::from_secs(1);
+/// How often a pane over its budget is asked whether it still is.
+const RECOVER_EVERY: Duration = Duration::from_secs(1);
+/// Text that waits for the decision whether the pane is logged, in bytes.
+const UNDECIDED_BYTES: usize = 1 << 20;
+/// Of a title, in bytes.
+const MAX_TITLE: usize = 1 << 10;
 
 /// One moment by both clocks: wall-clock time for what is logged, the other for waiting.
 #[derive(Debug, Clone, Copy)]
@@ -56,27 +74,41 @@ pub(super) struct Watched {
     pub(super) pane: PaneRef,
     pub(super) tty: Option<String>,
     pub(super) mirror: bool,
+    redactor: &'static Redactor,
+    capture: Capture,
+    logging: Logging,
+    shed: Shed,
+    losses: Losses,
     screen: PaneScreen,
     /// Only its screen is seen, from time to time.
     slow: Option<Slow>,
     matcher: PaneMatcher,
     batch: Batch,
-    title: String,
-    cwd: String,
-    pub(super) project: String,
+    /// A gap without a count is the last that was recorded: its layout and cause.
+    gapped: Option<(u64, GapCause)>,
+    /// A list of the server named it.
+    listed: bool,
+    /// The process table told of its terminal.
+    scanned: bool,
+    title: Text,
+    cwd: Text,
+    project: Text,
     size: (u32, u32),
     facts: Facts,
     group: Arc<Vec<ProcessInfo>>,
     /// Of the agent that last held the terminal.
-    agent_pid: Option<u32>,
+    last_agent: Option<ProcessId>,
+    conversation: SessionFile,
     last_output: Option<Timestamp>,
     seen: Option<Observation>,
     frame: Arc<Frame>,
+    mouse_grabbed: bool,
+    pushes: u64,
     seq: u64,
     matched: Option<Instant>,
     match_at: Option<Instant>,
-    /// The matcher's memory as last stored.
-    stored: Vec<u8>,
+    /// The matcher's memory and the place in the session file as last stored.
+    stored: (Vec<u8>, Vec<u8>),
     store_at: Option<Instant>,
     touched: Option<Instant>,
     /// The composer has changed just now, from this content: a flicker, or a person.
@@ -84,89 +116,191 @@ pub(super) struct Watched {
     hand: Option<Hand>,
     acting: bool,
     acted: Option<Instant>,
-    rung: Option<Instant>,
+    alerts: Alerts,
+    /// Over its budget: when to see whether it still is.
+    recover_at: Instant,
+    /// The board has yet to hear of more than output.
+    altered: bool,
     views: Option<watch::Sender<Arc<View>>>,
 }
 
 impl Watched {
     /// A pane seen for the first time, or since the position that was stored of it.
-    pub(super) fn new(pane: PaneRef, options: Options, position: Option<v1::PanePosition>) -> Self {
-        let (screen, matcher) = match position {
+    pub(super) fn new(
+        shared: &Shared,
+        pane: PaneRef,
+        options: Options,
+        position: Option<v1::PanePosition>,
+    ) -> Self {
+        let (screen, matcher) = match &position {
             Some(position) => (
-                PaneScreen::resume(pane.clone(), options, batch::position_of(&position)),
+                PaneScreen::resume(pane.clone(), options, batch::position_of(position)),
                 PaneMatcher::restore(&position.matcher),
             ),
             None => (PaneScreen::new(pane.clone(), options), PaneMatcher::new()),
         };
-        Self {
+        let mut watched = Self {
             pane,
             tty: None,
             mirror: false,
+            redactor: shared.redactor,
+            capture: shared.capture.clone(),
+            logging: Logging::Undecided,
+            shed: Shed::new(shared.capture.budget.join(Instant::now())),
+            losses: Losses::default(),
             screen,
             slow: None,
             matcher,
             batch: Batch::default(),
-            title: String::new(),
-            cwd: String::new(),
-            project: String::new(),
+            gapped: None,
+            listed: false,
+            scanned: false,
+            title: Text::default(),
+            cwd: Text::default(),
+            project: Text::default(),
             size: (0, 0),
             facts: Facts::default(),
             group: Arc::default(),
-            agent_pid: None,
+            last_agent: None,
+            conversation: SessionFile::new(position.map(|position| position.session).unwrap_or_default()),
             last_output: None,
             seen: None,
             frame: Arc::new(Frame::default()),
+            mouse_grabbed: false,
+            pushes: 0,
             seq: 0,
             matched: None,
             match_at: None,
-            stored: Vec::new(),
+            stored: (Vec::new(), Vec::new()),
             store_at: None,
             touched: None,
             suspect: None,
             hand: None,
             acting: false,
             acted: None,
-            rung: None,
+            alerts: Alerts::default(),
+            recover_at: Instant::now(),
+            altered: true,
             views: None,
-        }
+        };
+        watched.judge();
+        watched
     }
 
     /// What the server's list says of the pane.
     pub(super) fn listed(&mut self, info: &PaneInfo) {
         let entry = &info.entry;
-        self.tty.clone_from(&entry.tty_name);
-        self.size = (small(entry.size.cols), small(entry.size.rows));
-        self.set_title(entry.title.clone());
+        self.set_tty(entry.tty_name.as_ref());
+        self.set_size(entry.size.cols, entry.size.rows);
+        self.set_title(&entry.title);
         self.set_cwd(entry.working_dir.as_deref());
+        self.set_listed();
     }
 
-    fn set_title(&mut self, title: String) {
-        if title != self.title {
-            self.facts.title.clone_from(&title);
-            self.title = title;
+    /// Title and directory are as well known as they will be.
+    fn set_listed(&mut self) {
+        self.listed = true;
+        // Without a terminal there is no process to wait for.
+        self.scanned |= self.tty.is_none();
+        self.judge();
+    }
+
+    fn set_tty(&mut self, tty: Option<&String>) {
+        if tty != self.tty.as_ref() {
+            self.tty = tty.cloned();
+            self.altered = true;
+        }
+    }
+
+    fn set_size(&mut self, cols: u64, rows: u64) {
+        let size = (small(cols), small(rows));
+        self.altered |= size != self.size;
+        self.size = size;
+    }
+
+    fn set_title(&mut self, title: &str) -> bool {
+        let title = alerts::beginning(title, MAX_TITLE);
+        let changed = self.title.set(title, &self.redactor);
+        if changed {
+            title.clone_into(&mut self.facts.title);
+            self.altered = true;
             self.look_soon();
         }
+        changed
     }
 
-    fn set_cwd(&mut self, url: Option<&str>) {
-        if let Some(path) = url.map(path_of)
-            && path != self.cwd
-        {
-            self.cwd = path;
-        }
+    fn set_cwd(&mut self, url: Option<&str>) -> bool {
+        let changed = url.is_some_and(|url| self.cwd.set(&path_of(url), &self.redactor));
+        self.altered |= changed;
+        changed
     }
 
     pub(super) fn cwd(&self) -> &str {
-        &self.cwd
+        &self.cwd.raw
+    }
+
+    pub(super) fn set_project(&mut self, project: &str) {
+        self.altered |= self.project.set(project, &self.redactor);
+    }
+
+    pub(super) fn set_mirror(&mut self, mirror: bool) {
+        if mirror != self.mirror {
+            self.mirror = mirror;
+            self.altered = true;
+        }
     }
 
     /// A push of the server. Returns what is to be fetched.
     pub(super) fn changes(&mut self, changes: RenderChanges) -> Option<Vec<Range<i64>>> {
-        self.set_title(changes.title.clone());
-        self.set_cwd(changes.working_dir.as_deref());
-        self.size = (small(changes.dims.cols), small(changes.dims.viewport_rows));
+        let titled = self.set_title(&changes.title);
+        let moved = self.set_cwd(changes.working_dir.as_deref());
+        let differs = titled || moved;
+        // The rows of a push that ends an exclusion were printed before it ended.
+        let later = self.is_silent();
+        if differs && !later {
+            self.judge();
+        }
+        self.set_size(changes.dims.cols, changes.dims.viewport_rows);
         self.last_output = Some(wa_link::clock::now());
-        self.apply(Input::Changes(changes))
+        self.mouse_grabbed = changes.mouse_grabbed;
+        self.pushes += 1;
+        self.prompts(&changes);
+        let fetch = self.apply(Input::Changes(changes));
+        if differs && later {
+            self.judge();
+        }
+        fetch
+    }
+
+    /// How many pushes there were.
+    pub(super) fn pushes(&self) -> u64 {
+        self.pushes
+    }
+
+    /// What the server holds, unless a push came meanwhile: it should be what is known. Returns what is to be fetched.
+    pub(super) fn held(&mut self, held: Held) -> Option<Vec<Range<i64>>> {
+        if held.pushes != self.pushes {
+            return None;
+        }
+        let seq = self.seq;
+        let viewport = held.rows.iter().map(|row| row.index..row.index.saturating_add(1));
+        let fetch = self.apply(Input::Changes(RenderChanges {
+            pane_id: held.pane_id,
+            mouse_grabbed: self.mouse_grabbed,
+            cursor: held.at.cursor,
+            dims: held.at.dims,
+            dirty: viewport.collect(),
+            title: self.title.raw.clone(),
+            working_dir: None,
+            rows: held.rows,
+            input_serial: None,
+            seqno: 0,
+        }));
+        if seq != self.seq {
+            self.last_output = Some(wa_link::clock::now());
+            tracing::info!(mux = %self.pane.mux, pane = self.pane.pane_id, "the pane had changed without a push");
+        }
+        fetch
     }
 
     /// The answer to a fetch; `None` = there is none.
@@ -175,34 +309,86 @@ impl Watched {
     }
 
     pub(super) fn detached(&mut self) {
+        self.alerts.detached();
         self.apply(Input::Detached);
     }
 
     fn apply(&mut self, input: Input) -> Option<Vec<Range<i64>>> {
-        let now = wa_link::clock::now();
-        let outputs = self.screen.apply(input, now);
+        let outputs = self.screen.apply(input, wa_link::clock::now());
         let mut fetch = None;
         for output in outputs {
             match output {
                 Output::Fetch(ranges) => fetch = Some(ranges),
-                Output::Line { .. } | Output::Gap(_) | Output::Repaint(_) if self.mirror => {}
+                Output::Line { .. } | Output::Gap(_) | Output::Repaint(_) if self.is_silent() => {}
                 Output::Line { line, .. }
                     if self.slow.as_mut().is_some_and(|slow| slow.was_logged(&line.text)) => {}
-                Output::Line { layout, line } => {
-                    let agent = self.seen.as_ref().and_then(|seen| seen.agent.as_ref());
-                    self.batch.line(&self.pane, layout, agent, line, now);
+                Output::Line { layout, line } => self.put_line(layout, line),
+                Output::Gap(gap) => self.put_gap(gap),
+                Output::Repaint(repaint) => {
+                    self.close_shed();
+                    self.batch.repaint(&repaint, wa_link::clock::now());
                 }
-                Output::Gap(gap) => self.batch.gap(gap, now),
-                Output::Repaint(repaint) => self.batch.repaint(&repaint, now),
                 Output::FrameChanged => self.frame_changed(),
             }
         }
         fetch
     }
 
+    // ---- records
+
+    fn put_line(&mut self, layout: u64, line: Line) {
+        let text = self.batch.redact(&self.redactor, line.text);
+        let line = Line { text, ..line };
+        let room = self.logging == Logging::On || self.batch.bytes() < UNDECIDED_BYTES;
+        let dry = self.shed.is_dry();
+        let keeps = self.shed.keeps(layout, &line, room, Instant::now());
+        self.altered |= dry != self.shed.is_dry();
+        if keeps {
+            self.close_shed();
+            self.gapped = None;
+            let agent = self.seen.as_ref().and_then(|seen| seen.agent.as_ref());
+            self.batch.line(&self.pane, layout, agent, line, wa_link::clock::now());
+        } else if self.shed.is_open() {
+            self.batch.leave_by(Instant::now() + SHED_DELAY);
+        }
+    }
+
+    fn put_gap(&mut self, gap: Gap) {
+        self.close_shed();
+        // One gap without a count says as much as two.
+        let same = (gap.layout, gap.cause);
+        if gap.rows.is_none() && self.gapped.replace(same) == Some(same) {
+            return;
+        }
+        self.losses.note(&gap, Instant::now());
+        self.batch.gap(gap, wa_link::clock::now());
+    }
+
+    /// Tells of the rows that were left out, at their place.
+    fn close_shed(&mut self) {
+        if let Some(gap) = self.shed.close(&self.pane) {
+            self.losses.note(&gap, Instant::now());
+            self.batch.gap(gap, wa_link::clock::now());
+        }
+    }
+
+    /// Tells people of gaps, if it is time.
+    fn tell_losses(&mut self, last: bool) {
+        let Some(fields) = self.losses.tell(Instant::now(), last) else { return };
+        let event = Event {
+            pane: Some(self.pane.clone()),
+            agent: self.agent().cloned(),
+            witnesses: vec![Witness::Screen],
+            layout: self.screen.layout(),
+            ..batch::plain(EventKind::CaptureGap, fields)
+        };
+        self.batch.event(event, wa_link::trace::current_parent(), wa_link::clock::now());
+    }
+
     fn frame_changed(&mut self) {
         self.frame = Arc::new(self.screen.frame());
         self.seq += 1;
+        self.altered |= self.alerts.drawn();
         self.look_soon();
         self.publish();
     }
@@ -221,7 +407,13 @@ impl Watched {
         let wall = [self.screen.next_wakeup(), self.matcher.next_wakeup()].into_iter().flatten().min();
         let wall =
             wall.map(|at| now.here + Duration::try_from(at.duration_since(now.wall)).unwrap_or_default());
-        [wall, self.match_at, self.batch.due(), self.store_at].into_iter().flatten().min()
+        let leave = [self.batch.due(), self.store_at].into_iter().flatten().min();
+        let leave = leave.filter(|_| self.logging != Logging::Undecided);
+        let dry = self.shed.is_dry().then(|| self.recover_at.max(now.here));
+        [wall, self.match_at, leave, dry, self.losses.due(), self.conversation.due(), self.alerts.due()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Does what is due. Returns what is to be fetched.
@@ -236,6 +428,13 @@ impl Watched {
         if self.match_at.is_some_and(|at| at <= Instant::now()) {
             fetch = self.look(engine).or(fetch);
         }
+        self.altered |= self.conversation.tell(now.here);
+        if self.shed.is_dry() && self.recover_at <= now.here {
+            self.recover_at = now.here + RECOVER_EVERY;
+            self.altered |= self.shed.recover(now.here);
+        }
+        self.tell_losses(false);
+        self.tell_gathered();
         fetch
     }
 
@@ -247,18 +446,28 @@ impl Watched {
         if due || store { self.flush() } else { None }
     }
 
-    /// The batch and the position after it, if there is anything new in them.
+    /// The batch and the position after it, if there is anything new in them that may leave.
     pub(super) fn flush(&mut self) -> Option<Group> {
-        if self.batch.is_empty() && self.store_at.is_none() {
+        if self.logging == Logging::Undecided {
             return None;
         }
-        let position = self.position();
-        self.stored.clone_from(&position.matcher);
-        self.store_at = None;
+        self.close_shed();
+        let stored = self.store_at.take().is_none();
+        let memory = (self.matcher.save(), self.conversation.position().to_vec());
+        if self.batch.is_empty() && (stored || memory == self.stored) {
+            return None;
+        }
+        let position = self.position(&memory);
+        self.stored = memory;
         Some(self.batch.take(position))
     }
 
-    fn position(&self) -> v1::PanePosition {
+    /// Stores the position, with the next records or after a while.
+    fn store_soon(&mut self) {
+        self.store_at.get_or_insert_with(|| Instant::now() + POSITION_DELAY);
+    }
+
+    fn position(&self, (matcher, session): &(Vec<u8>, Vec<u8>)) -> v1::PanePosition {
         let position = self.screen.position();
         v1::PanePosition {
             pane: Some(self.pane.clone().into()),
@@ -266,10 +475,10 @@ impl Watched {
             next_row: position.next_row,
             line_hashes: position.line_hashes,
             frame_hash: position.frame_hash,
-            matcher: self.matcher.save(),
+            matcher: matcher.clone(),
             transcript: position.opaque,
             gone: false,
-            session: Vec::new(),
+            session: session.clone(),
         }
     }
 
@@ -278,34 +487,41 @@ impl Watched {
     /// Shows the frame to the matcher.
     fn look(&mut self, engine: &Engine) -> Option<Vec<Range<i64>>> {
         self.match_at = None;
+        if self.logging != Logging::On {
+            return None;
+        }
         self.matched = Some(Instant::now());
         let now = wa_link::clock::now();
         let observation = self.matcher.observe(engine, &self.frame, &self.facts, now);
         if !self.mirror {
             for detected in &observation.events {
-                self.event(detected, &observation, now);
+                self.event(detected, Some(&observation), now);
             }
+            self.store_soon();
         }
         let touched = self.touched;
         self.notice_person(&observation.composer);
         let live_top = observation.live_top.map(|row| self.stable(row));
+        self.altered |= self.seen.as_ref().is_none_or(|seen| !reads_the_same(seen, &observation));
         let changed = self.seen.as_ref().is_none_or(|seen| seen.state != observation.state);
-        let changed = changed || self.touched != touched;
         self.seen = Some(observation);
-        if self.store_at.is_none() && !self.mirror && self.matcher.save() != self.stored {
-            self.store_at = Some(Instant::now() + POSITION_DELAY);
-        }
-        if changed {
+        if changed || self.touched != touched {
             self.publish();
         }
         self.apply(Input::LiveTop(live_top))
+    }
+
+    /// Another witness tells of something: the matcher weighs it with what it sees.
+    pub(super) fn testimony(&mut self, testimony: Testimony) {
+        self.matcher.tell(testimony);
+        self.look_soon();
     }
 
     fn stable(&self, row: usize) -> i64 {
         self.frame.first_row.saturating_add(i64::try_from(row).unwrap_or(i64::MAX))
     }
 
-    fn event(&mut self, detected: &Detected, observation: &Observation, now: Timestamp) {
+    fn event(&mut self, detected: &Detected, observation: Option<&Observation>, now: Timestamp) {
         let span = tracing::info_span!(
             "event",
             event = detected.kind.as_str(),
@@ -315,53 +531,22 @@ impl Watched {
         );
         let _entered = span.enter();
         tracing::info!("event");
+        let clean = |text: &str| self.redactor.redact(text).into_owned();
         let event = Event {
             id: EventId::generate(),
             pane: Some(self.pane.clone()),
             kind: detected.kind,
             agent: detected.agent.clone(),
-            agent_version: observation.version.clone(),
-            agent_pid: observation.agent_pid,
+            agent_version: observation.map(|seen| seen.version.clone()).unwrap_or_default(),
+            agent_pid: observation.map_or(0, |seen| seen.agent_pid),
             rule: detected.rule.clone(),
-            fields: detected
-                .fields
-                .iter()
-                .map(|(name, value)| (name.clone(), batch::redact(value)))
-                .collect(),
+            fields: detected.fields.iter().map(|(name, value)| (name.clone(), clean(value))).collect(),
             witnesses: detected.witnesses.clone(),
-            line: batch::redact(&detected.line),
+            line: clean(&detected.line),
             row: detected.row.map_or(0, |row| self.stable(row)),
             layout: self.screen.layout(),
         };
         self.batch.event(event, wa_link::trace::current_parent(), now);
-    }
-
-    /// The composer holds something else than before, and nothing was sent: a person types. A redraw may show anything
-    /// for a moment, so the change must last.
-    fn notice_person(&mut self, composer: &ComposerView) {
-        let now = Hand::of(&self.frame, composer);
-        let before = std::mem::replace(&mut self.hand, now.clone());
-        let acted = self.acting || self.acted.is_some_and(|acted| acted.elapsed() < AFTERMATH);
-        let Some(now) = now.filter(|_| !acted) else {
-            self.suspect = None;
-            return;
-        };
-        match &self.suspect {
-            Some((origin, _)) if origin.is_same(&now) => self.suspect = None,
-            Some((_, since)) if since.elapsed() >= FLICKER => {
-                self.touched = Some(*since);
-                self.suspect = None;
-            }
-            Some(_) => {}
-            None => {
-                let changed = before.filter(|before| !before.is_same(&now));
-                self.suspect = changed.map(|before| (before, Instant::now()));
-            }
-        }
-        if let Some((_, since)) = &self.suspect {
-            let again = *since + FLICKER;
-            self.match_at = Some(self.match_at.map_or(again, |at| at.min(again)));
-        }
     }
 
     pub(super) fn acting(&mut self, active: bool) {
@@ -373,28 +558,47 @@ impl Watched {
 
     /// The terminal's foreground group, as just looked up. Returns what is to be fetched.
     pub(super) fn processes(&mut self, group: &[ProcessInfo]) -> Option<Vec<Range<i64>>> {
-        if group != self.group.as_slice() {
+        let same = group == self.group.as_slice();
+        if !same {
             self.group = Arc::new(group.to_vec());
         }
+        if !std::mem::replace(&mut self.scanned, true) || !same {
+            self.judge();
+        }
         let foreground = wa_match::identify(group);
-        let pid = foreground.agent_pid();
-        let alive = self.agent_pid.map(|pid| !super::is_gone(pid));
-        if foreground == self.facts.foreground && alive == self.facts.agent_alive {
+        let agent = foreground.agent_pid().and_then(|pid| ProcessId::find(group, pid));
+        let alive = self.last_agent.map(ProcessId::is_running);
+        let other = agent.is_some() && agent != self.last_agent;
+        if foreground == self.facts.foreground && alive == self.facts.agent_alive && !other {
             return None;
         }
-        if pid.is_some() {
-            self.agent_pid = pid;
+        if agent.is_some() {
+            self.last_agent = agent;
         }
-        self.facts.agent_alive = self.agent_pid.map(|pid| !super::is_gone(pid));
+        self.facts.agent_alive = self.last_agent.map(ProcessId::is_running);
         self.facts.foreground = foreground;
+        self.altered = true;
         self.publish();
         self.look_soon();
-        self.apply(Input::AgentProcess(pid.map(u64::from)))
+        self.apply(Input::AgentProcess(agent.map(ProcessId::number)))
+    }
+
+    /// The process table does not know its terminal, and will not.
+    pub(super) fn no_processes(&mut self) {
+        if !std::mem::replace(&mut self.scanned, true) {
+            self.judge();
+        }
     }
 
     /// The agent that holds the terminal.
-    pub(super) fn agent_in_front(&self) -> Option<u32> {
-        self.facts.foreground.agent_pid()
+    pub(super) fn agent_in_front(&self) -> Option<ProcessId> {
+        self.facts.foreground.agent_pid().and_then(|pid| ProcessId::find(&self.group, pid))
+    }
+
+    /// The agent whose session file is to be followed.
+    pub(super) fn agent_to_follow(&self) -> Option<(&AgentKind, ProcessId)> {
+        let agent = self.facts.foreground.agent().filter(|_| self.is_logged())?;
+        Some((agent, self.agent_in_front()?))
     }
 
     /// Whether an agent's end would be worth noticing.
@@ -402,40 +606,20 @@ impl Watched {
         self.facts.foreground.agent().is_some()
     }
 
-    pub(super) fn user_var(&mut self, name: String, value: String) {
-        let vars = &mut self.facts.user_vars;
-        if vars.len() < MAX_USER_VARS || vars.contains_key(&name) {
-            vars.insert(name, value);
-            self.look_soon();
-        }
-    }
-
-    pub(super) fn bell(&mut self) {
-        let now = Instant::now();
-        if self.mirror || self.rung.is_some_and(|rung| now.duration_since(rung) < BELL_EVERY) {
-            return;
-        }
-        self.rung = Some(now);
-        let detected = Detected {
-            kind: EventKind::Bell,
-            agent: self.agent().cloned(),
-            rule: String::new(),
-            fields: BTreeMap::new(),
-            witnesses: vec![Witness::Screen],
-            line: String::new(),
-            row: None,
-        };
-        if let Some(seen) = self.seen.clone() {
-            self.event(&detected, &seen, wa_link::clock::now());
-        }
-    }
-
     // ---- the end
 
     /// The pane is gone: what it last showed, and nothing more.
     pub(super) fn removed(&mut self, removal: Removal) -> Group {
+        self.tell_rest();
         if !self.removed_slowly(removal) {
             self.apply(Input::Removed(removal));
+        }
+        if self.logging == Logging::Undecided {
+            // It never became clear whether this may leave.
+            self.batch.forget();
+        } else if !self.is_silent() {
+            self.close_shed();
+            self.tell_losses(true);
         }
         let gone = v1::PanePosition {
             pane: Some(self.pane.clone().into()),
@@ -444,109 +628,12 @@ impl Watched {
         };
         self.batch.take(gone)
     }
-
-    // ---- what others see
-
-    fn agent(&self) -> Option<&AgentKind> {
-        self.seen.as_ref().and_then(|seen| seen.agent.as_ref())
-    }
-
-    pub(super) fn view(&self) -> Arc<View> {
-        Arc::new(View {
-            pane: self.pane.clone(),
-            frame: Arc::clone(&self.frame),
-            title: self.title.clone(),
-            foreground: self.facts.foreground.clone(),
-            group: Arc::clone(&self.group),
-            agent: self.agent().cloned(),
-            state: self.seen.as_ref().map_or(PaneState::Unknown, |seen| seen.state),
-            tty: self.tty.clone(),
-            mirror: self.mirror,
-            touched: self.touched,
-            seq: self.seq,
-        })
-    }
-
-    pub(super) fn follow(&mut self) -> watch::Receiver<Arc<View>> {
-        let view = self.view();
-        match &self.views {
-            Some(views) => {
-                views.send_replace(view);
-                views.subscribe()
-            }
-            None => {
-                let (views, receiver) = watch::channel(view);
-                self.views = Some(views);
-                receiver
-            }
-        }
-    }
-
-    fn publish(&mut self) {
-        if self.views.as_ref().is_some_and(|views| views.receiver_count() == 0) {
-            self.views = None;
-        }
-        if let Some(views) = &self.views {
-            views.send_replace(self.view());
-        }
-    }
-
-    /// The pane as the board shows it.
-    pub(super) fn report(&self) -> Pane {
-        let seen = self.seen.as_ref();
-        Pane {
-            pane: self.pane.clone(),
-            title: batch::redact(self.title.trim()),
-            cwd: batch::redact(&self.cwd),
-            project: batch::redact(&self.project),
-            agent: self.agent().cloned(),
-            agent_version: seen.map(|seen| seen.version.clone()).unwrap_or_default(),
-            agent_pid: seen.map_or(0, |seen| seen.agent_pid),
-            state: seen.map_or(PaneState::Unknown, |seen| seen.state),
-            detail: seen.map_or_else(StateDetail::default, |seen| StateDetail {
-                why: batch::redact(&seen.detail.why),
-                ..seen.detail.clone()
-            }),
-            session_id: seen.map(|seen| seen.session_id.clone()).unwrap_or_default(),
-            cols: self.size.0,
-            rows: self.size.1,
-            tty: self.tty.clone().unwrap_or_default(),
-            last_output: self.last_output,
-            mirror: self.mirror,
-            session: None,
-            not_logged: String::new(),
-        }
-    }
 }
 
-/// What a person does in a composer shows by.
-#[derive(Debug, Clone)]
-struct Hand {
-    content: Composer,
-    /// Row and column inside the composer, where the cursor shows there and has something to move over.
-    cursor: Option<(i64, u32)>,
-}
-
-impl Hand {
-    fn of(frame: &Frame, composer: &ComposerView) -> Option<Self> {
-        let content = composer.content.clone();
-        let has_text = match content {
-            Composer::Empty => false,
-            Composer::Draft { .. } | Composer::Paste { .. } => true,
-            Composer::Dialog | Composer::Missing => return None,
-        };
-        let rows = composer.rows.clone();
-        let at = frame.cursor;
-        let inside = usize::try_from(at.row).is_ok_and(|row| rows.contains(&row)) && at.visible && has_text;
-        let first = i64::try_from(rows.start).unwrap_or(i64::MAX);
-        Some(Self { content, cursor: inside.then(|| (at.row.saturating_sub(first), at.col)) })
-    }
-
-    /// Cursors are compared only where both were seen: agents hide theirs while they draw.
-    fn is_same(&self, other: &Self) -> bool {
-        let moved = self.cursor.zip(other.cursor).is_some_and(|(one, two)| one != two);
-        self.content == other.content && !moved
-    }
+/// Whether the board would show the same of both.
+fn reads_the_same(one: &Observation, two: &Observation) -> bool {
+    (one.state, &one.detail, &one.agent, &one.version, one.agent_pid, &one.session_id)
+        == (two.state, &two.detail, &two.agent, &two.version, two.agent_pid, &two.session_id)
 }
 
 fn small(number: u64) -> u32 {
@@ -579,34 +666,6 @@ fn path_of(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_cursor_that_moves_in_a_draft_is_a_hand() {
-        let frame = |row: i64, visible: bool| Frame {
-            cols: 20,
-            cursor: wa_proto::Cursor { row, col: 4, visible },
-            ..Frame::default()
-        };
-        let composer = |content: Composer| ComposerView {
-            content,
-            rows: 2..4,
-            footer: 4..4,
-            live_top: None,
-            working: None,
-            shell_mode: false,
-            clipped: false,
-        };
-        let draft = composer(Composer::Draft { text: "half a thought".into() });
-        let hand = |row, visible, composer: &ComposerView| Hand::of(&frame(row, visible), composer).unwrap();
-        let first = hand(2, true, &draft);
-        assert!(!first.is_same(&hand(3, true, &draft)));
-        assert!(first.is_same(&hand(3, false, &draft)), "hidden while drawing");
-        assert!(first.is_same(&hand(9, true, &draft)), "parked elsewhere");
-        let empty = composer(Composer::Empty);
-        assert!(hand(2, true, &empty).is_same(&hand(3, true, &empty)));
-        assert!(!first.is_same(&hand(2, true, &empty)));
-        assert!(Hand::of(&frame(2, true), &composer(Composer::Dialog)).is_none());
-    }
 
     #[test]
     fn directories_come_as_urls() {

@@ -15,7 +15,8 @@ use wa_mux::codec::{CursorPosition, Dimensions, RenderChanges, Row};
 use wa_proto::{Gap, GapCause};
 use wa_screen::{Input, Options, PaneScreen, Position, Removal};
 
-use super::{Watched, small};
+use super::Watched;
+use crate::process::ProcessId;
 
 /// First row of the sunken viewport: further below 0 than a viewport is high.
 const SUNKEN: i64 = -4096;
@@ -57,10 +58,11 @@ impl Slow {
 impl Watched {
     /// What the list of `wezterm cli` says of the pane.
     pub(in crate::observer) fn listed_slowly(&mut self, pane: &CliPane) {
-        self.tty.clone_from(&pane.tty_name);
-        self.size = (small(pane.size.cols), small(pane.size.rows));
-        self.set_title(pane.title.clone());
+        self.set_tty(pane.tty_name.as_ref());
+        self.set_size(pane.size.cols, pane.size.rows);
+        self.set_title(&pane.title);
         self.set_cwd(Some(pane.cwd.as_str()).filter(|cwd| !cwd.is_empty()));
+        self.set_listed();
     }
 
     /// What the pane shows. True: it has changed.
@@ -80,7 +82,7 @@ impl Watched {
         if let Some(last) = last
             && !goes_on(&last, &look)
         {
-            self.put_gap(GapCause::Flood);
+            self.uncounted(GapCause::Flood);
         }
         if changed {
             self.last_output = Some(wa_link::clock::now());
@@ -140,11 +142,10 @@ impl Watched {
         }
     }
 
-    fn put_gap(&mut self, cause: GapCause) {
-        if !self.mirror {
+    fn uncounted(&mut self, cause: GapCause) {
+        if !self.is_silent() {
             let layout = self.screen.layout();
-            let gap = Gap { pane: self.pane.clone(), layout, first_row: None, rows: None, cause };
-            self.batch.gap(gap, wa_link::clock::now());
+            self.put_gap(Gap { pane: self.pane.clone(), layout, first_row: None, rows: None, cause });
         }
     }
 
@@ -161,7 +162,7 @@ impl Watched {
         };
         self.screen = PaneScreen::resume(self.pane.clone(), options, position);
         // Whatever it asks for comes with the first push.
-        self.apply(Input::AgentProcess(self.facts.foreground.agent_pid().map(u64::from)));
+        self.apply(Input::AgentProcess(self.agent_in_front().map(ProcessId::number)));
     }
 
     /// The last words of a pane of which only the screen was seen. False: it was followed.
@@ -169,7 +170,7 @@ impl Watched {
         if self.slow.is_none() {
             return false;
         }
-        self.put_gap(match removal {
+        self.uncounted(match removal {
             Removal::Exit => GapCause::Exit,
             Removal::MuxLost => GapCause::MuxLost,
         });

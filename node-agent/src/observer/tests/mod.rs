@@ -1,7 +1,9 @@
 //! Observers on real panes.
 
+mod capture;
 mod fallback;
 mod several;
+mod witness;
 
 use std::time::Duration;
 

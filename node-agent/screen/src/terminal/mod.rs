@@ -1,11 +1,18 @@
-//! A terminal: bytes in; rows by stable index, cursor, alerts and answers out.
+//! A terminal model for byte streams: bytes in; rows by stable index, cursor, alerts and answers out.
 //!
 //! Constraints. It must show what the real multiplexer's terminal shows for the same bytes, with
-//! the same row numbers; it must take any bytes; and an idle one must cost nothing but memory.
+//! the same row numbers; it must take any bytes; its memory is bounded by its size and scrollback;
+//! and an idle one must cost nothing but memory.
+//!
+//! Use. [`Terminal::advance`] takes bytes in pieces of any length, cut anywhere. Then
+//! [`Terminal::dimensions`], [`Terminal::rows`], [`Terminal::cursor`] and [`Terminal::title`] say what it
+//! shows, [`Terminal::frame`] all of it at once; the returned [`Batch`] holds what the program said
+//! beside its text. [`Terminal::changes`] and [`Terminal::lines`] are what a multiplexer's server
+//! tells its clients of it.
 //!
 //! Format. The grid is `vt100`'s. Around it stand a byte stage before it (`stage`), its callbacks
-//! (`watcher`), numbers per row (`ledger`), prompt marks (`marks`), and the rules for a change
-//! of size, which the grid does not have (`rewrap`).
+//! (`watcher`), numbers per row (`ledger`), prompt marks (`marks`), the rules for a change
+//! of size, which the grid does not have (`rewrap`, `paint`), and the server's manners (`wire`).
 //!
 //! Stable rows. The first row of the primary screen is 0. `trimmed` rows have left the grid's
 //! scrollback, so row `trimmed` is the oldest that the grid holds, and the viewport begins at
@@ -17,9 +24,11 @@
 mod cells;
 mod ledger;
 mod marks;
+mod paint;
 mod rewrap;
 mod stage;
 mod watcher;
+mod wire;
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::num::NonZeroU16;
@@ -27,14 +36,17 @@ use std::ops::Range;
 
 pub use cells::{Cell, Row};
 pub use watcher::Notice;
-pub(crate) use watcher::{CELL_HEIGHT, CELL_WIDTH};
+pub use wire::{CELL_PIXELS, Facts, Told};
 
-use cells::{VS16, VS16_IN_GRID, sgr};
 use ledger::{Fingerprint, Ledger, Viewport};
+use paint::{Modes, Painter};
 use rewrap::Rows;
 use stage::{Piece, Stage};
-use wa_mux::codec::Style;
+use wa_mux::codec::CursorShape;
+use wa_proto::Frame;
 use watcher::Watcher;
+
+use crate::grid::frame_row;
 
 /// Rows that the grid holds beyond those that are offered.
 const SLACK: usize = 256;
@@ -89,7 +101,7 @@ pub struct Cursor {
     /// Stable row.
     pub y: i64,
     /// Its look.
-    pub style: vt100::CursorStyle,
+    pub shape: CursorShape,
     /// Whether it is shown.
     pub visible: bool,
 }
@@ -130,6 +142,18 @@ fn grid(size: Size, capacity: usize, watcher: Watcher) -> vt100::Parser<Watcher>
     // Clamped before; a bare 1 would do no harm.
     let at_least_one = |n| NonZeroU16::new(n).unwrap_or(NonZeroU16::MIN);
     vt100::Parser::new_with_callbacks(at_least_one(size.rows), at_least_one(size.cols), capacity, watcher)
+}
+
+fn shape(style: vt100::CursorStyle) -> CursorShape {
+    match style {
+        vt100::CursorStyle::Default => CursorShape::Default,
+        vt100::CursorStyle::BlinkBlock => CursorShape::BlinkingBlock,
+        vt100::CursorStyle::SteadyBlock => CursorShape::SteadyBlock,
+        vt100::CursorStyle::BlinkUnderline => CursorShape::BlinkingUnderline,
+        vt100::CursorStyle::SteadyUnderline => CursorShape::SteadyUnderline,
+        vt100::CursorStyle::BlinkVerticalBar => CursorShape::BlinkingBar,
+        vt100::CursorStyle::SteadyVerticalBar => CursorShape::SteadyBar,
+    }
 }
 
 fn index(count: usize) -> i64 {
@@ -195,7 +219,8 @@ impl Terminal {
         self.parser.callbacks().trimmed
     }
 
-    fn is_alternate(&self) -> bool {
+    /// Whether the alternate screen is shown.
+    pub fn is_alternate(&self) -> bool {
         self.parser.screen().alternate_screen()
     }
 
@@ -236,7 +261,7 @@ impl Terminal {
         Cursor {
             x: col.min(screen.size().1.get() - 1),
             y: self.viewport_top() + i64::from(row),
-            style: screen.cursor_style(),
+            shape: shape(screen.cursor_style()),
             visible: !screen.hide_cursor(),
         }
     }
@@ -274,6 +299,24 @@ impl Terminal {
     /// Rows of the screen that is shown which changed after batch `seqno`, as ranges.
     pub fn changed_since(&self, seqno: u64) -> Vec<Range<i64>> {
         self.ledger.above(seqno)
+    }
+
+    /// What a person sees of it now.
+    pub fn frame(&mut self) -> Frame {
+        let dims = self.dimensions();
+        let cursor = self.cursor();
+        let rows = self.rows(dims.physical_top..dims.retained().end);
+        Frame {
+            cols: dims.cols.into(),
+            rows: rows.iter().map(|row| frame_row(row.to_wire())).collect(),
+            first_row: dims.physical_top,
+            cursor: wa_proto::Cursor {
+                row: cursor.y - dims.physical_top,
+                col: cursor.x.into(),
+                visible: cursor.visible,
+            },
+            alternate: self.is_alternate(),
+        }
     }
 
     /// The rows of `range` that there are.
@@ -421,117 +464,5 @@ impl Terminal {
         painter.bytes(if modes.hidden { b"\x1b[?25l" } else { b"\x1b[?25h" });
         self.parser.process(&painter.out);
         self.renumber();
-    }
-}
-
-/// What a new grid needs beside the rows.
-struct Modes {
-    attributes: String,
-    input: String,
-    hidden: bool,
-}
-
-impl Modes {
-    fn of(screen: &vt100::Screen) -> Self {
-        Self {
-            attributes: screen.attributes_formatted(),
-            input: screen.input_mode_formatted(),
-            hidden: screen.hide_cursor(),
-        }
-    }
-}
-
-/// Writes the bytes that make an empty grid show given rows.
-struct Painter {
-    out: Vec<u8>,
-    size: Size,
-    style: Style,
-}
-
-impl Painter {
-    fn new(size: Size) -> Self {
-        Self { out: Vec::new(), size, style: Style::default() }
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.out.extend_from_slice(bytes);
-    }
-
-    fn cell(&mut self, cell: Cell<'_>) {
-        // Marks are put on when rows are read, not kept in the grid.
-        if cell.style != self.style {
-            self.style = cell.style;
-            self.bytes(sgr(cell.style).as_bytes());
-        }
-        let mut encoded = [0; 4];
-        for c in cell.text.chars() {
-            let c = if c == VS16 { VS16_IN_GRID } else { c };
-            self.out.extend_from_slice(c.encode_utf8(&mut encoded).as_bytes());
-        }
-    }
-
-    fn primary(&mut self, held: &Rows) {
-        let full = usize::from(self.size.cols);
-        let mut rows = held.rows.iter().peekable();
-        while let Some(row) = rows.next() {
-            row.cells().for_each(|cell| self.cell(cell));
-            // The grid wraps by itself behind a full row; a row with a column to spare, because a
-            // wide character did not fit, it cannot mark as wrapped.
-            if rows.peek().is_some() && !(row.wrapped && row.columns() >= full) {
-                self.bytes(b"\r\n");
-            }
-        }
-    }
-
-    /// The cursor's place in the viewport: row and column, as the grid counts.
-    fn locate(&self, held: &Rows) -> (u16, u16) {
-        let viewport = held.rows.len().saturating_sub(usize::from(self.size.rows));
-        let row = held.cursor.1.saturating_sub(viewport);
-        (u16::try_from(row).unwrap_or(0), u16::try_from(held.cursor.0).unwrap_or(u16::MAX))
-    }
-
-    fn cursor(&mut self, (row, col): (u16, u16)) {
-        let row = row.min(self.size.rows - 1) + 1;
-        let col = col.min(self.size.cols - 1) + 1;
-        self.bytes(format!("\x1b[{row};{col}H").as_bytes());
-    }
-
-    /// A cursor behind the last column gets there only by printing in it.
-    fn behind_last_column(&mut self, held: &Rows) {
-        let last = usize::from(self.size.cols) - 1;
-        if held.cursor.0 <= last {
-            return;
-        }
-        let Some(row) = held.rows.get(held.cursor.1) else {
-            return;
-        };
-        let mut column = 0;
-        let at_last = row.cells().find(|cell| {
-            column += usize::from(cell.width);
-            column > last
-        });
-        match at_last {
-            Some(cell) if cell.width == 1 => self.cell(cell),
-            // A wide character there: the column before it is near enough.
-            Some(_) => {}
-            None => self.bytes(b"\x1b[0m "),
-        }
-    }
-
-    /// Rows are cut at the right and at the bottom, never wrapped.
-    fn alternate(&mut self, rows: &[Row], cursor: (u16, u16)) {
-        self.bytes(b"\x1b[?47h");
-        let cols = usize::from(self.size.cols);
-        for (at, row) in (0..self.size.rows).zip(rows) {
-            self.cursor((at, 0));
-            let mut columns = 0;
-            row.cells()
-                .take_while(|cell| {
-                    columns += usize::from(cell.width);
-                    columns <= cols
-                })
-                .for_each(|cell| self.cell(cell));
-        }
-        self.cursor(cursor);
     }
 }

@@ -4,8 +4,8 @@
 #![allow(clippy::single_range_in_vec_init, clippy::reversed_empty_ranges, reason = "lists of ranges of rows")]
 
 use proptest::prelude::*;
-use wa_embedded_mux::terminal::{Notice, Size, Terminal};
 use wa_mux::codec::{Progress, Zone};
+use wa_screen::terminal::{Notice, Size, Terminal};
 
 const SIZE: Size = Size { cols: 20, rows: 6 };
 

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde_json::Value;
-use wa_embedded_mux::terminal::{Row, Size, Terminal};
+use wa_screen::terminal::{Row, Size, Terminal};
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata/model")

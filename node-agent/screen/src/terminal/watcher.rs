@@ -10,15 +10,12 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use wa_mux::codec::{Progress, Zone};
 
 use super::marks::Marks;
+use super::wire::CELL_PIXELS;
 
 /// The most notices of one batch.
 const NOTICE_LIMIT: usize = 4096;
 /// The most bytes of answers of one batch.
 const REPLY_LIMIT: usize = 64 << 10;
-/// Pixels of one cell, as panes without a window have them.
-pub(crate) const CELL_WIDTH: u16 = 8;
-/// See [`CELL_WIDTH`].
-pub(crate) const CELL_HEIGHT: u16 = 16;
 
 /// Something a program said beside its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,11 +118,11 @@ impl Watcher {
     fn window_report(&mut self, screen: &vt100::Screen, which: u16) {
         let (rows, cols) = screen.size();
         let (rows, cols) = (rows.get(), cols.get());
-        let (high, wide) =
-            (u32::from(rows) * u32::from(CELL_HEIGHT), u32::from(cols) * u32::from(CELL_WIDTH));
+        let (cell_wide, cell_high) = CELL_PIXELS;
+        let (high, wide) = (u32::from(rows) * u32::from(cell_high), u32::from(cols) * u32::from(cell_wide));
         match which {
             14 => self.reply(&format!("\x1b[4;{high};{wide}t")),
-            16 => self.reply(&format!("\x1b[6;{CELL_HEIGHT};{CELL_WIDTH}t")),
+            16 => self.reply(&format!("\x1b[6;{cell_high};{cell_wide}t")),
             18 => self.reply(&format!("\x1b[8;{rows};{cols}t")),
             _ => {}
         }
@@ -222,7 +219,7 @@ impl vt100::Callbacks for Watcher {
             (Some(b'>'), None, 'c') => self.reply("\x1b[>1;277;0c"),
             (Some(b'='), None, 'c') => self.reply("\x1bP!|00000000\x1b\\"),
             (Some(b'>'), None, 'q') => {
-                self.reply(concat!("\x1bP>|wa-embedded-mux ", env!("CARGO_PKG_VERSION"), "\x1b\\"));
+                self.reply(concat!("\x1bP>|wa-screen ", env!("CARGO_PKG_VERSION"), "\x1b\\"));
             }
             (Some(b'?'), Some(b'$'), 'p') => self.mode_report(screen, number),
             (None, _, 't') => self.window_report(screen, number),

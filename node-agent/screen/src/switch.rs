@@ -1,0 +1,204 @@
+//! Which screen a push shows: the primary or the alternate one.
+//!
+//! Constraints: nothing announces a switch, and row numbers of the two collide. Both ways the server brings every row of
+//! the screen that appears.
+//!
+//! Inference: an alternate screen is flat (nothing above the viewport), and where the primary one has a history its top
+//! lies lower than before by more than a taller window explains. A cleared scrollback is flat too, but its top does not
+//! sink. On the way back the top is another one again.
+//!
+//! Guesses: where the primary screen never scrolled, the two have the same shape. There a push that brings every row and
+//! leaves no text as it was is a switch, or a clear. It was a switch if text stands at the bottom of the screen before
+//! any of it is logged: what is printed after a clear stands at the top. A push that brings the old text back
+//! is the way back. Should a screen that was taken for an alternate one scroll, it is the primary one after all, and what
+//! was logged of it is known to be.
+//!
+//! | server | rows of the alternate screen |
+//! |---|---|
+//! | codec 43 and later | 0 up to its height |
+//! | codec 42 | count on when it scrolls, also from one visit to the next |
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use wa_mux::codec::RenderChanges;
+
+use crate::alternate::Alternate;
+use crate::grid::Dims;
+use crate::position::LINE_HASHES;
+use crate::screen::{PaneScreen, Reading};
+
+/// Whether the push that changes `before` to `now` enters the alternate screen.
+pub(crate) fn enters(before: Dims, now: Dims, grabbed_mouse: bool, screen_replaced: bool) -> bool {
+    if !now.is_flat() {
+        return false;
+    }
+    if before.cols != now.cols {
+        // Narrower rows cannot become fewer.
+        return now.cols < before.cols
+            && before.retained > before.rows
+            && now.retained < before.retained
+            && now.top < before.top;
+    }
+    let sank = before.top - now.top;
+    let taller = (now.rows - before.rows).max(0);
+    sank > taller || (before.is_flat() && before.top == now.top && grabbed_mouse && screen_replaced)
+}
+
+/// Whether the push that brings `now` shows the primary screen again, which was last seen as `primary`. `counts`: rows of
+/// the alternate screen count on when it scrolls.
+pub(crate) fn leaves(primary: Dims, shown: Dims, now: Dims, counts: bool) -> bool {
+    if !now.is_flat() {
+        return true;
+    }
+    // A primary screen without history, or one that was cleared on the way back: its top is where it was, or beyond. A
+    // counter creeps upwards.
+    now.top != shown.top
+        && (!counts
+            || now.top < shown.top
+            || now.top == primary.top
+            || (now.top > primary.top && now.top - shown.top > shown.rows))
+}
+
+/// Rows at the bottom of a screen.
+const BOTTOM: i64 = 2;
+
+impl PaneScreen {
+    /// Enters or leaves the alternate screen, if this push shows the other one.
+    pub(crate) fn judge_screen(&mut self, changes: &RenderChanges, dims: Dims, replaced: bool) {
+        let grabs = changes.mouse_grabbed && !self.mouse_grabbed;
+        let releases = !changes.mouse_grabbed && self.mouse_grabbed;
+        self.mouse_grabbed = changes.mouse_grabbed;
+        let primary = self.primary.grid.dims();
+        let Some(alternate) = &self.alternate else {
+            if enters(primary, dims, grabs, replaced) {
+                self.enter_alternate(dims);
+            } else if self.looks_like_a_switch(changes, dims) {
+                self.before_switch = Some(Box::new(self.primary.clone()));
+            } else if primary != dims || self.reading != Reading::Following {
+                self.before_switch = None;
+            }
+            return;
+        };
+        let guessed = alternate.guessed;
+        if leaves(primary, alternate.grid.dims(), dims, self.options.codec_42) {
+            if guessed && !brings(changes, dims.oldest) {
+                self.was_the_primary();
+            } else {
+                self.leave_alternate();
+            }
+        } else if guessed && (releases || self.seems_to_leave(changes, dims)) {
+            self.leave_alternate();
+        }
+    }
+
+    /// After a push that may have been a switch: it was, if the program paints the whole screen.
+    pub(crate) fn confirm_switch(&mut self) {
+        let grid = &self.primary.grid;
+        let bottom = grid.dims().end() - BOTTOM;
+        let painted = grid.viewport().rev().take_while(|(row, _)| *row >= bottom);
+        if !painted.into_iter().any(|(_, slot)| !slot.row.text.trim_end().is_empty()) {
+            return;
+        }
+        let Some(before) = self.before_switch.take() else { return };
+        let shown = std::mem::replace(&mut self.primary, *before).grid;
+        self.enter_alternate(shown.dims());
+        if let Some(alternate) = &mut self.alternate {
+            alternate.show(shown);
+        }
+    }
+
+    fn looks_like_a_switch(&self, changes: &RenderChanges, dims: Dims) -> bool {
+        let before = self.primary.grid.dims();
+        self.reading == Reading::Following
+            && self.primary.resync.is_none()
+            && before == dims
+            && dims.is_flat()
+            && brings_all(changes, dims)
+            && self.is_replaced(changes, dims, 1)
+    }
+
+    /// Whether this push shows the primary screen as it was left, at least down to its cursor.
+    fn seems_to_leave(&self, changes: &RenderChanges, dims: Dims) -> bool {
+        let (primary, shown) = (&self.primary.grid, self.shown());
+        if primary.dims() != dims || !brings_all(changes, dims) {
+            return false;
+        }
+        let now: BTreeMap<i64, &str> =
+            changes.rows.iter().map(|row| (row.index, row.text.trim_end_matches(' '))).collect();
+        let (mut same, mut other) = (0, 0);
+        for (row, text) in now.range(dims.top..=primary.cursor_row()) {
+            let Some(was) = self.primary.reads(*row) else { continue };
+            // In the cursor's row a command may have been typed since.
+            if !was.is(text) && !(*row == primary.cursor_row() && was.begins(text)) {
+                return false;
+            }
+            same += usize::from(!text.is_empty());
+            let shown = shown.fresh(*row).map_or("", |slot| slot.row.text.trim_end_matches(' '));
+            other += usize::from(shown != *text);
+        }
+        same > 0 && other > 0
+    }
+
+    /// Whether nearly all text that stays in the viewport, at least so many rows of it, reads differently after this
+    /// push.
+    pub(crate) fn is_replaced(&self, changes: &RenderChanges, dims: Dims, least: usize) -> bool {
+        let stays = |row: i64| row >= dims.top && row < dims.end();
+        let shown = self.shown();
+        let text = |row: i64| shown.fresh(row).map_or("", |slot| slot.row.text.trim_end_matches(' '));
+        let before = shown.viewport().filter(|(row, _)| stays(*row) && !text(*row).is_empty()).count();
+        // The cursor's row comes twice.
+        let rewritten: BTreeSet<i64> = changes
+            .rows
+            .iter()
+            .filter(|row| stays(row.index) && !text(row.index).is_empty())
+            .filter(|row| text(row.index) != row.text.trim_end_matches(' '))
+            .map(|row| row.index)
+            .collect();
+        before >= least && rewritten.len() * 5 >= before * 4
+    }
+
+    /// The screen that was taken for an alternate one scrolls: it is the primary one, and its row numbers count.
+    fn was_the_primary(&mut self) {
+        let Some(alternate) = self.alternate.take() else { return };
+        self.layout += 1;
+        self.tail = alternate.last_logged(LINE_HASHES).into_iter().map(|hash| (i64::MIN, hash)).collect();
+        self.primary.take_over(alternate);
+        self.frame_changed = true;
+    }
+
+    fn enter_alternate(&mut self, dims: Dims) {
+        self.close_repaint();
+        self.layout += 1;
+        self.fetcher.invalidate();
+        self.live_top = None;
+        let guessed = self.primary.grid.dims().is_flat() && self.primary.grid.dims().top == dims.top;
+        self.alternate = Some(Alternate::new(dims, guessed, std::mem::take(&mut self.document)));
+        self.frame_changed = true;
+    }
+
+    pub(crate) fn leave_alternate(&mut self) {
+        let now = self.clock.now();
+        if let Some(mut alternate) = self.alternate.take() {
+            let last = alternate.last(now);
+            self.put_alternate(last);
+            self.document = alternate.into_document();
+        }
+        self.layout += 1;
+        self.fetcher.invalidate();
+        self.live_top = None;
+        self.primary.change_layout();
+        self.frame_changed = true;
+    }
+}
+
+/// Whether a push says something of this row.
+fn brings(changes: &RenderChanges, row: i64) -> bool {
+    changes.dirty.iter().any(|range| range.contains(&row))
+        || changes.rows.iter().any(|found| found.index == row)
+}
+
+/// Whether a push brings every row of the viewport.
+fn brings_all(changes: &RenderChanges, dims: Dims) -> bool {
+    let rows: BTreeSet<i64> = changes.rows.iter().map(|row| row.index).collect();
+    rows.range(dims.top..dims.end()).count() as i64 == dims.rows
+}

@@ -1,0 +1,94 @@
+//! What the pane's program tells beside its text, as events and as the pane's state.
+//!
+//! A program that the wrapper ran has ended when the wrapper says so: then the pane is `exited`, or `crashed` by a signal,
+//! with the code. One `printf` forges that, so it holds only until something is drawn again, and never against a known
+//! agent that runs.
+
+use std::collections::BTreeMap;
+
+use tokio::time::Instant;
+use wa_match::Detected;
+use wa_mux::codec::{Alert, RenderChanges};
+use wa_proto::{PaneState, StateDetail, Witness};
+
+use super::Watched;
+use crate::last_words::Told;
+use crate::observer::alerts::Said;
+use crate::process::ProcessId;
+
+impl Watched {
+    pub(in crate::observer) fn alert(&mut self, alert: Alert) {
+        let meaning = self.alerts.alert(alert, &mut self.facts, Instant::now());
+        if meaning.news {
+            self.altered = true;
+            self.look_soon();
+            self.publish();
+        }
+        self.tell(meaning.said);
+    }
+
+    /// Prompt marks in a push.
+    pub(super) fn prompts(&mut self, changes: &RenderChanges) {
+        let said = self.alerts.changes(changes, Instant::now());
+        self.tell(said);
+    }
+
+    /// Bells and notifications that were held back until now.
+    pub(super) fn tell_gathered(&mut self) {
+        let said: Vec<Said> = self.alerts.gathered(Instant::now()).collect();
+        self.tell(said);
+    }
+
+    /// The last of them.
+    pub(super) fn tell_rest(&mut self) {
+        let said: Vec<Said> = self.alerts.rest().collect();
+        self.tell(said);
+    }
+
+    fn tell(&mut self, said: impl IntoIterator<Item = Said>) {
+        if self.is_silent() {
+            return;
+        }
+        for Said { kind, fields, line } in said {
+            let detected = Detected {
+                kind,
+                agent: self.agent().cloned(),
+                rule: String::new(),
+                fields,
+                secrets: BTreeMap::new(),
+                witnesses: vec![Witness::Screen],
+                line,
+                row: None,
+            };
+            let seen = self.seen.clone();
+            self.event(&detected, seen.as_ref(), wa_link::clock::now());
+        }
+    }
+
+    /// How its program ended, if nothing contradicts.
+    fn ended(&self) -> Option<&Told> {
+        self.alerts.exit().filter(|_| !self.last_agent.is_some_and(ProcessId::is_running))
+    }
+
+    pub(super) fn state(&self) -> PaneState {
+        match self.ended() {
+            Some(Told::Status(_)) => PaneState::Exited,
+            Some(Told::Signal(_)) => PaneState::Crashed,
+            None => self.seen.as_ref().map_or(PaneState::Unknown, |seen| seen.state),
+        }
+    }
+
+    pub(super) fn detail(&self) -> StateDetail {
+        let told = |why: String, code: Option<i32>| StateDetail { why, code, ..StateDetail::default() };
+        match (self.ended(), &self.seen) {
+            (Some(Told::Status(code)), _) => {
+                told(format!("the command ended with status {code}"), Some((*code).into()))
+            }
+            (Some(Told::Signal(name)), _) => told(format!("the command was ended by SIG{name}"), None),
+            (None, Some(seen)) => {
+                StateDetail { why: self.redactor.redact(&seen.detail.why).into_owned(), ..seen.detail.clone() }
+            }
+            (None, None) => StateDetail::default(),
+        }
+    }
+}
