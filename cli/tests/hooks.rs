@@ -1,5 +1,7 @@
 //! `wa hooks …` on real files.
 
+#![allow(clippy::unwrap_used)] // the helpers are tests too
+
 mod support;
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
@@ -51,7 +53,8 @@ impl Home {
 
     fn items(&self, args: &[&str]) -> (i32, Vec<Value>) {
         let (code, stdout, stderr) = self.run(&[args, &["-o", "json"]].concat());
-        let value: Value = serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}{stderr}"));
+        let value: Value =
+            serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}{stderr}"));
         assert_eq!(value["schema"], "wa.hooks/1");
         (code, value["items"].as_array().unwrap().clone())
     }
@@ -84,7 +87,10 @@ fn every_agent_that_is_set_up_is_installed_once() {
     let state = home.at(".local/state/wa-node");
     assert_eq!(command, format!("{} hook --state-dir {} claude Stop", node.display(), state.display()));
     assert_eq!(items[0]["program"], node.to_str().unwrap());
-    assert!(home.read(".codex/config.toml").starts_with("# mine\n") && home.read(".codex/config.toml").contains("notify"));
+    assert!(
+        home.read(".codex/config.toml").starts_with("# mine\n")
+            && home.read(".codex/config.toml").contains("notify")
+    );
     assert!(home.read(".codex/hooks.json").contains("codex PermissionRequest"));
     assert_eq!(std::fs::metadata(home.at(".codex/hooks.json")).unwrap().mode() & 0o777, 0o600);
 
@@ -128,7 +134,8 @@ fn a_dry_run_prints_what_would_change_and_changes_nothing() {
 fn mode_and_link_of_a_file_stay() {
     let home = Home::new();
     home.write("dotfiles/claude.json", "{\"a\": 1}\n");
-    std::fs::set_permissions(home.at("dotfiles/claude.json"), std::fs::Permissions::from_mode(0o640)).unwrap();
+    std::fs::set_permissions(home.at("dotfiles/claude.json"), std::fs::Permissions::from_mode(0o640))
+        .unwrap();
     std::fs::create_dir(home.at(".claude")).unwrap();
     symlink("../dotfiles/claude.json", home.at(".claude/settings.json")).unwrap();
     assert_eq!(home.items(&["install"]).1[0]["changed"], true);
@@ -155,7 +162,10 @@ fn what_cannot_be_read_is_left_alone_and_the_others_are_done() {
     assert_eq!((home.read(".claude/settings.json").as_str(), home.backups(".claude").len()), (broken, 0));
     assert!(home.read(".gemini/settings.json").starts_with("// why\n"));
     let (code, _, stderr) = home.run(&["install", "--agent", "claude"]);
-    assert!(code == 1 && stderr.contains("settings.json was left as it is") && stderr.contains("line 3"), "{stderr}");
+    assert!(
+        code == 1 && stderr.contains("settings.json was left as it is") && stderr.contains("line 3"),
+        "{stderr}"
+    );
 
     std::fs::write(home.at(".claude/settings.json"), b"{\"a\":\n\"\xff\"}").unwrap();
     assert!(home.items(&["status"]).1[0]["notes"][0].as_str().unwrap().contains("line 2: not UTF-8"));
@@ -202,7 +212,10 @@ fn hooks_that_a_user_keeps_in_config_toml_are_joined_by_ours() {
 fn without_a_program_nothing_is_installed() {
     let home = Home::new();
     std::fs::remove_file(home.at("bin/wa-node")).unwrap();
-    home.write(".claude/settings.json", "{\"hooks\":{\"Stop\":[{\"hooks\":[{\"type\":\"command\",\"command\":\"/gone/wa-node hook\"}]}]}}\n");
+    home.write(
+        ".claude/settings.json",
+        "{\"hooks\":{\"Stop\":[{\"hooks\":[{\"type\":\"command\",\"command\":\"/gone/wa-node hook\"}]}]}}\n",
+    );
     let (code, _, stderr) = home.run(&["install"]);
     assert!(code == 3 && stderr.contains("no wa-node"), "{code} {stderr}");
     let (code, items) = home.items(&["status", "--agent", "claude"]);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use wa_link::files::{self, FileError};
-use wa_match::{Engine, PackError, PackSource};
+use wa_match::{Engine, PackError, PackSource, PatternError, Redactor, UserPattern};
 
 use crate::observer::{Capture, CaptureError, CaptureOptions, Discovery, InvalidSocket, MuxSocket};
 
@@ -31,6 +31,10 @@ pub enum ConfigError {
     Pack(#[from] PackError),
     #[error(transparent)]
     Capture(#[from] CaptureError),
+    #[error("{}: {source}", path.display())]
+    Redact { path: PathBuf, source: PatternError },
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
 }
 
 /// A node, ready to run.
@@ -50,6 +54,8 @@ pub struct Config {
     pub rule_packs: Vec<PathBuf>,
     /// Which panes are logged, and how much of them.
     pub capture: CaptureOptions,
+    /// Secrets beside the built-in kinds; they have been proved.
+    pub redact: Vec<UserPattern>,
 }
 
 /// The configuration file. Rule packs are relative to it; other paths are taken as they are.
@@ -65,6 +71,8 @@ struct File {
     rule_packs: Vec<PathBuf>,
     #[serde(default)]
     capture: CaptureOptions,
+    #[serde(default)]
+    redact: Vec<UserPattern>,
 }
 
 /// What was said on the command line.
@@ -89,6 +97,7 @@ impl Config {
             spool_max_bytes: DEFAULT_SPOOL,
             rule_packs: Vec::new(),
             capture: CaptureOptions::default(),
+            redact: Vec::new(),
         }
     }
 
@@ -101,7 +110,7 @@ impl Config {
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
         let file: File = match &arguments.file {
-            Some(path) => wa_link::config::load(path)?,
+            Some(path) => load(path)?,
             None => File::default(),
         };
         let mut sockets = arguments.mux_sockets;
@@ -131,7 +140,16 @@ impl Config {
         let base = arguments.file.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
         config.rule_packs = file.rule_packs.iter().map(|pack| base.join(pack)).collect();
         config.capture = file.capture;
+        config.redact = file.redact;
         Ok(config)
+    }
+
+    /// The redactor with the patterns of the configuration.
+    ///
+    /// # Errors
+    /// When a pattern does not hold; those of a file have been proved when it was read.
+    pub fn redactor(&self) -> Result<Redactor, ConfigError> {
+        Ok(Redactor::with_patterns(&self.redact)?)
     }
 
     /// Which panes are logged, and how much of them, with the rules compiled and the budgets full.
@@ -154,6 +172,22 @@ impl Config {
             names.iter().zip(&texts).map(|(name, text)| PackSource { name, text }).collect();
         Ok(Engine::with_packs(&sources)?)
     }
+}
+
+/// Reads a configuration file and proves its patterns.
+fn load(path: &Path) -> Result<File, ConfigError> {
+    let file: File = wa_link::config::load(path)?;
+    Redactor::with_patterns(&file.redact)
+        .map_err(|source| ConfigError::Redact { path: path.to_owned(), source })?;
+    Ok(file)
+}
+
+/// The redactor with the patterns of a node's configuration file.
+///
+/// # Errors
+/// When the file cannot be read or holds what it must not.
+pub fn redactor_of(path: &Path) -> Result<Redactor, ConfigError> {
+    Ok(Redactor::with_patterns(&load(path)?.redact)?)
 }
 
 /// Who the node is, and where its controller.
@@ -193,6 +227,28 @@ mod tests {
         assert_eq!(config.policy, Path::new("/state/policy.toml"));
         let config = Config::resolve(arguments(Some(&path), &["/c"]), |_| None).unwrap();
         assert_eq!(config.mux_sockets, vec!["/c".parse().unwrap()]);
+    }
+
+    #[test]
+    fn patterns_of_secrets_are_proved_when_the_file_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("node.toml");
+        let text = "[[redact]]\nname = \"internal-token\"\npattern = 'acme-(?P<secret>[a-z0-9]{12})'\n";
+        std::fs::write(&path, text).unwrap();
+        let config = Config::resolve(arguments(Some(&path), &["/a"]), |_| None).unwrap();
+        let out = config.redactor().unwrap().redact("is acme-a1b2c3d4e5f6 good?").into_owned();
+        assert_eq!(out, "is acme-[redacted:internal-token:16] good?");
+        assert_eq!(
+            redactor_of(&path).unwrap().redact("acme-a1b2c3d4e5f6"),
+            "acme-[redacted:internal-token:16]"
+        );
+        for (pattern, word) in
+            [("'.*'", "empty"), ("'(x'", "regular expression"), ("'x'\ngroup = 1", "group")]
+        {
+            std::fs::write(&path, format!("[[redact]]\nname = \"mine\"\npattern = {pattern}\n")).unwrap();
+            let error = Config::resolve(arguments(Some(&path), &["/a"]), |_| None).unwrap_err().to_string();
+            assert!(error.contains("node.toml") && error.contains(word), "{error}");
+        }
     }
 
     #[test]

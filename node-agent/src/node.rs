@@ -16,15 +16,15 @@ use wa_match::{Engine, Redactor};
 use wa_proto::PaneRef;
 use wa_proto::wire::v1;
 
+use crate::act;
 use crate::board::Board;
 use crate::config::{Config, ConfigError, identity_path};
-use crate::journal::{Journal, JournalError};
 use crate::hook::{self, HookReport};
+use crate::journal::{Journal, JournalError};
 use crate::observer::{self, Capture, FIRST_LOOK, Fallback, Muxes, Shared, Sockets};
 use crate::policy::PolicyFile;
 use crate::session::{self, ControllerClock, Screens};
 use crate::spool::{Options, Spool, SpoolError};
-use crate::act;
 
 /// For observers and actions to end.
 const GRACE: Duration = Duration::from_secs(5);
@@ -49,12 +49,12 @@ pub enum NodeError {
     Thread(String),
 }
 
-struct ScreensOf(Muxes, &'static Redactor);
+struct ScreensOf(Muxes, Redactor);
 
 impl Screens for ScreensOf {
     fn screen(&self, pane: PaneRef) -> BoxFuture<'static, Result<v1::Screen, String>> {
         let mux = self.0.get(&pane.mux);
-        let redactor = self.1;
+        let redactor = self.1.clone();
         Box::pin(async move {
             let mux = mux.ok_or_else(|| format!("there is no mux server {} on this host", pane.mux))?;
             if !mux.looked(FIRST_LOOK).await {
@@ -81,7 +81,7 @@ struct Opened {
     _lock: LockFile,
     engine: Arc<Engine>,
     capture: Capture,
-    redactor: &'static Redactor,
+    redactor: Redactor,
     host: String,
     spool: Spool,
     journal: Journal,
@@ -94,7 +94,7 @@ fn open(config: &Config) -> Result<Opened, NodeError> {
     let state = &config.state_dir;
     let engine = Arc::new(config.engine()?);
     let capture = config.capture()?;
-    let redactor = Redactor::builtin();
+    let redactor = config.redactor()?;
     let context = Context::load(&identity_path(state)).map_err(NodeError::NotEnrolled)?;
     wa_link::files::create_private_dir(state)?;
     let lock = LockFile::acquire(&state.join("lock"))?;
@@ -147,7 +147,7 @@ fn start(config: &Config, opened: &Opened, board: &Arc<Board>, tasks: &Tasks, cl
     let policy = Arc::new(PolicyFile::new(config.policy.clone()));
     let (spool, engine) = (opened.spool.clone(), Arc::clone(&opened.engine));
     let shared = Shared {
-        redactor: opened.redactor,
+        redactor: opened.redactor.clone(),
         capture: opened.capture.clone(),
         host: opened.host.clone(),
         fallback: Fallback::new(config.wezterm.clone()),

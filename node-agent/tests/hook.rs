@@ -1,5 +1,7 @@
 //! `wa-node hook` as agents run it, and the socket that it speaks to.
 
+#![allow(clippy::unwrap_used)] // the helpers are tests too
+
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -106,7 +108,10 @@ async fn a_notify_hands_its_words_over_as_an_argument() {
     assert_silent(&output);
     let report = house.next().await;
     assert_eq!((report.event.as_str(), report.session_id.as_str()), ("agent-turn-complete", ID));
-    assert_eq!(report.testimony.map(|testimony| (testimony.kind, testimony.key)), Some((EventKind::TurnFinished, "t1".into())));
+    assert_eq!(
+        report.testimony.map(|testimony| (testimony.kind, testimony.key)),
+        Some((EventKind::TurnFinished, "t1".into()))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -243,7 +248,8 @@ async fn the_socket_is_private_replaced_and_removed() {
     let meta = std::fs::metadata(&path).unwrap();
     assert_eq!(meta.mode() & 0o7777, 0o600);
     assert_ne!(meta.ino(), stale);
-    let names: Vec<_> = std::fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let names: Vec<_> =
+        std::fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["hook.sock"], "nothing else is left");
 
     let error = hook::listen(&tasks, &path, sender.clone()).unwrap_err();
@@ -318,7 +324,12 @@ fn frame(body: &[u8]) -> Vec<u8> {
 }
 
 fn message(session: &str) -> Vec<u8> {
-    frame(format!(r#"{{"agent":"claude","event":"Stop","said":{{"session_id":"{session}","cwd":"relative"}}}}"#).as_bytes())
+    frame(
+        format!(
+            r#"{{"agent":"claude","event":"Stop","said":{{"session_id":"{session}","cwd":"relative"}}}}"#
+        )
+        .as_bytes(),
+    )
 }
 
 /// Writes and waits until the node hangs up.

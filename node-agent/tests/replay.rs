@@ -6,10 +6,12 @@
 #[path = "../screen/tests/support/mod.rs"]
 mod support;
 
+use std::collections::BTreeMap;
+
+use support::Node;
 use support::figures::{Figures, Printed, Stood, exactness, lacking, stored_lines};
 use support::node::Eye;
 use support::session::{Cut, Pace, Session, sessions};
-use support::Node;
 use wa_match::{Engine, Facts, PaneMatcher};
 use wa_proto::{Frame, Timestamp};
 
@@ -51,17 +53,7 @@ struct Told {
     gaps: usize,
 }
 
-impl Told {
-    fn present(&self) -> f64 {
-        if self.lines == 0 { 1.0 } else { 1.0 - self.absent.len() as f64 / self.lines as f64 }
-    }
-
-    fn quiet(&self) -> f64 {
-        self.stored as f64 / self.read.max(1) as f64
-    }
-}
-
-fn play(session: &Session, pace: Pace) -> (Told, Node) {
+fn play(session: &Session, pace: Pace) -> Told {
     let (mut node, mut eye, mut stood, mut printed) =
         (Node::new(), Matcher::new(), Stood::default(), Printed::default());
     let mut end = 0;
@@ -79,39 +71,75 @@ fn play(session: &Session, pace: Pace) -> (Told, Node) {
         }
     });
     printed.note_all(&pane, end);
-    if std::env::var_os("STOOD").is_some() { for t in stood.texts() { println!("   S {t}"); } }
     let (lines, absent) = lacking(&node, &pane, end);
-    let told = Told {
+    Told {
         figures: exactness(&node, &pane),
         lines,
         absent,
         read: printed.read(&node) + stood.read(),
         stored: stored_lines(&node),
         gaps: node.gaps().len(),
-    };
-    (told, node)
+    }
+}
+
+/// Of one agent, over all its sessions: present, of lines; stored, of lines read.
+#[derive(Default)]
+struct Sum {
+    lines: usize,
+    absent: usize,
+    stored: usize,
+    read: usize,
 }
 
 #[test]
 fn logs_of_real_sessions_read_like_the_sessions() {
-    let only = std::env::var("ONLY").unwrap_or_default();
-    for pause in std::env::var("P").map_or(vec![40, 100, 300], |p| vec![p.parse().unwrap()]) {
+    for pause in [40, 100, 300] {
+        let mut sums: BTreeMap<String, Sum> = BTreeMap::new();
         for session in sessions() {
-            if !session.name.contains(&only) { continue; }
-            let (told, node) = play(&session, Pace { cut: Cut::Frames, pause });
-            let f = &told.figures;
+            let told = play(&session, Pace { cut: Cut::Frames, pause });
+            let figures = &told.figures;
             println!(
-                "{pause:3} {:44} printed {:4} cap {:4} gap {:3} rep {:3} miss {} dbl {} wrong {} | lines {:4} present {:6.2} % | read {:4} stored {:4} quiet {:.3} gaps {}",
-                session.name, f.printed, f.captured, f.gapped, f.repainted, f.missing.len(), f.doubled.len(), f.wrong.len(),
-                told.lines, told.present() * 100.0, told.read, told.stored, told.quiet(), told.gaps
+                "{pause:3} ms {:44} rows {:4} captured {:4} gap {:3} repaint {:3} | lines {:4} absent {} | read {:4} stored {:4} {:.2} | gaps {}",
+                session.name,
+                figures.printed,
+                figures.captured,
+                figures.gapped,
+                figures.repainted,
+                told.lines,
+                told.absent.len(),
+                told.read,
+                told.stored,
+                told.stored as f64 / told.read.max(1) as f64,
+                told.gaps,
             );
-            if !only.is_empty() {
-                for a in &told.absent { println!("   absent {a:?}"); }
-                for a in &f.wrong { println!("   wrong {a:?}"); }
-                for a in &f.doubled { println!("   doubled {a:?}"); }
-                for s in &node.store { println!("   {}", match s { support::node::Stored::Line(l, x) => format!("{l} {:4} r{} n{} {}", x.row, x.rev, x.rows, x.text), o => format!("{o:?}") }); }
-            }
+            assert_eq!(figures.missing, [], "{}: rows that are nowhere", session.name);
+            assert_eq!(figures.wrong, [], "{}: rows that read differently", session.name);
+            assert_eq!(figures.doubled, [], "{}: rows stored twice", session.name);
+            let sum = sums.entry(session.agent.clone()).or_default();
+            sum.lines += told.lines;
+            sum.absent += told.absent.len();
+            sum.stored += told.stored;
+            sum.read += told.read;
         }
-        if !only.is_empty() { break; }
+        let mut all = Sum::default();
+        for (agent, sum) in &sums {
+            let present = 1.0 - sum.absent as f64 / sum.lines.max(1) as f64;
+            let quiet = sum.stored as f64 / sum.read.max(1) as f64;
+            println!(
+                "{pause:3} ms {agent:14} present {:.2} %, stored per line read {quiet:.3}",
+                present * 100.0
+            );
+            all.lines += sum.lines;
+            all.absent += sum.absent;
+            all.stored += sum.stored;
+            all.read += sum.read;
+        }
+        let quiet = all.stored as f64 / all.read as f64;
+        println!(
+            "{pause:3} ms all: {} of {} lines absent, stored per line read {quiet:.3}",
+            all.absent, all.lines
+        );
+        assert!(all.absent * 200 <= all.lines, "99.5 % of the lines are in the log");
+        assert!(quiet <= 1.1, "{quiet} stored lines for a line that a person would have read");
     }
 }

@@ -1,5 +1,7 @@
 //! `wa-node exec`: last words are heard, and the command does not feel that it is wrapped.
 
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
 mod stage;
 
 use std::io::Write as _;
@@ -10,7 +12,8 @@ use std::time::Duration;
 use stage::{Stage, WRAPPER};
 use wa_proto::PaneState;
 
-const PRINTS: &str = "for i in {1..50}; do echo line $i; done; exit 3";
+/// It is there for a moment before it prints: what is gone before anybody knows of its pane is not the point.
+const PRINTS: &str = "sleep 0.2; for i in {1..50}; do echo line $i; done; exit 3";
 
 fn numbered(lines: &[String]) -> Vec<u32> {
     lines.iter().filter_map(|line| line.strip_prefix("line ")?.parse().ok()).collect()
@@ -31,6 +34,8 @@ async fn last_words_are_heard_every_time() {
         let all = |stage: &Stage| (numbered(&stage.lines(wrapped)).len() >= 50).then_some(());
         stage.until("all lines", all).await;
         assert_eq!(numbered(&stage.lines(wrapped)), (1..=50).collect::<Vec<_>>(), "round {round}");
+        stage.gone(wrapped).await;
+        assert_eq!(stage.gaps(wrapped), [""; 0], "round {round}: nothing was lost");
     }
     stage.stop().await;
 }
@@ -62,7 +67,10 @@ fn exit_codes_pass_through() {
     let missing = run(&["no-such-program"], "");
     assert_eq!(missing.status.code(), Some(127));
     let said = String::from_utf8(missing.stderr).unwrap();
-    assert_eq!(said, "wa-node exec: no-such-program: command not found; look at PATH, or give the whole path\n");
+    assert_eq!(
+        said,
+        "wa-node exec: no-such-program: command not found; look at PATH, or give the whole path\n"
+    );
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o644)).unwrap();
     let refused = run(&[file.path().to_str().unwrap()], "");
@@ -93,7 +101,13 @@ fn streams_environment_and_descriptors_are_the_commands_own() {
 #[test]
 fn a_signal_for_the_wrapper_is_one_for_the_command() {
     let mut child = Command::new(WRAPPER)
-        .args(["exec", "--", "bash", "-c", "trap 'echo told; exit 9' TERM; echo ready; while :; do sleep 0.05; done"])
+        .args([
+            "exec",
+            "--",
+            "bash",
+            "-c",
+            "trap 'echo told; exit 9' TERM; echo ready; while :; do sleep 0.05; done",
+        ])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -181,7 +195,9 @@ async fn the_process_witness_sees_through_it() {
     let agent = stage.dir().join("codex");
     std::os::unix::fs::symlink("/bin/cat", &agent).unwrap();
     let agent = agent.to_str().unwrap();
-    for command in [vec![WRAPPER, "exec", "--", agent], vec!["/bin/bash", "-c", &format!("{WRAPPER} exec {agent}; :")]] {
+    for command in
+        [vec![WRAPPER, "exec", "--", agent], vec!["/bin/bash", "-c", &format!("{WRAPPER} exec {agent}; :")]]
+    {
         let id = stage.open(&command).await;
         let pane = stage
             .pane("an agent", |pane| pane.pane.pane_id == id && pane.agent.is_some() && pane.agent_pid != 0)

@@ -23,7 +23,9 @@ pub(crate) fn hooks(args: &Hooks, around: &Surroundings<'_>, out: &mut Out) -> R
             let program = place::program(state_dir.as_deref(), around)?;
             change(&survey(agents, Some(&program), Goal::Install, around)?, *dry_run, out)
         }
-        Hooks::Remove { agents, dry_run } => change(&survey(agents, None, Goal::Remove, around)?, *dry_run, out),
+        Hooks::Remove { agents, dry_run } => {
+            change(&survey(agents, None, Goal::Remove, around)?, *dry_run, out)
+        }
         Hooks::Status { agents, state_dir } => {
             let program = known(state_dir.as_ref(), around)?;
             change(&survey(agents, program.as_ref(), Goal::Look, around)?, false, out)
@@ -53,8 +55,11 @@ fn survey(
     let which = Agent::ALL.into_iter().filter(|agent| named.is_empty() || named.contains(agent));
     which
         .map(|agent| {
-            let dir = agent.dir(around).ok_or_else(|| Failure::failed("HOME is not set: the agents' files are not found"))?;
-            let dir = std::path::absolute(&dir).map_err(|error| Failure::failed(format!("{}: {error}", dir.display())))?;
+            let dir = agent
+                .dir(around)
+                .ok_or_else(|| Failure::failed("HOME is not set: the agents' files are not found"))?;
+            let dir = std::path::absolute(&dir)
+                .map_err(|error| Failure::failed(format!("{}: {error}", dir.display())))?;
             let wanted = dir.is_dir() || (goal == Goal::Install && named.contains(&agent));
             let files = if wanted { hooks::survey(agent, &dir, program, goal) } else { Vec::new() };
             if !dir.is_dir() && !wanted {
@@ -95,6 +100,9 @@ fn change(found: &[Found], dry_run: bool, out: &mut Out) -> Result<Exit, Failure
     for item in items.iter().filter(|item| item.state == State::Unreadable.as_str()) {
         let file = item.file.as_deref().unwrap_or_default();
         say(&format!("wa: {file} was left as it is: {}", item.notes.join("; ")));
+    }
+    if !dry_run && items.iter().any(|item| item.changed) {
+        say("an agent that runs now keeps its old hooks until it is started again");
     }
     Ok(match (good, bad) {
         (_, 0) => Exit::Done,

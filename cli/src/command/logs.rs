@@ -32,7 +32,7 @@ pub(super) async fn logs(desk: &mut Desk<'_>, args: &args::Logs) -> Result<Exit,
         }
     }
     let messages = print(&mut incoming, desk.out, args.follow, Conversed).await?;
-    if messages == 0 {
+    if messages == 0 && !args.follow {
         say(&format!("no session file of {} is known: this is what its screen showed", args.pane));
     }
     Ok(Exit::Done)

@@ -7,6 +7,7 @@ mod help;
 mod hooks;
 mod logs;
 mod pause;
+mod rules;
 mod run;
 mod schema;
 mod screen;
@@ -17,6 +18,7 @@ mod wait;
 pub(crate) use act::read_text;
 pub(crate) use help::{quick_start, topic};
 pub(crate) use hooks::hooks;
+pub(crate) use rules::rules;
 pub(crate) use run::runs;
 pub(crate) use schema::schema;
 pub(crate) use search::hits;
@@ -71,7 +73,7 @@ pub(crate) async fn ask(
         Command::Pause(args) => pause::pause(desk, args, true).await,
         Command::Unpause(args) => pause::pause(desk, args, false).await,
         Command::Run(Run::List(args)) => run::list(desk, args).await,
-        Command::Up(_) | Command::Help { .. } | Command::Hooks(_) | Command::Schema => Ok(Exit::Done),
+        Command::Up(_) | Command::Help { .. } | Command::Hooks(_) | Command::Rules(_) | Command::Schema => Ok(Exit::Done),
     }
 }
 

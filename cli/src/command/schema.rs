@@ -48,7 +48,12 @@ const SHAPES: &[(&str, &str, bool, &[&str])] = &[
             "not_logged",
         ],
     ),
-    ("wa.logs/1", "wa logs", true, &["time", "pane", "generation", "layout", "row", "rev", "text", "gap", "message"]),
+    (
+        "wa.logs/1",
+        "wa logs",
+        true,
+        &["time", "pane", "generation", "layout", "row", "rev", "text", "gap", "message"],
+    ),
     (
         "wa.search/1",
         "wa search",
@@ -100,6 +105,13 @@ const SHAPES: &[(&str, &str, bool, &[&str])] = &[
         "wa hooks install; wa hooks remove; wa hooks status",
         true,
         &["agent", "file", "state", "events", "program", "changed", "backup", "diff", "notes"],
+    ),
+    ("wa.redacted/1", "wa rules redact", true, &["file", "line", "text"]),
+    (
+        "wa.redactions/1",
+        "wa rules redact --explain",
+        true,
+        &["file", "line", "kind", "start", "end", "replacement", "why"],
     ),
     (
         "wa.help/1",
@@ -179,7 +191,8 @@ mod tests {
         ];
         for (name, keys) in printed {
             let (.., listed) = SHAPES.iter().find(|(schema, ..)| *schema == name).unwrap();
-            let listed: Vec<&str> = listed.iter().copied().filter(|key| !["gap", "message"].contains(key)).collect();
+            let listed: Vec<&str> =
+                listed.iter().copied().filter(|key| !["gap", "message"].contains(key)).collect();
             assert_eq!(keys, listed, "{name}");
         }
     }

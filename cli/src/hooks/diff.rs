@@ -27,7 +27,9 @@ pub(crate) fn diff(path: &Path, old: Option<&str>, new: &str) -> String {
     writeln!(text, "+++ {}", path.display()).ok();
     let mut at = 0;
     let mut any = false;
-    while let Some(first) = lines[at..].iter().position(|(side, _)| *side != Side::Both).map(|first| at + first) {
+    while let Some(first) =
+        lines[at..].iter().position(|(side, _)| *side != Side::Both).map(|first| at + first)
+    {
         let start = first.saturating_sub(CONTEXT).max(at);
         let end = hunk_end(&lines, first);
         hunk(&mut text, &lines, start, end);
@@ -52,7 +54,8 @@ fn hunk(text: &mut String, lines: &[(Side, &str)], start: usize, end: usize) {
     let (old, new) = (count(&lines[..start], Side::New) + 1, count(&lines[..start], Side::Old) + 1);
     let part = &lines[start..end];
     let (olds, news) = (count(part, Side::New), count(part, Side::Old));
-    writeln!(text, "@@ -{},{olds} +{},{news} @@", old - usize::from(olds == 0), new - usize::from(news == 0)).ok();
+    writeln!(text, "@@ -{},{olds} +{},{news} @@", old - usize::from(olds == 0), new - usize::from(news == 0))
+        .ok();
     for (side, line) in part {
         let mark = match side {
             Side::Both => ' ',
@@ -66,7 +69,8 @@ fn hunk(text: &mut String, lines: &[(Side, &str)], start: usize, end: usize) {
 /// Longest common subsequence, after what is equal at both ends.
 fn compare<'a>(before: &[&'a str], after: &[&'a str]) -> Vec<(Side, &'a str)> {
     let head = before.iter().zip(after).take_while(|(a, b)| a == b).count();
-    let tail = before[head..].iter().rev().zip(after[head..].iter().rev()).take_while(|(a, b)| a == b).count();
+    let tail =
+        before[head..].iter().rev().zip(after[head..].iter().rev()).take_while(|(a, b)| a == b).count();
     let (old, new) = (&before[head..before.len() - tail], &after[head..after.len() - tail]);
     let mut lines: Vec<(Side, &str)> = before[..head].iter().map(|line| (Side::Both, *line)).collect();
     if old.len() > MOST || new.len() > MOST {
@@ -97,7 +101,9 @@ fn common<'a>(old: &[&'a str], new: &[&'a str], lines: &mut Vec<(Side, &'a str)>
         if i < old.len() && j < new.len() && old[i] == new[j] {
             lines.push((Side::Both, old[i]));
             (i, j) = (i + 1, j + 1);
-        } else if j < new.len() && (i == old.len() || longest[i * width + j + 1] > longest[(i + 1) * width + j]) {
+        } else if j < new.len()
+            && (i == old.len() || longest[i * width + j + 1] > longest[(i + 1) * width + j])
+        {
             lines.push((Side::New, new[j]));
             j += 1;
         } else {

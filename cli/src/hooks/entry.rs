@@ -20,7 +20,9 @@ pub(crate) struct Program {
 
 impl Program {
     pub(super) fn words(&self, agent: Agent, event: &str) -> Vec<String> {
-        [&self.node, "hook", "--state-dir", &self.state_dir, agent.as_str(), event].map(str::to_owned).to_vec()
+        [&self.node, "hook", "--state-dir", &self.state_dir, agent.as_str(), event]
+            .map(str::to_owned)
+            .to_vec()
     }
 
     pub(super) fn entry(&self, agent: Agent, event: &str) -> Entry {
@@ -35,7 +37,9 @@ pub(super) fn is_ours(command: &str) -> bool {
 
 pub(super) fn are_ours(words: &[String]) -> bool {
     match words {
-        [program, verb, ..] => Path::new(program).file_name().is_some_and(|name| name == "wa-node") && verb == "hook",
+        [program, verb, ..] => {
+            Path::new(program).file_name().is_some_and(|name| name == "wa-node") && verb == "hook"
+        }
         _ => false,
     }
 }

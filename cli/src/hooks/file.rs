@@ -42,7 +42,12 @@ pub(super) fn read(path: &Path) -> io::Result<Option<String>> {
 ///
 /// # Errors
 /// When the file has changed since `old` was read, or cannot be written; then it still holds what it held.
-pub(crate) fn write(path: &Path, old: Option<&str>, new: &str, now: Timestamp) -> io::Result<Option<PathBuf>> {
+pub(crate) fn write(
+    path: &Path,
+    old: Option<&str>,
+    new: &str,
+    now: Timestamp,
+) -> io::Result<Option<PathBuf>> {
     if read(path)?.as_deref() != old {
         return Err(io::Error::other("it was changed meanwhile; nothing was written: try again"));
     }

@@ -45,7 +45,12 @@ impl Dialect {
         comments: true,
         timeout: "5000",
         name: Some("wa"),
-        switch: Some(("hooksConfig", "enabled", false, "hooksConfig.enabled is false: Gemini CLI runs no hooks")),
+        switch: Some((
+            "hooksConfig",
+            "enabled",
+            false,
+            "hooksConfig.enabled is false: Gemini CLI runs no hooks",
+        )),
     };
 
     fn value(self, entry: &Entry) -> CstInputValue {
@@ -64,7 +69,8 @@ pub(super) fn rewrite(text: &str, dialect: Dialect, wanted: &[Entry]) -> Result<
     if !dialect.comments {
         strict(source)?;
     }
-    let root = CstRootNode::parse(source, &OPTIONS).map_err(|error| unfit(error.line_display(), error.kind()))?;
+    let root =
+        CstRootNode::parse(source, &OPTIONS).map_err(|error| unfit(error.line_display(), error.kind()))?;
     let Some(top) = root.object_value() else {
         return Err(unfit(1, "what stands in it is no object"));
     };
@@ -86,8 +92,9 @@ pub(super) fn rewrite(text: &str, dialect: Dialect, wanted: &[Entry]) -> Result<
     let before = Found {
         hooks: keeper.before,
         notify: Notify::None,
-        off: dialect.switch.and_then(|(section, name, off, words)| is_switched(&top, section, name, off).then_some(words)),
-        others: keeper.others,
+        off: dialect
+            .switch
+            .and_then(|(section, name, off, words)| is_switched(&top, section, name, off).then_some(words)),
     };
     let text = if changed { root.to_string() } else { text.to_owned() };
     Ok(Rewritten { text, before })
@@ -144,7 +151,6 @@ fn prune(groups: &CstArray, event: &str, keeper: &mut Keeper<'_>) -> bool {
     let mut changed = false;
     for group in groups.elements() {
         let Some(handlers) = group.as_object().and_then(|group| group.array_value("hooks")) else {
-            keeper.others = true;
             continue;
         };
         let mut pruned = false;

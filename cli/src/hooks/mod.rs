@@ -43,8 +43,6 @@ pub(crate) struct Found {
     notify: Notify,
     /// Why the agent runs no hooks at all, if a setting says so.
     off: Option<&'static str>,
-    /// There are hooks that are not ours.
-    others: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -145,7 +143,7 @@ fn look(target: Target, program: Option<&Program>, goal: Goal) -> Option<Surveye
     }
     let notes = notes(&target, &before, &wanted, goal);
     let differs = old.as_deref().unwrap_or_default() != text;
-    let change = (goal != Goal::Look && differs).then(|| (old, text));
+    let change = (goal != Goal::Look && differs).then_some((old, text));
     // After the change there stands what was wanted.
     let after = match (goal, &change) {
         (Goal::Remove, _) => Found::default(),
@@ -174,7 +172,10 @@ fn notes(target: &Target, found: &Found, wanted: &Wanted, goal: Goal) -> Vec<Str
         notes.push(format!("{program} is not there any more: run `wa hooks install` again"));
     }
     if goal == Goal::Install && target.agent == Agent::Codex && found.hooks != wanted.hooks {
-        notes.push("Codex runs new hooks only once you have accepted them: it asks at its next start, or use /hooks".to_owned());
+        notes.push(
+            "Codex runs new hooks only once you have accepted them: it asks at its next start, or use /hooks"
+                .to_owned(),
+        );
     }
     notes
 }
@@ -229,18 +230,16 @@ struct Keeper<'a> {
     wanted: &'a [Entry],
     kept: Vec<&'a Entry>,
     before: Vec<Entry>,
-    others: bool,
 }
 
 impl<'a> Keeper<'a> {
     fn new(wanted: &'a [Entry]) -> Self {
-        Self { wanted, kept: Vec::new(), before: Vec::new(), others: false }
+        Self { wanted, kept: Vec::new(), before: Vec::new() }
     }
 
     /// Whether a handler may stay; asked of every handler, in order.
     fn stays(&mut self, event: &str, command: Option<&str>) -> bool {
         let Some(command) = command.filter(|command| entry::is_ours(command)) else {
-            self.others = true;
             return true;
         };
         self.before.push(Entry { event: event.to_owned(), command: command.to_owned() });

@@ -36,7 +36,9 @@ impl Agent {
         match self {
             Self::Claude => around.path("CLAUDE_CONFIG_DIR").or_else(|| home(".claude")),
             Self::Codex => around.path("CODEX_HOME").or_else(|| home(".codex")),
-            Self::Gemini => around.path("GEMINI_CLI_HOME").map(|home| home.join(".gemini")).or_else(|| home(".gemini")),
+            Self::Gemini => {
+                around.path("GEMINI_CLI_HOME").map(|home| home.join(".gemini")).or_else(|| home(".gemini"))
+            }
         }
     }
 
@@ -105,7 +107,8 @@ impl Target {
 fn node(around: &Surroundings<'_>) -> Option<PathBuf> {
     let beside = std::env::current_exe().ok().and_then(|wa| Some(wa.parent()?.to_owned()));
     let path = (around.variable)("PATH").unwrap_or_default();
-    let mut places = beside.into_iter().chain(std::env::split_paths(&path).filter(|place| place.is_absolute()));
+    let mut places =
+        beside.into_iter().chain(std::env::split_paths(&path).filter(|place| place.is_absolute()));
     places.find_map(|place| {
         let node = place.join("wa-node");
         let meta = std::fs::metadata(&node).ok()?;
@@ -116,7 +119,8 @@ fn node(around: &Surroundings<'_>) -> Option<PathBuf> {
 /// Where the node of this host keeps its state: where the unit in `deploy/` has it, else that of `wa up`.
 fn state_dir(around: &Surroundings<'_>) -> Option<PathBuf> {
     let unit = around.state_root().map(|state| state.join("wa-node"))?;
-    let up = around.state_home().map(|state| state.join("up/node")).filter(|dir| !unit.exists() && dir.exists());
+    let up =
+        around.state_home().map(|state| state.join("up/node")).filter(|dir| !unit.exists() && dir.exists());
     Some(up.unwrap_or(unit))
 }
 
@@ -130,9 +134,13 @@ pub(crate) fn program(named: Option<&Path>, around: &Surroundings<'_>) -> Result
             .remedy("install it beside wa, see deploy/README.md")
     })?;
     let state_dir = match named {
-        Some(dir) => std::path::absolute(dir).map_err(|error| Failure::usage(format!("{}: {error}", dir.display())))?,
+        Some(dir) => {
+            std::path::absolute(dir).map_err(|error| Failure::usage(format!("{}: {error}", dir.display())))?
+        }
         None => state_dir(around).ok_or_else(|| {
-            Failure::failed("neither XDG_STATE_HOME nor HOME is set: name the node's directory with --state-dir")
+            Failure::failed(
+                "neither XDG_STATE_HOME nor HOME is set: name the node's directory with --state-dir",
+            )
         })?,
     };
     Ok(Program { node: text(&node)?, state_dir: text(&state_dir)? })
@@ -141,6 +149,9 @@ pub(crate) fn program(named: Option<&Path>, around: &Surroundings<'_>) -> Result
 fn text(path: &Path) -> Result<String, Failure> {
     let text = path.to_str().filter(|text| !text.contains(char::is_control));
     text.map(str::to_owned).ok_or_else(|| {
-        Failure::usage(format!("{} cannot be written into a configuration file: use another path", path.display()))
+        Failure::usage(format!(
+            "{} cannot be written into a configuration file: use another path",
+            path.display()
+        ))
     })
 }

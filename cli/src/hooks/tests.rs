@@ -149,7 +149,11 @@ fn hooks_in_toml_keep_comments_and_order() {
     let value: toml_edit::DocumentMut = installed.text.parse().unwrap();
     assert_eq!(value["notify"][0].as_str(), Some("/b/wa-node"));
     assert_eq!(value["hooks"]["Stop"].as_array_of_tables().unwrap().len(), 2);
-    assert_eq!(value["hooks"]["Stop"][0]["hooks"][0]["command"].as_str(), Some("beep"), "the user's stays first");
+    assert_eq!(
+        value["hooks"]["Stop"][0]["hooks"][0]["command"].as_str(),
+        Some("beep"),
+        "the user's stays first"
+    );
     assert_eq!(value["hooks"]["PostCompact"][0]["hooks"][0]["timeout"].as_integer(), Some(3));
     assert_eq!(target.rewrite(&installed.text, &wanted).unwrap().text, installed.text);
     assert_eq!(target.rewrite(&installed.text, &Wanted::default()).unwrap().text, CONFIG);
@@ -163,7 +167,9 @@ fn inline_hooks_in_toml_are_edited_too() {
     assert_eq!(target.rewrite(&installed.text, &wanted).unwrap().text, installed.text, "{}", installed.text);
     assert_eq!(target.rewrite(&installed.text, &wanted).unwrap().before.hooks.len(), wanted.hooks.len());
     let removed = target.rewrite(&installed.text, &Wanted::default()).unwrap().text;
-    let plain = |text: &str| text.parse::<toml_edit::DocumentMut>().unwrap()["hooks"]["Stop"].to_string().replace(' ', "");
+    let plain = |text: &str| {
+        text.parse::<toml_edit::DocumentMut>().unwrap()["hooks"]["Stop"].to_string().replace(' ', "")
+    };
     assert_eq!(plain(&removed), plain(text));
 }
 
@@ -174,7 +180,10 @@ fn the_users_notify_stays() {
     let installed = target.rewrite(text, &wanted).unwrap();
     assert!(installed.text.contains("notify = [\"notify-send\", \"Codex is done\"]"), "{}", installed.text);
     let notes = notes(&target, &installed.before, &wanted, Goal::Install);
-    assert!(notes[0].contains("notify-send 'Codex is done'") && notes[0].contains("wa-node hook"), "{notes:?}");
+    assert!(
+        notes[0].contains("notify-send 'Codex is done'") && notes[0].contains("wa-node hook"),
+        "{notes:?}"
+    );
     let old = "notify = [\"/old/wa-node\", \"hook\"]\n";
     assert!(target.rewrite(old, &wanted).unwrap().text.contains("/b/wa-node"));
     assert_eq!(target.rewrite(old, &Wanted::default()).unwrap().text, "");
@@ -219,13 +228,15 @@ fn groups() -> impl Strategy<Value = Value> {
         3 => command.prop_map(|command| json!({"type": "command", "command": command})),
         1 => anything(),
     ];
-    let group = proptest::collection::vec(handler, 1..3).prop_map(|hooks| json!({"matcher": "a", "hooks": hooks}));
+    let group =
+        proptest::collection::vec(handler, 1..3).prop_map(|hooks| json!({"matcher": "a", "hooks": hooks}));
     proptest::collection::vec(prop_oneof![3 => group, 1 => anything()], 1..3).prop_map(Value::from)
 }
 
 /// A settings file, with or without hooks of the user's.
 fn settings() -> impl Strategy<Value = Map<String, Value>> {
-    let event = prop_oneof![Just("Stop"), Just("SessionStart"), Just("PreToolUse"), Just("Odd")].prop_map(str::to_owned);
+    let event = prop_oneof![Just("Stop"), Just("SessionStart"), Just("PreToolUse"), Just("Odd")]
+        .prop_map(str::to_owned);
     let hooks = proptest::option::of(proptest::collection::btree_map(event, groups(), 1..4));
     (proptest::collection::btree_map("[a-z]{1,6}", anything(), 0..4), hooks).prop_map(|(others, hooks)| {
         let mut map: Map<String, Value> = others.into_iter().filter(|(name, _)| name != "hooks").collect();

@@ -41,11 +41,11 @@ pub(super) fn rewrite(text: &str, wanted: &Wanted) -> Result<Rewritten, Unfit> {
         add(&mut document, entry)?;
         changed = true;
     }
-    let (hooks, others) = (keeper.before, keeper.others);
+    let hooks = keeper.before;
     let notify = notify_of(&document);
     changed |= set_notify(&mut document, &notify, wanted.notify.as_deref());
     let text = if changed { document.to_string() } else { text.to_owned() };
-    Ok(Rewritten { text, before: Found { hooks, notify, off, others } })
+    Ok(Rewritten { text, before: Found { hooks, notify, off } })
 }
 
 fn is_off(document: &DocumentMut) -> Option<&'static str> {
@@ -81,7 +81,8 @@ fn set_notify(document: &mut DocumentMut, is: &Notify, should: Option<&[String]>
 
 /// Takes out what may not stay; `true` if anything was.
 fn prune_all(hooks: &mut dyn TableLike, keeper: &mut Keeper<'_>) -> bool {
-    let events: Vec<String> = hooks.iter().map(|(name, _)| name.to_owned()).filter(|name| name != STATE).collect();
+    let events: Vec<String> =
+        hooks.iter().map(|(name, _)| name.to_owned()).filter(|name| name != STATE).collect();
     let mut changed = false;
     for event in events {
         let Some(groups) = hooks.get_mut(&event) else { continue };
@@ -94,10 +95,7 @@ fn prune_all(hooks: &mut dyn TableLike, keeper: &mut Keeper<'_>) -> bool {
                 });
                 before == 0 || len(handlers) > 0
             }
-            None => {
-                keeper.others = true;
-                true
-            }
+            None => true,
         });
         if pruned && before > 0 && len(groups) == 0 {
             hooks.remove(&event);

@@ -25,8 +25,15 @@ pub(crate) struct LogEntry {
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum What {
-    Line { row: i64, rev: u32, text: String },
-    Gap { rows: Option<u64>, cause: String },
+    Line {
+        row: i64,
+        rev: u32,
+        text: String,
+    },
+    Gap {
+        rows: Option<u64>,
+        cause: String,
+    },
     /// A message of the agent's session.
     Message(Box<Said>),
 }

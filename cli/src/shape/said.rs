@@ -269,7 +269,8 @@ pub(crate) mod tests {
         cut.skipped_bytes = 9;
         cut.message.as_mut().unwrap().cut_bytes = 44;
         let line = v1::log_item::Item::Line(v1::Line { text: "$ ls\u{7}".into(), ..Default::default() });
-        let lost = v1::log_item::Item::Gap(v1::Gap { rows: Some(3), cause: "flood".into(), ..Default::default() });
+        let lost =
+            v1::log_item::Item::Gap(v1::Gap { rows: Some(3), cause: "flood".into(), ..Default::default() });
         let blank = item(message("user", "", ""));
         let text = printed(
             Format::Table,
@@ -309,7 +310,8 @@ pub(crate) mod tests {
     #[test]
     fn a_hit_shows_the_row_that_matched() {
         let said = Said::try_from(message("assistant", "", "first\nthe né here, né\nlast né")).unwrap();
-        let spans: Vec<Range<usize>> = said.text.match_indices("né").map(|(at, hit)| at..at + hit.len()).collect();
+        let spans: Vec<Range<usize>> =
+            said.text.match_indices("né").map(|(at, hit)| at..at + hit.len()).collect();
         let (row, matches) = said.excerpt(&spans);
         assert_eq!(row, "codex › the né here, né");
         let shown: Vec<&str> = matches.iter().map(|range| &row[range.clone()]).collect();
@@ -317,6 +319,6 @@ pub(crate) mod tests {
         assert_eq!(said.excerpt(&[]).0, "codex › first");
         // Places that are none in this text.
         said.excerpt(&[900..1000, 7..8]);
-        said.excerpt(&[1..900]);
+        said.excerpt(&[1..900, 3..4]);
     }
 }

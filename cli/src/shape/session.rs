@@ -89,14 +89,14 @@ impl RateLimit {
     fn words(&self) -> String {
         let mut words = format!("{}:", self.window);
         match self.percent_used {
-            Some(percent) => words += &format!(" {percent}% used"),
-            None => words += " use unknown",
+            Some(percent) => words.extend([" ", &percent.to_string(), "% used"]),
+            None => words.push_str(" use unknown"),
         }
         if let Some(at) = self.resets_at {
-            words += &format!(", resets {}", clock(at));
+            words.extend([", resets ", &clock(at)]);
         }
         if let Some(at) = self.observed_at {
-            words += &format!(" (seen {})", clock(at));
+            words.extend([" (seen ", &clock(at), ")"]);
         }
         words
     }
@@ -107,10 +107,11 @@ impl Session {
     pub(super) fn facts(&self) -> Vec<(&'static str, String)> {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let usage = &self.usage;
-        let tokens =
-            format!("{} in, {} from cache, {} out", usage.input, usage.cached_input, usage.output);
+        let tokens = format!("{} in, {} from cache, {} out", usage.input, usage.cached_input, usage.output);
         let context = match (usage.context, usage.context_window, self.context_percent) {
-            (Some(context), Some(window), Some(percent)) => format!("{context} of {window} ({percent}% full)"),
+            (Some(context), Some(window), Some(percent)) => {
+                format!("{context} of {window} ({percent}% full)")
+            }
             (Some(context), ..) => context.to_string(),
             _ => String::new(),
         };

@@ -161,7 +161,8 @@ impl Fleet {
         let said = self.store.said_tail(range.clone(), read).await?;
         let seen = self.store.log_tail(range.clone(), read).await?;
         // A log that was not read to its beginning tells nothing of what is before.
-        let all_said = self.store.nothing_said_before(range.clone(), said.first().map(LogEntry::cursor)).await?;
+        let all_said =
+            self.store.nothing_said_before(range.clone(), said.first().map(LogEntry::cursor)).await?;
         let from_said = said.first().filter(|_| !all_said).map(|first| first.time);
         let from_seen = seen.first().filter(|_| seen.len() >= read).map(|first| first.time);
         let from = from_said.max(from_seen);

@@ -7,10 +7,11 @@
 //! That alone would let a short line (`Yes`, `Done`) vanish because the word stands in some long message. So a line
 //! counts
 //! - anywhere in what was said before it or in the next few messages, if it is long;
+//! - with the line below it, if they are long together and stand there next to each other;
 //! - if it is short, only near the message that the screen showed last, or that was said at that time, and there only as
 //!   a whole line of the message or right behind what the line before it covered;
-//! - anywhere before, too, if it is the whole of what a person said and has the mark of a prompt before it: resumed and
-//!   rolled-back sessions are drawn again from their beginning.
+//! - anywhere before, too, if it is the first line of what a person said and has the mark of a prompt before it: resumed
+//!   and rolled-back sessions are drawn again from their beginning.
 //!
 //! A printed tool call begins with a word of the agent's own (`Ran cargo test`), which its message does not have.
 //!
@@ -44,8 +45,29 @@ pub(super) const AHEAD: SignedDuration = SignedDuration::from_mins(15);
 
 /// What agents print before a tool call.
 const CALL_WORDS: &[&str] = &[
-    "ran", "running", "run", "explored", "exploring", "read", "reading", "list", "listed", "search", "searched",
-    "edited", "added", "deleted", "called", "calling", "updated", "update", "wrote", "write", "bash", "shell", "you ran",
+    "ran",
+    "running",
+    "run",
+    "explored",
+    "exploring",
+    "read",
+    "reading",
+    "list",
+    "listed",
+    "search",
+    "searched",
+    "edited",
+    "added",
+    "deleted",
+    "called",
+    "calling",
+    "updated",
+    "update",
+    "wrote",
+    "write",
+    "bash",
+    "shell",
+    "you ran",
 ];
 
 /// A message as it is compared.
@@ -82,6 +104,12 @@ impl Spoken {
     /// Bytes that it takes, about.
     pub(super) fn bytes(&self) -> usize {
         self.text.len()
+    }
+
+    /// Whether this is its first line, or all of it.
+    fn begins_with(&self, line: &str) -> bool {
+        self.text.starts_with(line)
+            && (self.text == line || self.lines.first().is_some_and(|first| first == line))
     }
 
     /// Where the first place of a text from `from` on ends.
@@ -164,7 +192,11 @@ impl Words {
 fn marks(text: &str) -> String {
     let decoration = |c: char| {
         c.is_whitespace()
-            || matches!(c, '\u{2500}'..='\u{25ff}' | '⎿' | '✦' | '✻' | '✳' | '∙' | '•' | '·' | '›' | '»' | '❯' | '>')
+            || matches!(
+                c,
+                '\u{2500}'
+                    ..='\u{25ff}' | '⎿' | '✦' | '✻' | '✳' | '∙' | '•' | '·' | '›' | '»' | '❯' | '>'
+            )
             || matches!(c, '|' | '-' | '–' | '—' | '*' | '_' | '=' | '~' | '#' | '`' | '+')
     };
     text.chars().filter(|c| !decoration(*c)).take(64).collect()
@@ -250,6 +282,27 @@ impl Cover {
         self.known.get(found.message.checked_sub(self.first)?).map(|(at, _)| *at)
     }
 
+    /// As [`Self::find`], for a line that is too short to count by itself, with the line below it.
+    pub(super) fn find_with_next(
+        &mut self,
+        line: &Line,
+        next: &Line,
+        agent: &str,
+        time: Timestamp,
+    ) -> Option<Timestamp> {
+        let both = Line {
+            all: Text::of(format!("{}{}", line.all.text, next.all.text)),
+            call: None,
+            prompt: line.prompt,
+        };
+        let at = self.find(&both, agent, time)?;
+        // The next is found behind this one.
+        if let Some(last) = &mut self.last {
+            last.end -= next.all.text.len();
+        }
+        Some(at)
+    }
+
     /// Whether the message that was found last has a line of these marks.
     pub(super) fn has_marks(&self, marks: &str) -> bool {
         let last = self.last.and_then(|last| self.known.get(last.message.checked_sub(self.first)?));
@@ -272,9 +325,10 @@ impl Cover {
         let known = known.min(by_time + NEAR_AFTER);
         (0..known).rev().filter(of_agent).find_map(|at| {
             let (_, spoken) = &self.known[at];
-            let prompt = line.prompt && spoken.role == Role::User && spoken.text == line.all.text;
+            let prompt = line.prompt && spoken.role == Role::User && spoken.begins_with(&line.all.text);
             let found = || spoken.find(&line.all, 0);
-            let end = if prompt { Some(line.all.text.len()) } else { (line.all.weight >= LONG).then(found)? };
+            let end =
+                if prompt { Some(line.all.text.len()) } else { (line.all.weight >= LONG).then(found)? };
             Some(Found { message: self.first + at, end: end? })
         })
     }
@@ -299,11 +353,7 @@ impl Cover {
 }
 
 /// Places near the last find, then near the time, the nearest to the last find first; one may come twice.
-fn near_last_then_time(
-    last: Option<usize>,
-    by_time: usize,
-    known: usize,
-) -> impl Iterator<Item = usize> {
+fn near_last_then_time(last: Option<usize>, by_time: usize, known: usize) -> impl Iterator<Item = usize> {
     let around_last = last.into_iter().flat_map(move |last| {
         (last..(last + NEAR_AFTER + 1).min(known)).chain((last.saturating_sub(NEAR_BEFORE)..last).rev())
     });

@@ -259,8 +259,15 @@ impl<T> Merge<T> {
         if line.fate != Fate::Unknown {
             return line.fate;
         }
-        let Kind::Line(Words::Some(squeezed), agent) = &line.kind else { return Fate::Unknown };
-        self.cover.find(squeezed, agent, line.captured).map_or(Fate::Unknown, Fate::Covered)
+        let Kind::Line(Words::Some(words), agent) = &line.kind else { return Fate::Unknown };
+        let found = self.cover.find(words, agent, line.captured).or_else(|| {
+            let Kind::Line(Words::Some(next), next_agent) = &self.seen.get(at + 1)?.kind else { return None };
+            if next_agent != agent {
+                return None;
+            }
+            self.cover.find_with_next(words, next, agent, line.captured)
+        });
+        found.map_or(Fate::Unknown, Fate::Covered)
     }
 
     /// A line without words goes the way of its neighbours: it is left out with a line that was. The edge of a frame

@@ -1,6 +1,5 @@
 //! The merge against its promises, with conversations that were drawn the way agents draw, and any others.
 
-use jiff::SignedDuration;
 use proptest::prelude::*;
 use wa_proto::Role;
 
@@ -48,8 +47,12 @@ fn merged(all: &[In], page: usize) -> Vec<usize> {
             Step::Wait(_) => panic!("nothing is waited for"),
             Step::NeedSaid if said.is_empty() => merge.no_more_said(),
             Step::NeedSeen if seen.is_empty() => merge.no_more_seen(),
-            Step::NeedSaid => (0..page).filter_map(|_| said.pop()).for_each(|n| push(&mut merge, all, n, None)),
-            Step::NeedSeen => (0..page).filter_map(|_| seen.pop()).for_each(|n| push(&mut merge, all, n, None)),
+            Step::NeedSaid => {
+                (0..page).filter_map(|_| said.pop()).for_each(|n| push(&mut merge, all, n, None))
+            }
+            Step::NeedSeen => {
+                (0..page).filter_map(|_| seen.pop()).for_each(|n| push(&mut merge, all, n, None))
+            }
         }
         assert!(merge.waiting() <= AHEAD_LINES + AHEAD_MESSAGES + 2 * page, "memory is bounded");
     }
@@ -78,7 +81,10 @@ fn what_the_screen_only_repeats_is_left_out() {
         codex(6, ""),
         codex(6, "› fix it"),
         codex(6, ""),
-        answer(9, "Done. I read `src/lib.rs`, moved **the parser** into its own module:\n\n```rust\nfn a() {\n}\n```\n- tests: ok"),
+        answer(
+            9,
+            "Done. I read `src/lib.rs`, moved **the parser** into its own module:\n\n```rust\nfn a() {\n}\n```\n- tests: ok",
+        ),
         codex(7, "• Done. I read src/lib.rs, moved the"),
         codex(7, "  parser into its own mod"),
         codex(7, "  ule:"),
@@ -206,7 +212,12 @@ fn text() -> impl Strategy<Value = String> {
 #[derive(Debug, Clone)]
 enum Drawn {
     /// Said, and drawn by the agent in so many columns, so long after.
-    Turn { role: Role, text: String, columns: usize, delay: i64 },
+    Turn {
+        role: Role,
+        text: String,
+        columns: usize,
+        delay: i64,
+    },
     /// Drawn and in no file.
     Only(String),
     Shell(String),
@@ -308,7 +319,7 @@ proptest! {
             In::Said { second, .. } | In::Line { second, .. } | In::Gap { second } => *second,
         };
         // A line waits at most for the message that the line above it renders.
-        let slack = SignedDuration::from(AHEAD).as_secs();
+        let slack = AHEAD.as_secs();
         let mut latest = i64::MIN;
         for number in merged(&all, 50) {
             prop_assert!(second(&number) + slack >= latest, "{number} stands too late");

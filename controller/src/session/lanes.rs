@@ -168,9 +168,9 @@ impl Session {
 fn cut(mut pane: Pane) -> Pane {
     const LONGEST: usize = 4096;
     const WINDOWS: usize = 16;
-    let Pane { title, cwd, project, agent_version, session_id, tty, detail, not_logged, session, .. } = &mut pane;
-    let mut texts =
-        vec![title, cwd, project, agent_version, session_id, tty, not_logged, &mut detail.why];
+    let Pane { title, cwd, project, agent_version, session_id, tty, detail, not_logged, session, .. } =
+        &mut pane;
+    let mut texts = vec![title, cwd, project, agent_version, session_id, tty, not_logged, &mut detail.why];
     if let Some(session) = session {
         let AgentSession { session_id, path, reason, model, problem, rate_limits, .. } = session;
         rate_limits.truncate(WINDOWS);

@@ -148,7 +148,8 @@ pub(super) fn fill(
 
 /// The id of the newest row, line or message.
 pub(super) fn head(conn: &Connection) -> Result<i64, StoreError> {
-    let newest = "SELECT max((SELECT coalesce(max(id), 0) FROM log), (SELECT coalesce(max(id), 0) FROM messages))";
+    let newest =
+        "SELECT max((SELECT coalesce(max(id), 0) FROM log), (SELECT coalesce(max(id), 0) FROM messages))";
     Ok(conn.query_row(newest, [], |row| row.get(0))?)
 }
 

@@ -150,7 +150,8 @@ impl Tx<'_> {
                 continue;
             };
             heard.cut += usize::from(bound(&mut message));
-            let new = self.enter_message(stream, session, idx, &message, std::mem::take(&mut skipped), time)?;
+            let new =
+                self.enter_message(stream, session, idx, &message, std::mem::take(&mut skipped), time)?;
             heard.messages += usize::from(new);
         }
         Ok(heard)
@@ -188,7 +189,9 @@ impl Tx<'_> {
             None => self.place_in_time(session, idx, message.time, time)?,
         };
         self.conn
-            .prepare_cached("INSERT OR IGNORE INTO said (stream, at_us, session, idx) VALUES (?1, ?2, ?3, ?4)")?
+            .prepare_cached(
+                "INSERT OR IGNORE INTO said (stream, at_us, session, idx) VALUES (?1, ?2, ?3, ?4)",
+            )?
             .execute([stream, at_us, session, idx])?;
         // Who once read what stands before it has it.
         let skipped = held.as_ref().map_or(skipped, |held| held.skipped.min(skipped));
@@ -426,7 +429,8 @@ pub(super) fn arrivals_of_both(
     let mut both = arrivals(conn, pane, head, limit)?;
     let seen = super::log::arrivals(conn, pane, head, limit)?;
     // Either may have been cut at its limit: what lies behind the shorter one's end comes with the next call.
-    let end = |page: &[LogEntry]| page.last().filter(|_| page.len() >= limit || is_full(page)).map(|last| last.id);
+    let end =
+        |page: &[LogEntry]| page.last().filter(|_| page.len() >= limit || is_full(page)).map(|last| last.id);
     let to = end(&both).into_iter().chain(end(&seen)).min().unwrap_or(i64::MAX);
     both.extend(seen);
     both.retain(|entry| entry.id <= to);

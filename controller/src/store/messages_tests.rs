@@ -124,16 +124,24 @@ async fn what_is_the_same_arrives_once_and_what_was_rewritten_again() {
     assert_eq!(tell(&store, told("s", vec![message(1, "two and more")])).await.messages, 1);
     let arrived = store.arrivals_of_both(address(1), head, 9).await.unwrap();
     assert_eq!(texts(&arrived), ["assistant: two and more"]);
-    assert!(find(&store, "\"two and more\"", "").await.len() == 1 && find(&store, "one", "").await.len() == 1);
+    assert!(
+        find(&store, "\"two and more\"", "").await.len() == 1 && find(&store, "one", "").await.len() == 1
+    );
 
     // Lines and messages arrive in one order, however small the pages are.
-    ingest(&store, batch(SpoolId::generate(), Lane::Bulk, vec![record(Lane::Bulk, 1, lines(vec![line(1, 0, "a")]))]))
-        .await
-        .unwrap();
+    ingest(
+        &store,
+        batch(SpoolId::generate(), Lane::Bulk, vec![record(Lane::Bulk, 1, lines(vec![line(1, 0, "a")]))]),
+    )
+    .await
+    .unwrap();
     tell(&store, told("s", vec![message(2, "three"), message(3, "four")])).await;
-    ingest(&store, batch(SpoolId::generate(), Lane::Bulk, vec![record(Lane::Bulk, 1, lines(vec![line(2, 0, "b")]))]))
-        .await
-        .unwrap();
+    ingest(
+        &store,
+        batch(SpoolId::generate(), Lane::Bulk, vec![record(Lane::Bulk, 1, lines(vec![line(2, 0, "b")]))]),
+    )
+    .await
+    .unwrap();
     for limit in 1..6 {
         let (mut head, mut all) = (head, Vec::new());
         loop {
@@ -236,7 +244,9 @@ async fn what_a_hostile_file_says_is_cut_and_counted() {
     assert_eq!((done.messages, done.messages_cut), (2, 3));
     let stored = said(&store, 1).await;
     let LogItem::Message(odd) = &stored[0].item else { panic!("no message") };
-    assert!(odd.message.text.len() <= 128 * 1024 && odd.message.id.is_empty() && odd.message.name.len() <= 128);
+    assert!(
+        odd.message.text.len() <= 128 * 1024 && odd.message.id.is_empty() && odd.message.name.len() <= 128
+    );
     assert_eq!(odd.message.cut_bytes, i64::MAX.cast_unsigned());
     let LogItem::Message(control) = &stored[1].item else { panic!("no message") };
     assert_eq!(control.message.text, "nul  and [2J and 1m\nnext\ttab");

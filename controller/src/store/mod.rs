@@ -263,7 +263,11 @@ impl Store {
     }
 
     /// Whether nothing was said in a pane before this message; with none, nothing at all.
-    pub async fn nothing_said_before(&self, range: LogRange, first: Option<Cursor>) -> Result<bool, StoreError> {
+    pub async fn nothing_said_before(
+        &self,
+        range: LogRange,
+        first: Option<Cursor>,
+    ) -> Result<bool, StoreError> {
         self.readers.read(move |conn| messages::nothing_before(conn, &range, first)).await
     }
 

@@ -133,7 +133,11 @@ fn either_columns() -> String {
 }
 
 fn either(line: &str, said: &str) -> String {
-    if line == said { line.to_owned() } else { format!("CASE WHEN log.id IS NULL THEN {said} ELSE {line} END") }
+    if line == said {
+        line.to_owned()
+    } else {
+        format!("CASE WHEN log.id IS NULL THEN {said} ELSE {line} END")
+    }
 }
 
 fn collect(mut rows: rusqlite::Rows<'_>, search: &Search, hits: &mut Vec<Hit>) -> Result<(), StoreError> {

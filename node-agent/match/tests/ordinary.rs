@@ -125,8 +125,9 @@ impl Dice {
 
     fn word(&mut self) -> &'static str {
         const WORDS: &[&str] = &[
-            "parser", "request", "user", "token", "session", "index", "cache", "password", "key", "render", "module",
-            "secret", "worker", "config", "build", "auth", "client", "commit", "device", "code", "cookie", "bearer",
+            "parser", "request", "user", "token", "session", "index", "cache", "password", "key", "render",
+            "module", "secret", "worker", "config", "build", "auth", "client", "commit", "device", "code",
+            "cookie", "bearer",
         ];
         WORDS[self.roll(WORDS.len() as u64) as usize]
     }
@@ -134,7 +135,15 @@ impl Dice {
 
 /// Lines in the forms of real tools, with the noise that looks most like secrets.
 fn noise(dice: &mut Dice) -> Vec<String> {
-    let stamp = format!("2026-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", 1 + dice.roll(12), 1 + dice.roll(28), dice.roll(24), dice.roll(60), dice.roll(60), dice.roll(1000));
+    let stamp = format!(
+        "2026-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+        1 + dice.roll(12),
+        1 + dice.roll(28),
+        dice.roll(24),
+        dice.roll(60),
+        dice.roll(60),
+        dice.roll(1000)
+    );
     let (a, b, c) = (dice.word(), dice.word(), dice.word());
     let (major, minor, patch) = (dice.roll(9), dice.roll(40), dice.roll(200));
     vec![
@@ -143,31 +152,55 @@ fn noise(dice: &mut Dice) -> Vec<String> {
         format!("index {}..{} 100644", dice.hex(10), dice.hex(10)),
         format!("{stamp} INFO request_id={} {a} {b}", dice.uuid()),
         format!("{stamp} DEBUG trace_id={} span_id={} {a}", dice.hex(32), dice.hex(16)),
-        format!("{stamp} [{a}-{}] {b} took {}ms, tokens={} max_tokens=8192", dice.roll(99), dice.roll(999), dice.roll(99_999)),
+        format!(
+            "{stamp} [{a}-{}] {b} took {}ms, tokens={} max_tokens=8192",
+            dice.roll(99),
+            dice.roll(999),
+            dice.roll(99_999)
+        ),
         format!("      \"integrity\": \"sha512-{}==\",", dice.base64(86)),
-        format!("      \"resolved\": \"https://registry.npmjs.org/{a}-{b}/-/{a}-{b}-{major}.{minor}.{patch}.tgz\","),
+        format!(
+            "      \"resolved\": \"https://registry.npmjs.org/{a}-{b}/-/{a}-{b}-{major}.{minor}.{patch}.tgz\","
+        ),
         format!("checksum = \"{}\"", dice.hex(64)),
         format!("{a}@{major}.{minor}.{patch}: sha256-{}=", dice.base64(43)),
         format!("{}  {a}-{b}.tar.gz", dice.hex(64)),
         format!("sha256:{}: Pulling from library/{a}", dice.hex(64)),
-        format!("00000{:03x}0  {}  |................|", dice.roll(4096), (0..16).map(|_| dice.hex(2)).collect::<Vec<_>>().join(" ")),
+        format!(
+            "00000{:03x}0  {}  |................|",
+            dice.roll(4096),
+            (0..16).map(|_| dice.hex(2)).collect::<Vec<_>>().join(" ")
+        ),
         format!("  background: url(data:image/png;base64,iVBORw0KGgo{}=);", dice.base64(120)),
         dice.base64(76),
-        format!("!function(e,t){{var n=e.{a},r=t.{b}Key;function i(e){{return n[e]||(n[e]={{{c}:r}})}}}}(window,\"{}\");", dice.hex(8)),
+        format!(
+            "!function(e,t){{var n=e.{a},r=t.{b}Key;function i(e){{return n[e]||(n[e]={{{c}:r}})}}}}(window,\"{}\");",
+            dice.hex(8)
+        ),
         format!("  --{a}-color: #{}; --{b}-shadow: 0 0 4px #{}80;", dice.hex(6), dice.hex(6)),
         format!("   Compiling {a}-{b} v{major}.{minor}.{patch} (/home/dev/{c}/{a}_{b})"),
         format!("Cloning into '{a}-{b}'... remote: Enumerating objects: {}, done.", dice.roll(99_999)),
-        format!("GET /api/v{major}/{a}/{}?page={minor}&limit=50&sort={b} 200 {}ms", dice.uuid(), dice.roll(900)),
+        format!(
+            "GET /api/v{major}/{a}/{}?page={minor}&limit=50&sort={b} 200 {}ms",
+            dice.uuid(),
+            dice.roll(900)
+        ),
         format!("const {a}Token = await {b}.getToken({c}Id);"),
         format!("    password = getpass.getpass(\"Password for {a}: \")"),
         format!("    {a}_token: string; {b}_secret?: string;"),
         format!("export {}_TOKEN=\"${{{}_TOKEN:-}}\"", a.to_uppercase(), b.to_uppercase()),
         format!("  {a}Password: z.string().min(8).max({minor}),"),
         format!("self.{a}_token = {b}_token or os.environ.get(\"{}_API_KEY\")", c.to_uppercase()),
-        format!("      - name: {a}\n        valueFrom: {{ secretKeyRef: {{ name: {b}-secret, key: {c}-token }} }}"),
+        format!(
+            "      - name: {a}\n        valueFrom: {{ secretKeyRef: {{ name: {b}-secret, key: {c}-token }} }}"
+        ),
         format!("container {} is healthy", dice.hex(12)),
         format!("arn:aws:iam::{}:role/{a}-{b}-role", 100_000_000_000_u64 + dice.roll(899_999_999_999)),
-        format!("v{major}.{minor}.{patch}-rc.{} v{major}.{minor}.{patch}+{} ^{major}.{minor} ~{minor}.{patch}", dice.roll(9), dice.hex(7)),
+        format!(
+            "v{major}.{minor}.{patch}-rc.{} v{major}.{minor}.{patch}+{} ^{major}.{minor} ~{minor}.{patch}",
+            dice.roll(9),
+            dice.hex(7)
+        ),
         format!("Merge pull request #{} from {a}/{b}-{c}-{}", dice.roll(9999), dice.roll(99)),
         format!("assert_eq!(digest, \"{}\");", dice.hex(64)),
         format!("etag: W/\"{}-{}\"", dice.hex(4), dice.base64(27)),
@@ -175,7 +208,17 @@ fn noise(dice: &mut Dice) -> Vec<String> {
         format!("  File \"/usr/lib/python3.11/site-packages/{a}/{b}.py\", line {minor}, in {c}_{a}"),
         format!("0x{} <_{a}{b}E+0x{}>", dice.hex(16), dice.hex(3)),
         format!("_ZN4core3ptr{}drop_in_place$LT${a}..{b}$GT$17h{}E", dice.roll(99), dice.hex(16)),
-        format!("AS{} {}.{}.{}.{} {}:{}:{}::1", dice.roll(65_535), dice.roll(255), dice.roll(255), dice.roll(255), dice.roll(255), dice.hex(4), dice.hex(4), dice.hex(4)),
+        format!(
+            "AS{} {}.{}.{}.{} {}:{}:{}::1",
+            dice.roll(65_535),
+            dice.roll(255),
+            dice.roll(255),
+            dice.roll(255),
+            dice.roll(255),
+            dice.hex(4),
+            dice.hex(4),
+            dice.hex(4)
+        ),
         format!("MD5 ({a}.bin) = {}", dice.hex(32)),
         format!("task-{} disk-{} risk-{a}-{b}-{c}-of-the-{a} ask-{}", dice.uuid(), dice.uuid(), dice.hex(24)),
     ]
@@ -198,7 +241,10 @@ fn hashes_ids_and_checksums_stay_every_one() {
 fn a_large_body_of_text() {
     let Some(dir) = std::env::var_os("WA_TEXTS") else { return };
     let mut paths = Vec::new();
-    let endings = [".rs", ".md", ".toml", ".c", ".h", ".py", ".js", ".ts", ".json", ".sh", ".txt", ".yml", ".yaml", ".lock"];
+    let endings = [
+        ".rs", ".md", ".toml", ".c", ".h", ".py", ".js", ".ts", ".json", ".sh", ".txt", ".yml", ".yaml",
+        ".lock",
+    ];
     files(Path::new(&dir), &endings, &mut paths);
     let mut tally = Tally::default();
     for path in &paths {

@@ -151,7 +151,8 @@ impl PaneScreen {
             .rows
             .iter()
             .filter(|row| stays(row.index) && !text(row.index).is_empty())
-            .filter(|row| text(row.index) != row.text.trim_end_matches(' '))
+            // A line that went on is none.
+            .filter(|row| !row.text.starts_with(text(row.index)))
             .map(|row| row.index)
             .collect();
         before >= least && rewritten.len() * 5 >= before * 4

@@ -4,9 +4,9 @@
 
 mod support;
 
+use support::node::Server as _;
 use support::node::{Stored, gap, revisions};
 use support::term::{number, print};
-use support::node::Server as _;
 use support::{Node, Term};
 use wa_mux::codec::{CursorPosition, Dimensions, RenderChanges, Row};
 use wa_proto::{GapCause, Repaint};

@@ -6,9 +6,9 @@ mod support;
 
 use std::ops::Range;
 
+use support::node::Server as _;
 use support::node::{gap, revisions};
 use support::term::{number, print};
-use support::node::Server as _;
 use support::{Node, Term};
 use wa_mux::codec::{Cell, Color, CursorPosition, Dimensions, RenderChanges, Row, Style};
 use wa_proto::GapCause;

@@ -71,7 +71,9 @@ pub(super) async fn look(parts: &Parts, action: &Action, allowed: Allowed) -> Re
         return Err(End::refused("this pane mirrors one of another mux server: act on that one"));
     }
     if let Some(why) = &view.excluded {
-        return Err(End::refused(format!("the configuration of this host keeps its hands off this pane: {why}")));
+        return Err(End::refused(format!(
+            "the configuration of this host keeps its hands off this pane: {why}"
+        )));
     }
     let foreground = foreground(parts, &view).await;
     if matches!(action.verb, Verb::Send { .. } | Verb::Keys(_)) {

@@ -59,5 +59,7 @@ pub(super) const TABLE: &[Line] = &[
     // "SessionEnd": `reason` is clear, resume, logout, prompt_input_exit, bypass_permissions_disabled or other. After
     // clear and resume the program goes on with another session.
     on("SessionEnd").when("reason", &["clear", "resume"]),
-    on("SessionEnd").means(EventKind::SessionEnded).with(&[("session_id", "session_id"), ("reason", "reason")]),
+    on("SessionEnd")
+        .means(EventKind::SessionEnded)
+        .with(&[("session_id", "session_id"), ("reason", "reason")]),
 ];

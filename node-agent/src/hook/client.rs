@@ -77,10 +77,11 @@ fn is_ready(input: &impl AsFd) -> bool {
 
 fn send(path: &Path, frame: &[u8]) {
     let Some(mut stream) = reach(path) else { return };
-    let timed = stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
+    let timed =
+        stream.set_read_timeout(Some(PATIENCE)).and_then(|()| stream.set_write_timeout(Some(PATIENCE)));
     if timed.is_ok() && stream.write_all(frame).is_ok() && stream.shutdown(Shutdown::Write).is_ok() {
         // The node hangs up once it knows who this is. Whatever comes, comes.
-        stream.read(&mut [0]).ok();
+        stream.read_exact(&mut [0]).ok();
     }
 }
 
@@ -101,4 +102,3 @@ fn reach(path: &Path) -> Option<UnixStream> {
         }
     }
 }
-

@@ -1,8 +1,8 @@
 //! Gemini CLI's hooks: `hooks` in `settings.json`, JSON on standard input.
 //!
-//! Sources: packages/core/src/hooks (`types.ts`, `hookRunner.ts`), docs/hooks/reference.md. Standard error counts as
-//! output where standard output is empty. No hook tells of a compression that has happened: PreCompress comes before,
-//! and it may fail.
+//! Sources: packages/core/src/hooks (`types.ts`, `hookRunner.ts`), docs/hooks/reference.md; tried with 0.61.0. Standard
+//! error counts as output where standard output is empty. No hook tells of a compression that has happened: PreCompress
+//! comes before, and it may fail.
 
 use wa_proto::EventKind;
 
@@ -19,9 +19,12 @@ pub(super) const TABLE: &[Line] = &[
         .means(EventKind::ApprovalRequested)
         .prose(&["message"]),
     on("Notification"),
-    // AfterAgentInput: once per turn, after the final answer.
+    // AfterAgentInput: once per turn, after the final answer; not after a turn that was cancelled.
     on("AfterAgent").means(EventKind::TurnFinished),
     // SessionEndInput: `reason` is exit, clear, logout, prompt_input_exit or other. After clear the program goes on.
+    // 0.61.0 runs it three times within a second.
     on("SessionEnd").when("reason", &["clear"]),
-    on("SessionEnd").means(EventKind::SessionEnded).with(&[("session_id", "session_id"), ("reason", "reason")]),
+    on("SessionEnd")
+        .means(EventKind::SessionEnded)
+        .with(&[("session_id", "session_id"), ("reason", "reason")]),
 ];

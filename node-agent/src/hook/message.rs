@@ -18,6 +18,7 @@ const MAX_PROSE: usize = 1024;
 /// Fields that are taken along; in our spelling, which has `_` where Codex's `notify` has `-`.
 const WANTED: &[&str] = &[
     "agent_id",
+    "client",
     "cwd",
     "error",
     "hook_event_name",
@@ -188,8 +189,10 @@ mod tests {
 
     #[test]
     fn what_breaks_off_gives_what_came_before() {
-        let json =
-            format!(r#"{{"session_id":"{ID}","hook_event_name":"UserPromptSubmit","prompt":"{}"#, "x".repeat(90));
+        let json = format!(
+            r#"{{"session_id":"{ID}","hook_event_name":"UserPromptSubmit","prompt":"{}"#,
+            "x".repeat(90)
+        );
         let message = Message::of("claude", None, json.as_bytes()).unwrap();
         assert_eq!((message.event.as_str(), message.get("session_id")), ("UserPromptSubmit", Some(ID)));
     }

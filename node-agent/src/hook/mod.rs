@@ -47,7 +47,8 @@ pub struct HookReport {
     pub cwd: String,
     /// The process that called: `wa-node hook`, a descendant of the agent.
     pub peer_pid: u32,
-    /// `/dev/pts/3`: the controlling terminal of the caller, or of its nearest ancestor that has one.
+    /// `/dev/pts/3`: the controlling terminal of the caller, or of its nearest ancestor that has one. None from an agent
+    /// that works in a daemon, as Codex does since 0.169 whenever its daemon runs: then the session tells the pane.
     pub tty: Option<String>,
     /// When it arrived, by this host's clock.
     pub time: Timestamp,

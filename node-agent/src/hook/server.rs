@@ -46,12 +46,8 @@ pub fn listen(tasks: &Tasks, path: &Path, reports: mpsc::Sender<HookReport>) -> 
     })?;
     let listener = UnixListener::from_std(listener)?;
     let own = Own::of(path)?;
-    let post = Arc::new(Post {
-        tasks: tasks.clone(),
-        reports,
-        reader: Mutex::default(),
-        refused: Mutex::default(),
-    });
+    let post =
+        Arc::new(Post { tasks: tasks.clone(), reports, reader: Mutex::default(), refused: Mutex::default() });
     let ended = tasks.shutdown().triggered();
     tasks.spawn("hooks", async move {
         tokio::select! {
@@ -68,10 +64,16 @@ pub fn listen(tasks: &Tasks, path: &Path, reports: mpsc::Sender<HookReport>) -> 
 fn bind(path: &Path, directory: &Path) -> io::Result<StdListener> {
     match std::fs::symlink_metadata(path) {
         Ok(there) if !there.file_type().is_socket() => {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something else is there: move it away"));
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "something else is there: move it away",
+            ));
         }
         Ok(_) if StdStream::connect(path).is_ok() => {
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another wa-node listens there: stop it first"));
+            return Err(io::Error::new(
+                io::ErrorKind::AddrInUse,
+                "another wa-node listens there: stop it first",
+            ));
         }
         _ => {}
     }
@@ -186,12 +188,13 @@ impl Post {
         }
         let pid = caller.pid().and_then(|pid| u32::try_from(pid).ok()).ok_or(Refusal::Foreign)?;
         // At once, while the caller waits for it.
-        let tty = self.tasks.spawn_blocking("hook peer", move || peer::terminal(pid)).await.unwrap_or_default();
+        let tty =
+            self.tasks.spawn_blocking("hook peer", move || peer::terminal(pid)).await.unwrap_or_default();
         let body = read(&mut stream).await?;
         drop(stream);
         let message: Message = serde_json::from_slice(&body).map_err(|_| Refusal::Garbage)?;
         let now = clock::now();
-        let report = self.report(message, pid, tty, now).ok_or(Refusal::Garbage)?;
+        let Some(report) = self.report(message, pid, tty, now)? else { return Ok(()) };
         // Nobody listening is no fault of the caller's; the loop sees it, too.
         self.reports.try_send(report).or_else(|error| match error {
             mpsc::error::TrySendError::Full(_) => Err(Refusal::Full),
@@ -199,25 +202,38 @@ impl Post {
         })
     }
 
-    fn report(&self, message: Message, pid: u32, tty: Option<String>, now: Timestamp) -> Option<HookReport> {
+    /// `None` for what is well said and means nothing here.
+    fn report(
+        &self,
+        message: Message,
+        pid: u32,
+        tty: Option<String>,
+        now: Timestamp,
+    ) -> Result<Option<HookReport>, Refusal> {
         let agent = AgentKind::new(&message.agent);
-        let session_id = message.get("session_id").filter(|id| is_word(id, MAX_SESSION_ID))?.to_owned();
+        let session_id = message.get("session_id").filter(|id| is_word(id, MAX_SESSION_ID));
+        let session_id = session_id.ok_or(Refusal::Garbage)?.to_owned();
         if !table::is_known(&agent) || !is_word(&message.event, MAX_EVENT) {
-            return None;
+            return Err(Refusal::Garbage);
         }
-        let absolute = |field| message.get(field).filter(|path| path.starts_with('/') && !path.contains(char::is_control));
-        let testimony = self.reader.lock().unwrap_or_else(PoisonError::into_inner).testimony(&agent, &message, now);
-        Some(HookReport {
+        if !table::has(&agent, &message) {
+            return Ok(None);
+        }
+        let path = |field| {
+            message.get(field).filter(|path| path.starts_with('/') && !path.contains(char::is_control))
+        };
+        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Some(HookReport {
             session_id,
-            transcript_path: absolute("transcript_path").map(PathBuf::from),
-            cwd: absolute("cwd").unwrap_or_default().to_owned(),
+            transcript_path: path("transcript_path").map(PathBuf::from),
+            cwd: path("cwd").unwrap_or_default().to_owned(),
             peer_pid: pid,
             tty,
             time: now,
-            testimony,
+            testimony: reader.testimony(&agent, &message, now),
             agent,
             event: message.event,
-        })
+        }))
     }
 
     /// Counts it, and says so now and then: a flood must not fill the log.
@@ -233,7 +249,8 @@ impl Post {
 
 async fn read(stream: &mut UnixStream) -> Result<Vec<u8>, Refusal> {
     let length = stream.read_u32().await.map_err(|_| Refusal::Cut)?;
-    let length = usize::try_from(length).ok().filter(|length| *length <= MAX_MESSAGE).ok_or(Refusal::Large)?;
+    let length =
+        usize::try_from(length).ok().filter(|length| *length <= MAX_MESSAGE).ok_or(Refusal::Large)?;
     let mut body = Vec::new();
     let limit = u64::try_from(length).unwrap_or(u64::MAX);
     stream.take(limit).read_to_end(&mut body).await.map_err(|_| Refusal::Cut)?;
@@ -242,5 +259,6 @@ async fn read(stream: &mut UnixStream) -> Result<Vec<u8>, Refusal> {
 
 /// Letters, digits, `-` and `_`: what ids and names of events are made of.
 fn is_word(text: &str, most: usize) -> bool {
-    (1..=most).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    (1..=most).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }

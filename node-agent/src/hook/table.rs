@@ -11,10 +11,11 @@ use super::{claude, codex, gemini};
 
 /// Characters of what a hook says that a line repeats.
 const MAX_DETAIL: usize = 200;
-/// Compactions of one session that are told within this time are one: Claude Code tells of each by two hooks.
-const ONE_COMPACTION: SignedDuration = SignedDuration::from_secs(30);
-/// Sessions whose last compaction is remembered.
-const MAX_SESSIONS: usize = 64;
+/// Compactions, and ends, of one session that are told within this time are one: Claude Code tells of a compaction by two
+/// hooks, Gemini CLI 0.61 runs its SessionEnd three times.
+const ONE_THING: SignedDuration = SignedDuration::from_secs(30);
+/// Of these things, how many are remembered.
+const MAX_REMEMBERED: usize = 64;
 
 /// One line of a table: of the lines for an event the first whose condition holds decides.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +23,8 @@ pub(super) struct Line {
     event: &'static str,
     /// A field and the values it must have one of.
     when: Option<(&'static str, &'static [&'static str])>,
+    /// A field that must be absent.
+    unless: &'static str,
     means: Option<EventKind>,
     /// What it tells more: the name in events, and the name in the hook.
     fields: &'static [(&'static str, &'static str)],
@@ -40,6 +43,7 @@ pub(super) const fn on(event: &'static str) -> Line {
     Line {
         event,
         when: None,
+        unless: "",
         means: None,
         fields: &[],
         key: "",
@@ -52,6 +56,10 @@ pub(super) const fn on(event: &'static str) -> Line {
 impl Line {
     pub(super) const fn when(mut self, field: &'static str, values: &'static [&'static str]) -> Self {
         self.when = Some((field, values));
+        self
+    }
+    pub(super) const fn unless(mut self, field: &'static str) -> Self {
+        self.unless = field;
         self
     }
     pub(super) const fn means(mut self, kind: EventKind) -> Self {
@@ -81,9 +89,10 @@ impl Line {
 
     fn holds(&self, message: &Message) -> bool {
         self.event == message.event
-            && self.when.is_none_or(|(field, values)| {
-                message.get(field).is_some_and(|value| values.contains(&value))
-            })
+            && message.get(self.unless).is_none()
+            && self
+                .when
+                .is_none_or(|(field, values)| message.get(field).is_some_and(|value| values.contains(&value)))
     }
 }
 
@@ -100,6 +109,11 @@ pub(super) fn is_known(agent: &AgentKind) -> bool {
     !of(agent).is_empty()
 }
 
+/// Whether the agent's table has this message; what it has not is nobody's business.
+pub(super) fn has(agent: &AgentKind, message: &Message) -> bool {
+    of(agent).iter().any(|line| line.holds(message))
+}
+
 /// The hooks of an agent's table, each once.
 pub(super) fn events(agent: &AgentKind) -> Vec<&'static str> {
     let mut events: Vec<&str> =
@@ -108,14 +122,19 @@ pub(super) fn events(agent: &AgentKind) -> Vec<&'static str> {
     events
 }
 
-/// Reads messages by the tables, and remembers which compaction was told already.
+/// Reads messages by the tables, and remembers what is told more than once.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
-    compactions: VecDeque<(String, Timestamp)>,
+    told: VecDeque<(EventKind, String, Timestamp)>,
 }
 
 impl Reader {
-    pub(super) fn testimony(&mut self, agent: &AgentKind, message: &Message, now: Timestamp) -> Option<Testimony> {
+    pub(super) fn testimony(
+        &mut self,
+        agent: &AgentKind,
+        message: &Message,
+        now: Timestamp,
+    ) -> Option<Testimony> {
         let line = of(agent).iter().find(|line| line.holds(message))?;
         let kind = line.means?;
         if message.get("agent_id").is_some() && !line.of_subagents {
@@ -128,7 +147,9 @@ impl Reader {
             }
         }
         let key = match kind {
-            EventKind::ContextCompacted => self.compaction(message.get("session_id")?, now),
+            EventKind::ContextCompacted | EventKind::SessionEnded => {
+                self.name(kind, message.get("session_id")?, now)
+            }
             _ => message.get(line.key).map(one_line).unwrap_or_default(),
         };
         let detail = line.prose.iter().find_map(|field| message.get(field)).map(one_line);
@@ -137,20 +158,19 @@ impl Reader {
         Some(Testimony { kind, witness: Witness::Hook, key, fields, line, at: now })
     }
 
-    /// A name for the compaction of this session that is told now, the same for all who tell of it.
-    fn compaction(&mut self, session: &str, now: Timestamp) -> String {
-        let known = self.compactions.iter().find(|(known, at)| {
-            known == session && now.duration_since(*at).abs() < ONE_COMPACTION
-        });
-        let at = known.map_or(now, |(_, at)| *at);
+    /// A name for what happens to this session now, the same for all who tell of it.
+    fn name(&mut self, kind: EventKind, session: &str, now: Timestamp) -> String {
+        let same = |told: &&(EventKind, String, Timestamp)| told.0 == kind && told.1 == session;
+        let known = self.told.iter().find(same).map(|told| told.2);
+        let known = known.filter(|at| now.duration_since(*at).abs() < ONE_THING);
         if known.is_none() {
-            self.compactions.retain(|(known, _)| known != session);
-            if self.compactions.len() == MAX_SESSIONS {
-                self.compactions.pop_front();
+            self.told.retain(|told| !same(&told));
+            if self.told.len() == MAX_REMEMBERED {
+                self.told.pop_front();
             }
-            self.compactions.push_back((session.to_owned(), now));
+            self.told.push_back((kind, session.to_owned(), now));
         }
-        format!("{session} {at}")
+        format!("{session} {}", known.unwrap_or(now))
     }
 }
 
@@ -212,6 +232,8 @@ mod tests {
         let first = key(r#""hook_event_name":"SessionStart","source":"compact""#, 100);
         assert_eq!(key(r#""hook_event_name":"PostCompact","trigger":"auto""#, 102), first);
         assert_ne!(key(r#""hook_event_name":"PostCompact","trigger":"auto""#, 200), first);
+        let end = key(r#""hook_event_name":"SessionEnd","reason":"other""#, 201);
+        assert_eq!(key(r#""hook_event_name":"SessionEnd","reason":"other""#, 201), end);
     }
 
     #[test]
@@ -221,6 +243,22 @@ mod tests {
         let stop = key(r#""hook_event_name":"Stop","turn_id":"t-1""#);
         assert_eq!(key(r#""type":"agent-turn-complete","turn-id":"t-1""#), stop);
         assert_eq!(stop, "t-1");
+    }
+
+    /// Codex 0.169 notifies also of the turn in which it thinks of a title, under the name of another session.
+    #[test]
+    fn a_notify_of_a_codex_that_has_hooks_is_left_to_them() {
+        let has = |json: &str| {
+            let json = format!(r#"{{"thread-id":"{ID}","type":"agent-turn-complete"{json}}}"#);
+            has(&AgentKind::codex(), &Message::of("codex", None, json.as_bytes()).unwrap())
+        };
+        assert!(has("") && !has(r#","client":"codex-tui""#));
+    }
+
+    /// Codex tells it with the next prompt, which may be hours later.
+    #[test]
+    fn a_codex_session_that_starts_after_a_compaction_is_no_compaction() {
+        assert_eq!(kind(AgentKind::codex(), r#""hook_event_name":"SessionStart","source":"compact""#), None);
     }
 
     #[test]
@@ -238,9 +276,10 @@ mod tests {
     fn sessions_are_not_remembered_without_end() {
         let mut reader = Reader::default();
         for at in 0..200 {
-            let _unused = reader.compaction(&format!("session-{at}"), Timestamp::from_second(at).unwrap());
+            let session = format!("session-{at}");
+            let _unused = reader.name(EventKind::SessionEnded, &session, Timestamp::from_second(at).unwrap());
         }
-        assert_eq!(reader.compactions.len(), MAX_SESSIONS);
+        assert_eq!(reader.told.len(), MAX_REMEMBERED);
     }
 
     #[test]

@@ -170,7 +170,8 @@ mod tests {
 
     #[test]
     fn only_what_the_wrapper_writes_is_an_exit() {
-        for told in [Told::Status(0), Told::Status(255), Told::Signal("KILL".into()), Told::Signal("USR1".into())]
+        for told in
+            [Told::Status(0), Told::Status(255), Told::Signal("KILL".into()), Told::Signal("USR1".into())]
         {
             assert_eq!(Told::parse(&told.value()), Some(told));
         }

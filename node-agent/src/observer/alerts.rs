@@ -137,7 +137,8 @@ struct Budget {
 impl Budget {
     fn spend(&mut self, said: Said, now: Instant) -> Option<Said> {
         let since = *self.since.get_or_insert(now);
-        let refilled = u32::try_from(now.duration_since(since).as_secs() / REFILL.as_secs()).unwrap_or(u32::MAX);
+        let refilled =
+            u32::try_from(now.duration_since(since).as_secs() / REFILL.as_secs()).unwrap_or(u32::MAX);
         if refilled > 0 {
             self.left = self.left.saturating_add(refilled).min(BURST);
             self.since = Some(now);
@@ -252,7 +253,18 @@ impl Alerts {
 
     /// What a push says of prompts.
     pub(super) fn changes(&mut self, changes: &codec::RenderChanges, now: Instant) -> Option<Said> {
-        let command = words(&self.prompts.changes(changes)?);
+        let command = self.prompts.changes(changes)?;
+        self.by_marks(&command, now)
+    }
+
+    /// What rows say that were fetched.
+    pub(super) fn fetched(&mut self, rows: &[codec::Row], now: Instant) -> Option<Said> {
+        let command = self.prompts.fetched(rows)?;
+        self.by_marks(&command, now)
+    }
+
+    fn by_marks(&mut self, command: &str, now: Instant) -> Option<Said> {
+        let command = words(command);
         if self.shell_tells || command.is_empty() {
             return None;
         }
@@ -334,7 +346,8 @@ mod tests {
     #[test]
     fn a_notification_is_told_with_its_words_and_without_its_control_characters() {
         let (mut alerts, mut facts) = (Alerts::default(), Facts::default());
-        let toast = |body: &str| Alert::Toast { title: Some("Co\x1bdex".into()), body: body.into(), focus: true };
+        let toast =
+            |body: &str| Alert::Toast { title: Some("Co\x1bdex".into()), body: body.into(), focus: true };
         let now = Instant::now();
         let said = alerts.alert(toast("done\n\x1b[2Jnow"), &mut facts, now).said.unwrap();
         assert_eq!(said.fields["toast"], "Co dex: done [2Jnow");
@@ -389,7 +402,10 @@ mod tests {
         assert_eq!(run(""), None);
         run("wa-node exec -- make");
         let said = alerts.alert(set("wa_exit", "2"), &mut facts, now).said.unwrap();
-        assert_eq!((said.fields["status"].as_str(), said.fields["command"].as_str()), ("2", "wa-node exec -- make"));
+        assert_eq!(
+            (said.fields["status"].as_str(), said.fields["command"].as_str()),
+            ("2", "wa-node exec -- make")
+        );
         assert_eq!(alerts.alert(set("WEZTERM_PROG", ""), &mut facts, now).said, None, "told already");
     }
 
@@ -404,7 +420,8 @@ mod tests {
         }
         assert!((20..=30).contains(&told.len()), "{}", told.len());
         told.extend(alerts.alert(set("wa_exit", "0"), &mut facts, start + Duration::from_secs(60)).said);
-        let missed = |said: &Said| said.fields.get("missed").map_or(0, |count| count.parse::<usize>().unwrap());
+        let missed =
+            |said: &Said| said.fields.get("missed").map_or(0, |count| count.parse::<usize>().unwrap());
         assert_eq!(told.iter().map(missed).sum::<usize>() + told.len(), 10_001);
     }
 

@@ -12,8 +12,8 @@ use wa_match::{Redactor, RedactorState};
 use wa_proto::record::{Line, Lines};
 use wa_proto::wire::v1;
 use wa_proto::{
-    AgentKind, Conversation, Event, EventId, EventKind, Gap, GapCause, Generation, Lane, MuxName, PaneRef, Repaint,
-    Timestamp,
+    AgentKind, Conversation, Event, EventId, EventKind, Gap, GapCause, Generation, Lane, MuxName, PaneRef,
+    Repaint, Timestamp,
 };
 
 use crate::spool::{Group, NewRecord};
@@ -190,7 +190,8 @@ pub(super) fn lost(position: v1::PanePosition, cause: GapCause) -> Group {
     if let Some(Ok(pane)) = position.pane.clone().map(PaneRef::try_from) {
         let words = [("cause", cause.as_str()), ("gaps", "1"), ("uncounted", "1")];
         let fields = words.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let event = Event { pane: Some(pane), layout: position.layout, ..plain(EventKind::CaptureGap, fields) };
+        let event =
+            Event { pane: Some(pane), layout: position.layout, ..plain(EventKind::CaptureGap, fields) };
         records.push(record(v1::record::Body::Event(event.into()), Lane::Events, now));
     }
     let gone = v1::PanePosition { pane: position.pane, gone: true, ..v1::PanePosition::default() };

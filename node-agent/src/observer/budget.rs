@@ -150,7 +150,9 @@ impl Budget {
     pub(super) fn problem(&self) -> Option<String> {
         let limits = self.host.limits;
         Some(match self.dry? {
-            Dry::Pane => format!("over its budget of {} a minute: lines are left out", mebibytes(limits.pane)),
+            Dry::Pane => {
+                format!("over its budget of {} a minute: lines are left out", mebibytes(limits.pane))
+            }
             Dry::Host => format!(
                 "over its share of the host's budget of {} a minute: lines are left out",
                 mebibytes(limits.host)
@@ -199,7 +201,10 @@ mod tests {
         let taken = (0..1000).filter(|_| flood.take(64 << 10, now)).count() * (64 << 10);
         // Its share was a half of the host's when it came, alone; then the common half.
         assert!(taken <= 8 << 20, "{taken}");
-        assert_eq!(flood.problem().as_deref(), Some("over its share of the host's budget of 8 MiB a minute: lines are left out"));
+        assert_eq!(
+            flood.problem().as_deref(),
+            Some("over its share of the host's budget of 8 MiB a minute: lines are left out")
+        );
         for pane in &mut quiet {
             let taken = (0..2000).filter(|_| pane.take(1 << 10, now)).count();
             assert!(taken >= 1 << 10, "{taken} KiB of a share of at least 1 MiB");

@@ -134,7 +134,9 @@ impl Capture {
         let mut undecided = false;
         for rule in &self.rules.exclude {
             match rule.holds(known) {
-                Some(true) => return Verdict::Excluded(format!("excluded by the rule {}", rule.words).into()),
+                Some(true) => {
+                    return Verdict::Excluded(format!("excluded by the rule {}", rule.words).into());
+                }
                 Some(false) => {}
                 None => undecided = true,
             }
@@ -159,9 +161,10 @@ impl Rule {
     fn new(list: &'static str, at: usize, globs: &PaneGlobs) -> Result<Self, CaptureError> {
         let compile = |key: &'static str, glob: &Option<String>, of: fn(&str) -> GlobBuilder<'_>| {
             let compiled = glob.as_deref().map(|glob| of(glob).build());
-            compiled.transpose().map(|glob| glob.as_ref().map(Glob::compile_matcher)).map_err(|error| {
-                CaptureError::Glob { list, at, key, problem: error.to_string() }
-            })
+            compiled
+                .transpose()
+                .map(|glob| glob.as_ref().map(Glob::compile_matcher))
+                .map_err(|error| CaptureError::Glob { list, at, key, problem: error.to_string() })
         };
         if *globs == PaneGlobs::default() {
             return Err(CaptureError::Empty { list, at });
@@ -187,9 +190,10 @@ impl Rule {
     fn holds(&self, known: Known<'_>) -> Option<bool> {
         let title = self.title.as_ref().map(|glob| known.title.map(|title| glob.is_match(title)));
         let cwd = self.cwd.as_ref().map(|glob| known.cwd.map(|cwd| matches_directory(glob, cwd)));
-        let command = self.command.as_ref().map(|glob| {
-            known.group.map(|group| group.iter().any(|process| matches_command(glob, process)))
-        });
+        let command = self
+            .command
+            .as_ref()
+            .map(|glob| known.group.map(|group| group.iter().any(|process| matches_command(glob, process))));
         let domain = self.domain.as_ref().map(|glob| Some(glob.is_match(known.domain)));
         let parts = [domain, title, cwd, command];
         if parts.contains(&Some(Some(false))) {
@@ -299,7 +303,9 @@ mod tests {
     #[test]
     fn mistakes_are_named_with_their_place() {
         let error = |text: &str| capture(text).unwrap_err().to_string();
-        assert!(error("include = [{ cwd = \"/a\" }, { title = \"[\" }]").starts_with("capture.include[1].title"));
+        assert!(
+            error("include = [{ cwd = \"/a\" }, { title = \"[\" }]").starts_with("capture.include[1].title")
+        );
         assert!(error("exclude = [{}]").starts_with("capture.exclude[0]: a rule without a glob"));
         assert!(error("pane_bytes_per_minute = 10").contains("at least 1048576"));
     }

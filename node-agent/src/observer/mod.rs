@@ -84,7 +84,7 @@ pub struct Shared {
     pub board: Arc<Board>,
     pub processes: Arc<dyn ProcessTable>,
     pub engine: Arc<Engine>,
-    pub redactor: &'static Redactor,
+    pub redactor: Redactor,
     pub capture: Capture,
     pub sessions: SessionFiles,
     /// For the mux server's list of clients.
@@ -102,7 +102,7 @@ impl Shared {
             board,
             processes: Arc::from(process::of_this_host()),
             engine,
-            redactor: Redactor::builtin(),
+            redactor: Redactor::builtin().clone(),
             capture: Capture::default(),
             sessions: SessionFiles::start(tasks, Homes::from_env()),
             host: "localhost".to_owned(),

@@ -104,7 +104,14 @@ impl Observer {
 
     /// An event of the server itself.
     pub(super) async fn event(&self, kind: EventKind, fields: &[(&str, String)]) {
-        self.append(batch::mux_event(&self.shared.redactor, kind, &self.name, self.generation.as_ref(), fields)).await;
+        self.append(batch::mux_event(
+            &self.shared.redactor,
+            kind,
+            &self.name,
+            self.generation.as_ref(),
+            fields,
+        ))
+        .await;
     }
 
     /// Shows on the board what is new of the panes.

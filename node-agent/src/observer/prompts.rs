@@ -6,7 +6,8 @@
 //! Constraints. What stands on the screen when it is first seen, after a connection was lost or after a column change, is
 //! history: only a prompt that appears later ends anything. A prompt further down without output between may follow a
 //! line that was thrown away (Ctrl-C) or a list of completions; it ends nothing, so commands that print nothing are not
-//! told by marks. Rows of the scrollback are not looked at. Nothing of this grows: one prompt is remembered.
+//! told by marks. A command that was typed and flooded the screen in one go is read when its row is fetched. Nothing of
+//! this grows: one prompt is remembered.
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,8 @@ pub(super) struct Prompts {
     /// Columns of the last push; `None` = nothing was seen yet.
     cols: Option<u64>,
     prompt: Option<Prompt>,
+    /// The row of a command that has finished and was not seen: it was out of sight before it was shown.
+    unread: Option<i64>,
 }
 
 /// The last prompt, and what came after it.
@@ -74,14 +77,18 @@ impl Prompts {
     pub(super) fn changes(&mut self, changes: &RenderChanges) -> Option<String> {
         let history = self.cols.replace(changes.dims.cols) != Some(changes.dims.cols);
         if history {
-            self.prompt = None;
+            (self.prompt, self.unread) = (None, None);
         }
         let top = changes.dims.physical_top;
         let height = i64::try_from(changes.dims.viewport_rows).unwrap_or(i64::MAX);
         let viewport = top..top.saturating_add(height);
         // The cursor's row may come twice; the last counts.
-        let rows: BTreeMap<i64, &Row> =
-            changes.rows.iter().filter(|row| viewport.contains(&row.index)).map(|row| (row.index, row)).collect();
+        let rows: BTreeMap<i64, &Row> = changes
+            .rows
+            .iter()
+            .filter(|row| viewport.contains(&row.index))
+            .map(|row| (row.index, row))
+            .collect();
         let mut finished = None;
         for (&index, &row) in &rows {
             let parts = parts(row);
@@ -108,6 +115,7 @@ impl Prompts {
             let output = before.output || flood || parts.output_first;
             if index > before.row && output {
                 ended = before.command();
+                self.unread = Some(before.row).filter(|_| flood && before.input.is_empty() && !before.told);
             }
         }
         self.prompt = Some(Prompt { row: index, input: BTreeMap::new(), output: false, told: false });
@@ -126,6 +134,14 @@ impl Prompts {
         } else if prompt.input.len() < MAX_INPUT_ROWS || prompt.input.contains_key(&index) {
             prompt.input.insert(index, (parts.input, row.wrapped));
         }
+    }
+
+    /// Takes in rows that were fetched. Returns the command that has finished.
+    pub(super) fn fetched(&mut self, rows: &[Row]) -> Option<String> {
+        let unread = self.unread?;
+        let row = rows.iter().find(|row| row.index == unread)?;
+        self.unread = None;
+        Some(parts(row).input.trim().to_owned()).filter(|command| !command.is_empty())
     }
 
     /// The command that runs, which is told by somebody else.
@@ -210,7 +226,8 @@ mod tests {
     #[test]
     fn what_is_there_at_first_sight_is_history_and_what_ends_later_is_not() {
         let mut prompts = Prompts::default();
-        let old = vec![prompt(0, "make"), row(1, &[('O', "cc")]), prompt(2, "sleep 9"), row(3, &[('O', "..")])];
+        let old =
+            vec![prompt(0, "make"), row(1, &[('O', "cc")]), prompt(2, "sleep 9"), row(3, &[('O', "..")])];
         assert_eq!(prompts.changes(&push(0, old)), None);
         assert_eq!(prompts.changes(&push(0, vec![prompt(4, "")])), Some("sleep 9".into()));
     }
@@ -223,14 +240,26 @@ mod tests {
         assert_eq!(see(vec![prompt(0, "rm -rf^C"), prompt(1, "")]), None);
         see(vec![prompt(1, "ls ")]);
         assert_eq!(see(vec![row(2, &[('I', "a.txt b.txt")]), prompt(3, "ls ")]), None);
-        assert_eq!(see(vec![prompt(3, ""), row(4, &[('O', "a shell's note")]), prompt(4, "")]), None, "nothing typed");
+        assert_eq!(
+            see(vec![prompt(3, ""), row(4, &[('O', "a shell's note")]), prompt(4, "")]),
+            None,
+            "nothing typed"
+        );
     }
 
     #[test]
     fn a_flood_between_two_prompts_is_output() {
         let mut prompts = Prompts::default();
         prompts.changes(&push(0, vec![prompt(0, "seq 100")]));
-        assert_eq!(prompts.changes(&push(97, vec![row(100, &[('O', "100")]), prompt(101, "")])), Some("seq 100".into()));
+        let after = |top| push(top, vec![row(top + 3, &[('O', "100")]), prompt(top + 4, "")]);
+        assert_eq!(prompts.changes(&after(97)), Some("seq 100".into()));
+        // Typed and gone in one go: its row comes later.
+        assert_eq!(prompts.changes(&after(200)), None);
+        assert_eq!(
+            prompts.fetched(&[row(100, &[('O', "100")]), prompt(101, "seq 99")]),
+            Some("seq 99".into())
+        );
+        assert_eq!(prompts.fetched(&[prompt(101, "seq 99")]), None, "once");
     }
 
     #[test]
@@ -240,7 +269,10 @@ mod tests {
         see(vec![row(0, &[('P', "~/src 12:00")]), prompt(1, "")]);
         see(vec![prompt(1, "ls")]);
         see(vec![row(0, &[('P', "~/src 12:01")])]);
-        assert_eq!(see(vec![row(2, &[('O', "x")]), row(3, &[('P', "~/src 12:01")]), prompt(4, "")]), Some("ls".into()));
+        assert_eq!(
+            see(vec![row(2, &[('O', "x")]), row(3, &[('P', "~/src 12:01")]), prompt(4, "")]),
+            Some("ls".into())
+        );
         assert_eq!(see(vec![prompt(4, "p")]), None);
     }
 

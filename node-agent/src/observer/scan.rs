@@ -72,11 +72,7 @@ impl Observer {
         let processes = Arc::clone(&self.shared.processes);
         let look = tokio::task::spawn_blocking(move || {
             let projects = directories.into_iter().map(|cwd| (project_of(&cwd), cwd));
-            Scanned(
-                processes.look(&ttys),
-                projects.map(|(project, cwd)| (cwd, project)).collect(),
-                asked,
-            )
+            Scanned(processes.look(&ttys), projects.map(|(project, cwd)| (cwd, project)).collect(), asked)
         });
         Box::pin(async move {
             look.await.unwrap_or_else(|_| Scanned(Snapshot::default(), HashMap::new(), unread))

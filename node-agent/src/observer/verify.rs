@@ -64,7 +64,8 @@ pub(super) async fn ask(client: Client, pane_id: u64, pushes: u64) -> Result<Opt
         let rows = i64::try_from(at.dims.viewport_rows.min(MAX_ROWS)).unwrap_or(0);
         let top = at.dims.physical_top;
         let viewport = top..top.saturating_add(rows);
-        let rows = if viewport.is_empty() { Vec::new() } else { client.get_lines(pane_id, &[viewport]).await? };
+        let rows =
+            if viewport.is_empty() { Vec::new() } else { client.get_lines(pane_id, &[viewport]).await? };
         Ok(Held { pane_id, pushes, at, rows })
     };
     match look.await {

@@ -13,8 +13,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use wa_proto::{AgentKind, Witness};
 
-use super::ttys::Terminal;
 use super::Observer;
+use super::ttys::Terminal;
 use crate::hook::HookReport;
 use crate::process::ProcessId;
 use crate::session_file::{Follow, Following, Hint, SessionFiles, Update};

@@ -70,7 +70,9 @@ fn stat_of(process: &Path) -> Option<Stat> {
 pub(super) fn is_running(id: ProcessId) -> bool {
     let stat = stat_of(&Path::new("/proc").join(id.pid.to_string()));
     // What nobody has waited for yet has ended all the same.
-    stat.is_some_and(|stat| !matches!(stat.state, 'Z' | 'X') && (id.started == 0 || stat.started == id.started))
+    stat.is_some_and(|stat| {
+        !matches!(stat.state, 'Z' | 'X') && (id.started == 0 || stat.started == id.started)
+    })
 }
 
 /// The number that the kernel shows in `stat` for a device.

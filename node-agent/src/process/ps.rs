@@ -145,7 +145,11 @@ mod tests {
     const MACOS: &str = include_str!("testdata/macos.txt");
 
     fn on(text: &str, width: usize, tty: &str) -> Vec<ProcessInfo> {
-        text.lines().filter_map(|line| parse(line, width)).filter(|(on, _)| on == tty).map(|(_, info)| info).collect()
+        text.lines()
+            .filter_map(|line| parse(line, width))
+            .filter(|(on, _)| on == tty)
+            .map(|(_, info)| info)
+            .collect()
     }
 
     #[test]
@@ -175,7 +179,8 @@ mod tests {
         let text = String::from_utf8_lossy(&answer).into_owned();
         let lines = text.lines().count();
         // All but the columns of the foreground hold for every process.
-        let whole = text.lines().filter(|line| word(line).is_some_and(|(pid, _)| pid.parse::<u32>().is_ok())).count();
+        let whole =
+            text.lines().filter(|line| word(line).is_some_and(|(pid, _)| pid.parse::<u32>().is_ok())).count();
         assert_eq!(whole, lines);
         assert!(Ps::default().look(&["/dev/pts/99999".to_owned()]).groups.is_empty());
         let missing = Ps { program: "/nonexistent/ps".into(), versions: Versions::default() };

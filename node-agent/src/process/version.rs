@@ -114,7 +114,9 @@ impl Installed<'_> {
 
 impl Package {
     fn is_agent(&self) -> bool {
-        PACKAGES.iter().any(|name| self.name.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-')))
+        PACKAGES.iter().any(|name| {
+            self.name.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        })
     }
 }
 
@@ -218,7 +220,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let program = put(dir.path().join("codex/bin/codex"), "");
         let file = dir.path().join("codex/package.json");
-        let says = |version: &str| put(file.clone(), &format!(r#"{{"name":"@openai/codex","version":"{version}"}}"#));
+        let says = |version: &str| {
+            put(file.clone(), &format!(r#"{{"name":"@openai/codex","version":"{version}"}}"#))
+        };
         let versions = Versions::default();
         let cwd = || None;
         let installed = Installed { exe: Some(&program), args: &[], cwd: &cwd };

@@ -95,13 +95,13 @@ pub(super) fn choose(evidence: &Evidence) -> Result<(usize, String), String> {
     let mine = begun_by_process(evidence);
     let Some(claim) = evidence.strongest() else {
         return match mine? {
-            Some(place) => Ok((place, begun_reason(evidence))),
+            Some(begun) => Ok((begun.place, begun_reason(evidence) + &begun.doubt)),
             None => resumed_inside(evidence),
         };
     };
     let claimed = evidence.candidates.iter().position(|candidate| claim.names(candidate));
     if !claim.by_hook
-        && let Ok(Some(place)) = mine
+        && let Ok(Some(Begun { place, .. })) = mine
         && Some(place) != claimed
         && evidence.candidates[place].born > claim.at.saturating_add(SLACK).unwrap_or(claim.at)
     {
@@ -147,8 +147,8 @@ fn held_open(evidence: &Evidence) -> Option<Result<(usize, String), String>> {
     }
 }
 
-/// The newest file that only this process can have begun. `Err`: a newer one may be its own or another's.
-fn begun_by_process(evidence: &Evidence) -> Result<Option<usize>, String> {
+/// The newest file that only this process can have begun. `Err`: there is one that may be its own, or another's.
+fn begun_by_process(evidence: &Evidence) -> Result<Option<Begun>, String> {
     let Some(started) = evidence.started else {
         return Err(
             "when the agent started cannot be read on this system, and nothing names its session".to_owned()
@@ -186,18 +186,32 @@ fn begun_by_process(evidence: &Evidence) -> Result<Option<usize>, String> {
         }
         owners
     };
-    let newest = (0..evidence.candidates.len())
-        .filter(|place| fits(&evidence.candidates[*place]))
-        .filter(|place| owners(&evidence.candidates[*place]).contains(&evidence.pid))
-        .max_by_key(|place| (evidence.candidates[*place].born, evidence.candidates[*place].modified));
-    let Some(place) = newest else { return Ok(None) };
-    match owners(&evidence.candidates[place]).len() {
-        1 => Ok(Some(place)),
-        count => Err(format!(
-            "{count} agents work in {}, and which of them writes session {} cannot be told",
-            evidence.directory, evidence.candidates[place].session_id
-        )),
+    let newest = |wanted: &dyn Fn(&[u32]) -> bool| {
+        (0..evidence.candidates.len())
+            .filter(|place| fits(&evidence.candidates[*place]))
+            .filter(|place| wanted(&owners(&evidence.candidates[*place])))
+            .max_by_key(|place| (evidence.candidates[*place].born, evidence.candidates[*place].modified))
+    };
+    let sure = newest(&|owners| owners == [evidence.pid]);
+    let Some(last) = newest(&|owners| owners.contains(&evidence.pid)) else { return Ok(None) };
+    let open = format!(
+        "{} agents work in {}, and which of them writes session {} cannot be told",
+        owners(&evidence.candidates[last]).len(),
+        evidence.directory,
+        evidence.candidates[last].session_id
+    );
+    match sure {
+        // What is in it was said here, whoever has begun the newer one.
+        Some(place) if place != last => Ok(Some(Begun { place, doubt: format!("; but {open}") })),
+        Some(place) => Ok(Some(Begun { place, doubt: String::new() })),
+        None => Err(open),
     }
+}
+
+/// A file that the process has begun, and what is not known of a newer one.
+struct Begun {
+    place: usize,
+    doubt: String,
 }
 
 /// A file from before the process, that is written now.

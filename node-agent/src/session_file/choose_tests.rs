@@ -97,16 +97,22 @@ fn with_another_agent_there_only_what_cannot_be_its_own() {
     two.rivals = rival(150);
     assert_eq!(chosen(&two).unwrap(), "a", "the other started after it was begun");
 
-    // The other's first file, or one that this process has begun anew: nobody can say, as long as `a` rests.
+    // The other's first file, or one that this process has begun anew: nobody can say, as long as `a` rests. What is in
+    // `a` was said here in any case.
     two.candidates.push(file("b", 250, 260));
-    assert!(none(&two).contains("session b"));
-    // This process still writes `a`: then `b` is the other's, for both of them.
-    two.candidates[0].modified = at(300);
-    assert_eq!(chosen(&two).unwrap(), "a");
+    let (place, reason) = choose(&two).unwrap();
+    assert_eq!(place, 0);
+    assert!(reason.contains("but 2 agents work in /srv/app, and which of them writes session b"), "{reason}");
     let mut other = two.clone();
     other.pid = 2;
     other.started = Some(at(150));
     other.rivals = vec![Rival { pid: 1, started: at(100) }];
+    assert!(none(&other).contains("session b"));
+    // This process still writes `a`: then `b` is the other's, for both of them.
+    two.candidates[0].modified = at(300);
+    let (_, reason) = choose(&two).unwrap();
+    assert!(!reason.contains("but"), "{reason}");
+    other.candidates.clone_from(&two.candidates);
     assert_eq!(chosen(&other).unwrap(), "b");
 }
 
@@ -119,7 +125,7 @@ fn two_that_started_before_either_file_are_told_apart_by_notes_only() {
     assert_eq!(chosen(&two).unwrap(), "a");
     // One of them was cleared. Whoever writes on in its own file was not.
     two.candidates.push(file("c", 400, 410));
-    assert!(none(&two).contains("session c"));
+    assert!(choose(&two).unwrap().1.contains("session c"));
     two.candidates[1].modified = at(420);
     assert_eq!(chosen(&two).unwrap(), "c");
     two.candidates[1].modified = at(300);

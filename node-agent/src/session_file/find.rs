@@ -10,8 +10,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use jiff::ToSpan as _;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, ToSpan as _};
 use wa_match::session::{Cut, LineSplitter, SessionParser};
 use wa_proto::{AgentKind, Timestamp};
 
@@ -22,6 +22,8 @@ const MAX_FILES: usize = 20_000;
 const MAX_HEADS: usize = 64;
 /// Bytes at the beginning of a file that must tell what session it is; Codex's first line holds long prompts.
 const MAX_HEAD: u64 = 512 << 10;
+/// A file that says nothing yet is expected to do so within this time.
+const FRESH: SignedDuration = SignedDuration::from_secs(60);
 /// Directories of days that are looked at.
 const MAX_DAYS: usize = 8;
 
@@ -60,6 +62,8 @@ pub(super) struct Wanted<'w> {
 pub(super) struct Found {
     pub(super) candidates: Vec<Candidate>,
     pub(super) dirs: BTreeSet<PathBuf>,
+    /// A file was written just now and does not say yet whose it is.
+    pub(super) unclear: bool,
 }
 
 impl Finder {
@@ -88,11 +92,13 @@ impl Finder {
         if self.heads.len() > 4 * MAX_HEADS {
             self.heads.clear();
         }
-        let candidates = all.into_iter().filter_map(|path| self.candidate(wanted, path)).collect();
-        Found { candidates, dirs: places.watched }
+        let mut unclear = false;
+        let candidates =
+            all.into_iter().filter_map(|path| self.candidate(wanted, path, &mut unclear)).collect();
+        Found { candidates, dirs: places.watched, unclear }
     }
 
-    fn candidate(&mut self, wanted: &Wanted<'_>, path: PathBuf) -> Option<Candidate> {
+    fn candidate(&mut self, wanted: &Wanted<'_>, path: PathBuf, unclear: &mut bool) -> Option<Candidate> {
         let mut file = open::regular_file(wanted.home, &path).ok()?;
         let meta = file.metadata().ok()?;
         let head = match self.heads.get(&(meta.dev(), meta.ino())) {
@@ -106,6 +112,7 @@ impl Finder {
             }
         };
         let modified = Timestamp::try_from(meta.modified().ok()?).ok()?;
+        *unclear |= head.began.is_none() && wanted.now.duration_since(modified) < FRESH;
         let created = meta.created().ok().and_then(|at| Timestamp::try_from(at).ok());
         let here = match wanted.agent.as_str() {
             "gemini" => head.project_hash == hash_of(wanted.cwd),

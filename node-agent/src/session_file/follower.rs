@@ -30,6 +30,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const CHECK: Duration = Duration::from_secs(30);
 /// Every so many checks, the file is looked for again although one is known.
 const CHECKS_PER_LOOK: u32 = 10;
+/// Files that can be come back to without reading them anew.
+const MAX_LEFT: usize = 16;
 /// Before a process started, by so much, files still count: clocks and file systems round.
 const SLACK: SignedDuration = SignedDuration::from_secs(2);
 
@@ -41,7 +43,10 @@ struct Follower {
     finder: Finder,
     interest: Interest,
     reader: Option<Reader>,
+    /// Of the reading before the node restarted.
     resume: Option<Position>,
+    /// Where files were left, to come back to them: an agent can resume what it had left.
+    left: Vec<Position>,
     /// Why the file is the one, or why there is none.
     reason: String,
     /// What keeps changes from being told, or the file from being read.
@@ -143,6 +148,7 @@ impl Follower {
             interest: files.watcher.interest(),
             reader: None,
             bad_position: resume.is_none() && !request.resume.is_empty(),
+            left: resume.clone().into_iter().collect(),
             resume,
             reason: String::new(),
             trouble: String::new(),
@@ -153,6 +159,8 @@ impl Follower {
 
     /// Looks for the file of the process, and turns to it if it is another than before.
     fn look(&mut self, hints: &[(Hint, Timestamp)], now: Timestamp) {
+        // A file that is looked into now may be written a moment later.
+        self.interest.set_curious(true);
         let process = process::look(&self.request.agent, self.request.pid, now);
         let Some((home, home_reason)) = self.home(&process) else {
             return self.turn_to(
@@ -180,7 +188,7 @@ impl Follower {
                 .filter(|id| !id.is_empty())
                 .collect(),
         });
-        let dirs = found.dirs;
+        let (dirs, unclear) = (found.dirs, found.unclear);
         let pids = process.pids.iter().copied();
         let mut noted =
             find::noted(&self.request.agent, &home, pids.chain(process.rivals.iter().map(|one| one.pid)));
@@ -214,6 +222,7 @@ impl Follower {
             Err(reason) => self.turn_to(None, format!("{reason}{home_reason}"), now),
         }
         self.watch(dirs);
+        self.interest.set_curious(unclear);
     }
 
     /// The agent's home, and a word where it is not its own that says so.
@@ -282,12 +291,16 @@ impl Follower {
         if known == place.as_ref() {
             return;
         }
-        self.reader = None;
+        if let Some(left) = self.reader.take().and_then(|reader| reader.position(now)) {
+            self.left.retain(|known| known.path != left.path);
+            self.left.truncate(MAX_LEFT - 1);
+            self.left.insert(0, left);
+        }
         if let Some(place) = place {
             let path = place.home.join(&place.path);
             self.interest.set_file(Some(path.clone()));
-            let resume = self.resume.take();
-            match Reader::open(place, resume.as_ref(), now) {
+            let left = self.left.iter().find(|left| left.path == place.path && left.agent == place.agent);
+            match Reader::open(place, left, now) {
                 Ok(reader) => self.reader = Some(reader),
                 Err(error) => {
                     self.reason =

@@ -269,6 +269,19 @@ impl Reader {
         }
     }
 
+    /// Where the reading stands, to come back to it.
+    pub(super) fn position(&self, now: Timestamp) -> Option<Position> {
+        let counted = self.parser.counted();
+        let (offset, before) = match &self.shape {
+            Shape::Lines { file, taken, .. } => (*taken, checksum_before(file, *taken).ok()?),
+            Shape::Whole { told, .. } => (0, checksum_of(told, counted.next_index)),
+        };
+        let session_id = self.session_id();
+        let teller =
+            Teller { place: &self.place, session_id, identity: self.identity, start: self.start, now };
+        Some(teller.position(counted, offset, before))
+    }
+
     /// Whether the name still stands for the file that is read. To be asked when something happened around it.
     pub(super) fn is_same_file(&self) -> bool {
         if matches!(self.shape, Shape::Whole { .. }) {
@@ -422,6 +435,22 @@ impl Batch {
 }
 
 impl Teller<'_> {
+    fn position(&self, counted: Counted, offset: u64, before: u32) -> Position {
+        Position {
+            agent: self.place.agent.clone(),
+            session_id: self.session_id.clone(),
+            path: self.place.path.clone(),
+            device: self.identity.0,
+            inode: self.identity.1,
+            offset,
+            start: self.start,
+            before,
+            sums: counted.into(),
+            pid: self.place.pid,
+            at: self.now,
+        }
+    }
+
     fn tell_lines(
         &self,
         batch: &mut Batch,
@@ -446,26 +475,13 @@ impl Teller<'_> {
         if batch.messages.is_empty() {
             return updates.extend(testimonies);
         }
-        let position = Position {
-            agent: self.place.agent.clone(),
-            session_id: self.session_id.clone(),
-            path: self.place.path.clone(),
-            device: self.identity.0,
-            inode: self.identity.1,
-            offset,
-            start: self.start,
-            before,
-            sums: counted.into(),
-            pid: self.place.pid,
-            at: self.now,
-        };
         batch.bytes = 0;
         updates.push(Update::Messages {
             agent: self.place.agent.clone(),
             session_id: self.session_id.clone(),
             skipped_bytes: std::mem::take(&mut batch.skipped),
             messages: std::mem::take(&mut batch.messages),
-            position: position.to_bytes(),
+            position: self.position(counted, offset, before).to_bytes(),
         });
         updates.extend(testimonies);
     }

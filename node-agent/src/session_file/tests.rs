@@ -221,6 +221,11 @@ async fn a_hook_names_the_session_and_a_path_outside_is_not_believed() {
     assert_eq!(told.session.reason, "its hook SessionStart names it");
     told.following.hint(hint(OTHER, world.claude(OTHER).to_str().unwrap()));
     told.until(|told| told.session.session_id == OTHER).await;
+    // Back again: what was told is not told again, what came meanwhile is.
+    append(&world.claude(ID), prompt(ID, "meanwhile").as_bytes());
+    told.following.hint(hint(ID, ""));
+    told.until(|told| told.session.session_id == ID && told.messages.len() == 3).await;
+    assert_eq!(told.texts(), ["one", "two", "meanwhile"]);
     let secret = world.path("secret.jsonl");
     fs::write(&secret, prompt(ID, "not for you")).unwrap();
     told.following.hint(hint("gone", secret.to_str().unwrap()));
@@ -423,28 +428,23 @@ async fn it_ends_when_nobody_follows_any_more() {
     assert_eq!(world.tasks.finish(Duration::from_secs(10)).await.stayed, Vec::<String>::new());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn live_probe() {
-    let Ok(spec) = std::env::var("LIVE") else { return };
-    let tasks = Tasks::new(Shutdown::new());
-    let files = SessionFiles::start(&tasks, Homes::from_env());
-    let (sender, mut updates) = mpsc::channel(16);
-    let mut all = Vec::new();
-    for (n, one) in spec.split(',').enumerate() {
-        let (agent, pid) = one.split_once(':').unwrap();
-        let request = Follow { pane_id: n as u64, agent: AgentKind::new(agent), pid: pid.parse().unwrap(), cwd: String::new(), resume: vec![] };
-        all.push(files.follow(request, sender.clone()));
-    }
-    let secs: u64 = std::env::var("SECS").unwrap().parse().unwrap();
-    let end = tokio::time::Instant::now() + Duration::from_secs(secs);
-    while let Ok(Some((pane, update))) = tokio::time::timeout_at(end, updates.recv()).await {
-        match update {
-            Update::Session(s) => println!("{pane} SESSION {} {} | {} | model {} out {} limits {} compactions {} | {}", s.session_id, s.path, s.reason, s.model, s.usage.output, s.rate_limits.len(), s.compactions, s.problem),
-            Update::Messages { messages, position, .. } => for m in messages { println!("{pane} MSG {} {} {} {} (pos {})", m.index, m.role, m.name, m.text.lines().next().unwrap_or("").chars().take(80).collect::<String>(), position.len()) },
-            Update::Testimony(t) => println!("{pane} TESTIMONY {} {} {:?} {}", t.kind, t.key, t.fields, t.line),
-        }
-    }
-    let cpu = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let f: Vec<&str> = cpu.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    println!("CPU ticks user {} sys {}; rss {}", f[11], f[12], std::fs::read_to_string("/proc/self/status").unwrap().lines().find(|l| l.starts_with("VmRSS")).unwrap());
+#[tokio::test]
+async fn a_new_file_that_says_nothing_at_first_is_known_when_it_does() {
+    let world = World::new();
+    let cwd = fs::canonicalize(world.path("webapp")).unwrap();
+    let meta = |id: &str| {
+        let time = wa_link::clock::now().to_string();
+        let payload = serde_json::json!({"id": id, "timestamp": time, "cwd": cwd, "source": "vscode"});
+        format!("{}\n", serde_json::json!({"timestamp": time, "type": "session_meta", "payload": payload}))
+    };
+    let (first, second) = (world.path(&codex_path(ID)), world.path(&codex_path(OTHER)));
+    fs::create_dir_all(first.parent().unwrap()).unwrap();
+    append(&first, meta(ID).as_bytes());
+    let mut told = world.follow("codex", b"");
+    told.until(|told| told.session.session_id == ID).await;
+    // Made, looked at while it is empty, and written only then.
+    append(&second, b"");
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    append(&second, meta(OTHER).as_bytes());
+    told.until(|told| told.session.session_id == OTHER).await;
 }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use notify::event::{EventKind, ModifyKind};
@@ -38,6 +38,8 @@ struct Waiting {
     marks: AtomicU8,
     notify: Notify,
     file: Mutex<Option<PathBuf>>,
+    /// What others write matters too.
+    curious: AtomicBool,
 }
 
 /// The watch that all panes share.
@@ -151,11 +153,12 @@ impl Waiting {
     fn told(&self, path: &Path, moved: bool) {
         let followed = lock(&self.file);
         let own = followed.as_deref() == Some(path);
-        // What others write matters only while one's own file is not known.
+        // What others write matters while one's own file is not known, or may be about to change.
+        let content = followed.is_some() && !self.curious.load(Ordering::Relaxed);
         match (own, moved) {
             (true, false) => self.mark(FILE),
             (true, true) => self.mark(FILE | AROUND),
-            (false, false) if followed.is_some() => {}
+            (false, false) if content => {}
             (false, _) => self.mark(AROUND),
         }
     }
@@ -176,6 +179,11 @@ impl Interest {
     pub(super) fn changes(&self) -> Changes {
         let marks = self.waiting.marks.swap(0, Ordering::Relaxed);
         Changes { file: marks & FILE != 0, around: marks & AROUND != 0 }
+    }
+
+    /// Whether what is written to other files is to be told although one is followed.
+    pub(super) fn set_curious(&self, curious: bool) {
+        self.waiting.curious.store(curious, Ordering::Relaxed);
     }
 
     /// The file that is followed, as a path below one of the directories.

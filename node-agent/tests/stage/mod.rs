@@ -49,7 +49,8 @@ impl Stage {
         let muxes = observer::start(&tasks, &shared, Sockets { named, discovery: None }, Vec::new());
         #[expect(clippy::disallowed_methods, reason = "a test is an edge of its own")]
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        let (client, events) = Client::connect(&socket, ConnectOptions::new("stage", "stage", now)).await.unwrap();
+        let (client, events) =
+            Client::connect(&socket, ConnectOptions::new("stage", "stage", now)).await.unwrap();
         tasks.spawn("pushes", async move {
             let mut events = events;
             while events.recv().await.is_some() {}
@@ -60,6 +61,8 @@ impl Stage {
     }
 
     pub(crate) async fn stop(self) {
+        // Its pushes end with it.
+        drop(self.client);
         drop(self.tasks.finish(LIMIT).await);
         self.spool.close().await;
     }
@@ -97,9 +100,14 @@ impl Stage {
         self.client.send_key(pane, Key::with(KeyCode::Char(c), Modifiers::CTRL)).await.unwrap();
     }
 
+    /// Types without Enter.
+    pub(crate) async fn type_in(&self, pane: u64, text: &str) {
+        self.client.send_paste(pane, text).await.unwrap();
+    }
+
     /// Types a line.
     pub(crate) async fn line(&self, pane: u64, text: &str) {
-        self.client.send_paste(pane, text).await.unwrap();
+        self.type_in(pane, text).await;
         self.client.send_key(pane, Key::plain(KeyCode::Enter)).await.unwrap();
     }
 
@@ -206,6 +214,20 @@ impl Stage {
             let lines: Vec<Vec<String>> = (0..4).map(|pane| self.lines(pane)).collect();
             panic!("never: {what}; events {:?}; lines of the first panes {lines:?}", self.events())
         })
+    }
+
+    /// Waits until the pane has ended and all of it is durable.
+    pub(crate) async fn gone(&self, pane: u64) {
+        let mut changes = self.board.watch();
+        let wait = async {
+            while self.board.panes().iter().any(|on_board| on_board.pane.pane_id == pane) {
+                changes.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(LIMIT, wait).await.expect("the pane ends");
+        // What left last is behind this one.
+        let now = self.client.list_panes().await.unwrap();
+        assert!(now.iter().all(|info| info.entry.pane_id != pane));
     }
 
     /// Waits until a pane on the board meets the condition.

@@ -19,6 +19,10 @@ pub(super) enum Class {
     Token,
 }
 
+/// Bytes of a value that are looked at before it is believed; a longer one is then taken whole. One that is not believed
+/// is not looked into again.
+pub(super) const VALUE: usize = 1024;
+
 /// Words that end the name of a secret.
 pub(super) fn words() -> Vec<(String, Class)> {
     let mut words = Vec::new();
@@ -36,8 +40,22 @@ pub(super) fn words() -> Vec<(String, Class)> {
         }
     }
     let firsts = [
-        "api", "access", "secret", "private", "auth", "account", "encryption", "signing", "master", "shared",
-        "subscription", "service", "client", "application", "app", "storage",
+        "api",
+        "access",
+        "secret",
+        "private",
+        "auth",
+        "account",
+        "encryption",
+        "signing",
+        "master",
+        "shared",
+        "subscription",
+        "service",
+        "client",
+        "application",
+        "app",
+        "storage",
     ];
     for first in firsts {
         let title = titled(first);
@@ -102,17 +120,26 @@ struct Value {
     cut: bool,
 }
 
-/// The secret that the name ending in the word at `word` has. `end` is where the row's text ends.
-pub(super) fn span(text: &str, word: Range<usize>, class: Class, end: usize) -> Option<Span> {
-    let name = name(text, &word)?;
-    let value = value(text, &name, &word, end)?;
-    let content = &text[value.range.clone()];
+/// The secret that the name ending in the word at `word` has, and where its value ends. `end` is where the row's text
+/// ends.
+pub(super) fn span(text: &str, word: Range<usize>, class: Class, end: usize) -> (usize, Option<Span>) {
+    let Some(name) = name(text, &word) else { return (word.end, None) };
+    let Some(value) = value(text, &name, &word, end) else { return (name.end, None) };
+    (value.range.end, secret(text, name, value, class))
+}
+
+fn secret(text: &str, name: Range<usize>, value: Value, class: Class) -> Option<Span> {
+    let content =
+        &text[value.range.start..text.floor_char_boundary(value.range.end.min(value.range.start + VALUE))];
     let after = text[value.range.end..].chars().next();
     if !believed(class, &value, &text[name.clone()], content, after) {
         return None;
     }
     let lower = text[name.clone()].to_ascii_lowercase();
-    let kind = if lower.contains("aws_secret") || lower.contains("secretaccesskey") || lower.contains("secret_access") {
+    let kind = if lower.contains("aws_secret")
+        || lower.contains("secretaccesskey")
+        || lower.contains("secret_access")
+    {
         "aws-secret"
     } else if lower.contains("accountkey") || lower.contains("sharedaccesskey") {
         "azure-key"
@@ -123,7 +150,8 @@ pub(super) fn span(text: &str, word: Range<usize>, class: Class, end: usize) -> 
     } else {
         "assigned-secret"
     };
-    let alphabet = if class == Class::Token && value.form != Form::Env { Alphabet::Base64 } else { Alphabet::Value };
+    let alphabet =
+        if class == Class::Token && value.form != Form::Env { Alphabet::Base64 } else { Alphabet::Value };
     let next = value.cut.then_some(Next::of(alphabet));
     let why = format!("the value of {}", shown(&text[name]));
     Some(Span { range: value.range, kind: kind.into(), why: why.into(), next, rank: 1 })
@@ -152,7 +180,9 @@ fn name(text: &str, word: &Range<usize>) -> Option<Range<usize>> {
     let name = word.start - before..stop;
     let lower = text[name.clone()].to_ascii_lowercase();
     let about_pages = ["page_token", "pagetoken", "next_token", "nexttoken", "continuationtoken", "public"];
-    if about_pages.iter().any(|word| lower.contains(word)) || matches!(lower.as_str(), "pwd" | "oldpwd") && text[name.clone()] == lower.to_ascii_uppercase() {
+    if about_pages.iter().any(|word| lower.contains(word))
+        || matches!(lower.as_str(), "pwd" | "oldpwd") && text[name.clone()] == lower.to_ascii_uppercase()
+    {
         return None;
     }
     Some(name)
@@ -206,7 +236,9 @@ fn value(text: &str, name: &Range<usize>, word: &Range<usize>, end: usize) -> Op
     };
     let spaced = !tight || text[from..].starts_with(' ');
     from = skip(text, from, 8);
-    if sign == ':' && let Some(behind) = behind_type(text, from) {
+    if sign == ':'
+        && let Some(behind) = behind_type(text, from)
+    {
         from = behind;
     }
     let form = form_of(text, name, sign, spaced, flag);
@@ -229,7 +261,10 @@ fn form_of(text: &str, name: &Range<usize>, sign: char, spaced: bool, flag: bool
 
 /// Behind the type of a declaration, `: &str = `; `None` if there is none.
 fn behind_type(text: &str, from: usize) -> Option<usize> {
-    let is_type = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '<' | '>' | '&' | '\'' | '[' | ']' | ':' | '|' | '?' | '.' | ' ');
+    let is_type = |c: &char| {
+        c.is_ascii_alphanumeric()
+            || matches!(c, '_' | '<' | '>' | '&' | '\'' | '[' | ']' | ':' | '|' | '?' | '.' | ' ')
+    };
     let length: usize = text[from..].chars().take(48).take_while(is_type).map(char::len_utf8).sum();
     let at = from + length;
     let declared = length > 0
@@ -255,8 +290,12 @@ fn read_value(text: &str, from: usize, form: Form, sign: char, end: usize) -> Op
     let rest = &text[from..];
     let length = match form {
         Form::Env => env_value(rest),
-        Form::Query => rest.find(|c: char| matches!(c, '&' | '#' | '\\') || !Alphabet::Value.holds(c)).unwrap_or(rest.len()),
-        Form::Field => rest.find(|c: char| matches!(c, ';' | '"' | '\'') || c.is_whitespace()).unwrap_or(rest.len()),
+        Form::Query => rest
+            .find(|c: char| matches!(c, '&' | '#' | '\\') || !Alphabet::Value.holds(c))
+            .unwrap_or(rest.len()),
+        Form::Field => {
+            rest.find(|c: char| matches!(c, ';' | '"' | '\'') || c.is_whitespace()).unwrap_or(rest.len())
+        }
         _ => Alphabet::Value.run(rest),
     };
     let stop = (from + length).min(end.max(from));
@@ -265,18 +304,22 @@ fn read_value(text: &str, from: usize, form: Form, sign: char, end: usize) -> Op
 
 /// In `.env` files anything but blanks and quotes; a `,`, `;` or `&` ends it where another assignment follows.
 fn env_value(rest: &str) -> usize {
-    let stop = rest.find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '│' | '┃')).unwrap_or(rest.len());
-    let mut at = 0;
-    while let Some(next) = rest[at..stop].find([',', ';', '&', ')', '|']) {
-        let sign = at + next;
-        let behind = &rest[sign + 1..stop];
-        let name = behind.bytes().take(64).take_while(|b| b.is_ascii_alphanumeric() || *b == b'_').count();
-        if behind.len() <= 1 || behind[name..].starts_with('=') {
-            return sign;
+    let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '│' | '┃');
+    for (at, c) in rest.char_indices() {
+        if ends(c) {
+            return at;
         }
-        at = sign + 1;
+        if matches!(c, ',' | ';' | '&' | ')' | '|') {
+            let behind = &rest[at + 1..];
+            let name =
+                behind.bytes().take(64).take_while(|b| b.is_ascii_alphanumeric() || *b == b'_').count();
+            let last = behind.chars().nth(1).is_none_or(ends) || behind.starts_with(ends);
+            if last || behind[name..].starts_with('=') {
+                return at;
+            }
+        }
     }
-    stop
+    rest.len()
 }
 
 fn believed(class: Class, value: &Value, name: &str, content: &str, after: Option<char>) -> bool {
@@ -287,7 +330,7 @@ fn believed(class: Class, value: &Value, name: &str, content: &str, after: Optio
         || placeholder_word(word)
         || content.contains(char::is_whitespace)
         || content.contains("://")
-        || content.starts_with(['/', '~'])
+        || (content.starts_with(['/', '~']) && plain_words(content))
         || content.starts_with("./")
     {
         return false;
@@ -295,7 +338,8 @@ fn believed(class: Class, value: &Value, name: &str, content: &str, after: Optio
     let digit = content.bytes().any(|b| b.is_ascii_digit());
     let sign = content.chars().any(|c| c.is_ascii_punctuation() && !matches!(c, '_' | '.' | '-' | ':' | '/'));
     // An object identifier, a version, an address.
-    let dotted = content.matches('.').count() >= 2 && content.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let dotted =
+        content.matches('.').count() >= 2 && content.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     let same = name.to_ascii_lowercase().ends_with(&word.to_ascii_lowercase());
     match (class, value.form) {
         _ if same || dotted => false,
@@ -327,11 +371,12 @@ fn prose(content: &str) -> bool {
 /// A call, a path of names, a list of arguments.
 fn code(content: &str) -> bool {
     let call = content.find('(').is_some_and(|at| {
-        content[..at].bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':' | b'!')) && at > 0
+        content[..at].bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b':' | b'!'))
+            && at > 0
     });
     let path = content.contains('.')
-        && content.split('.').all(|part| {
-            part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && plain_words(part)
-        });
+        && content
+            .split('.')
+            .all(|part| part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && plain_words(part));
     call || path || content.contains("::") || content.contains("->") || content.contains("=>")
 }

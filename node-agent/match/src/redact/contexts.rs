@@ -19,6 +19,14 @@ pub(super) struct Found<'t> {
     cut: bool,
 }
 
+impl Found<'_> {
+    /// What stands before it, at most so many bytes.
+    fn before(&self, bytes: usize) -> &str {
+        let from = self.text.floor_char_boundary(self.range.start.saturating_sub(bytes));
+        &self.text[from..self.range.start]
+    }
+}
+
 pub(super) struct Context {
     pub(super) kind: &'static str,
     pub(super) literals: &'static [&'static str],
@@ -54,16 +62,19 @@ fn mixed(found: &Found<'_>) -> bool {
 fn header_value(found: &Found<'_>) -> bool {
     literal_value(found.value)
         && !plain_words(found.value)
-        && (found.value.len() >= 12 || found.cut || found.text.contains("asic "))
+        && (found.value.len() >= 12 || found.cut || found.before(24).contains("asic "))
 }
 
 fn url_password(found: &Found<'_>) -> bool {
     let value = found.value;
-    let before = &found.text[..found.range.start];
+    let before = found.before(256);
     let user = before.rsplit(['/', ':']).nth(1).unwrap_or("");
     let port = value.len() <= 5 && value.bytes().all(|b| b.is_ascii_digit());
     let ends = found.text[found.range.end..].starts_with('@');
-    literal_value(value) && value != user && value.len() >= 3 && (ends || (!port && value.len() >= 4 && !plain_words(value)))
+    literal_value(value)
+        && value != user
+        && value.len() >= 3
+        && (ends || (!port && value.len() >= 4 && !plain_words(value)))
 }
 
 fn url_token(found: &Found<'_>) -> bool {
@@ -72,9 +83,8 @@ fn url_token(found: &Found<'_>) -> bool {
 
 fn cookie(found: &Found<'_>) -> bool {
     let long = |part: &str| {
-        part.split_once('=').is_some_and(|(_, value)| {
-            value.len() >= 8 && !plain_words(value) && literal_value(value.trim())
-        })
+        part.split_once('=')
+            .is_some_and(|(_, value)| value.len() >= 8 && !plain_words(value) && literal_value(value.trim()))
     };
     found.value.split(';').any(long)
 }
@@ -84,7 +94,8 @@ fn set_cookie(found: &Found<'_>) -> bool {
 }
 
 fn curl_user(found: &Found<'_>) -> bool {
-    let tool = ["curl", "http", "wget"].iter().any(|tool| found.text.contains(tool));
+    let before = found.before(400);
+    let tool = ["curl", "http", "wget"].iter().any(|tool| before.contains(tool));
     tool && literal_value(found.value) && !found.value.bytes().all(|b| b.is_ascii_digit())
 }
 
@@ -235,7 +246,8 @@ pub(super) struct Ready {
 /// All contexts. The patterns are constant and a test sees that each one builds.
 pub(super) fn ready() -> Vec<Ready> {
     let build = |context: &'static Context| {
-        let regex = RegexBuilder::new(context.pattern).size_limit(4 << 20).dfa_size_limit(1 << 20).build().ok()?;
+        let regex =
+            RegexBuilder::new(context.pattern).size_limit(4 << 20).dfa_size_limit(1 << 20).build().ok()?;
         Some(Ready { context, regex })
     };
     CONTEXTS.iter().filter_map(build).collect()

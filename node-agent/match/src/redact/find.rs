@@ -51,6 +51,7 @@ const DEVICE_WORDS: &[&str] = &[
 
 pub(super) struct Finder {
     literals: AhoCorasick,
+    seams: Seams,
     leads: Vec<Lead>,
     contexts: Vec<Ready>,
 }
@@ -90,7 +91,21 @@ impl Finder {
             .kind(Some(AhoCorasickKind::DFA))
             .build(&words)
             .expect("the literal table builds");
-        Self { literals, leads, contexts: contexts::ready() }
+        let seams = Seams::new(&words);
+        Self { literals, seams, leads, contexts: contexts::ready() }
+    }
+
+    /// Whether a literal may lie across the place where `tail` ends and `head` begins.
+    pub(super) fn across(&self, tail: &[u8], head: &[u8]) -> bool {
+        if !self.seams.may(tail, head) {
+            return false;
+        }
+        let tail = &tail[tail.len() - tail.len().min(REACH)..];
+        let head = &head[..head.len().min(REACH)];
+        let mut glued = [0; 2 * REACH];
+        glued[..tail.len()].copy_from_slice(tail);
+        glued[tail.len()..tail.len() + head.len()].copy_from_slice(head);
+        self.stirs(&glued[..tail.len() + head.len()])
     }
 
     /// Whether there is anything to look at.
@@ -110,17 +125,22 @@ impl Finder {
                     if hit.start() >= read[index] {
                         let (stop, span) = TOKENS[index].span(text, hit.start(), end);
                         read[index] = stop.max(hit.start() + 1);
+                        if span.is_none() && stop == end {
+                            // Too short to tell; the next row may know.
+                            out.context = out.context.max(Some(hit.start()));
+                        }
                         out.spans.extend(span);
                     }
                 }
                 Lead::Word(class) => {
                     out.context = out.context.max(Some(hit.start()));
                     // Inside a value that was taken there is nothing more to take.
-                    if hit.start() >= named
-                        && let Some(span) = assign::span(text, hit.range(), class, end)
-                    {
-                        named = span.range.end;
-                        out.spans.push(span);
+                    if hit.start() >= named {
+                        let (stop, span) = assign::span(text, hit.range(), class, end);
+                        if span.is_some() || stop > hit.end() + assign::VALUE {
+                            named = stop;
+                        }
+                        out.spans.extend(span);
                     }
                 }
                 Lead::Context(index) => {
@@ -141,6 +161,39 @@ impl Finder {
     }
 }
 
+/// Which three bytes stand together in some literal: most ends of rows are told by them alone to cut none.
+struct Seams(Vec<u64>);
+
+impl Seams {
+    fn new(words: &[String]) -> Self {
+        let mut seams = Self(vec![0; 1 << 9]);
+        for word in words {
+            for three in word.as_bytes().windows(3) {
+                let at = Self::place(three[0], three[1], three[2]);
+                seams.0[at >> 6] |= 1 << (at & 63);
+            }
+        }
+        seams
+    }
+
+    /// Fifteen bits of three bytes.
+    fn place(a: u8, b: u8, c: u8) -> usize {
+        (usize::from(a & 31) << 10) | (usize::from(b & 31) << 5) | usize::from(c & 31)
+    }
+
+    fn holds(&self, a: u8, b: u8, c: u8) -> bool {
+        let at = Self::place(a, b, c);
+        self.0[at >> 6] & (1 << (at & 63)) != 0
+    }
+
+    /// A literal of two bytes may be missed here: cut in the middle it is a sign at the end of a row.
+    fn may(&self, tail: &[u8], head: &[u8]) -> bool {
+        let (Some(last), Some(first)) = (tail.last(), head.first()) else { return false };
+        let before = tail.len().checked_sub(2).is_some_and(|at| self.holds(tail[at], *last, *first));
+        before || head.get(1).is_some_and(|second| self.holds(*last, *first, *second))
+    }
+}
+
 /// Codes of device logins, where the text around speaks of one: `ABCD-EFGH`, `8M3D-PLQ6T`.
 pub(super) fn device_codes(text: &str) -> Vec<Range<usize>> {
     let bytes = text.as_bytes();
@@ -151,7 +204,8 @@ pub(super) fn device_codes(text: &str) -> Vec<Range<usize>> {
         let left = bytes[from..dash].iter().rev().take(6).take_while(|b| part(b)).count();
         let right = bytes[dash + 1..].iter().take(6).take_while(|b| part(b)).count();
         let (start, stop) = (dash - left, dash + 1 + right);
-        let alone = |b: Option<&u8>| !b.is_some_and(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'/'));
+        let alone =
+            |b: Option<&u8>| !b.is_some_and(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'/'));
         let before = start.checked_sub(1).and_then(|at| bytes.get(at));
         let edge = alone(before)
             || (before.is_some_and(u8::is_ascii_alphanumeric) && super::tokens::left_edge(text, start));
@@ -185,7 +239,8 @@ mod tests {
         let found = |text: &str| device_codes(text).len();
         assert_eq!(found("   QF7K-2XWZR"), 1);
         assert_eq!(found("code: ABCD-EFGH."), 1);
-        for text in ["XXXX-XXXXX", "2024-0001", "aABCD-EFGHI", "ABCD-EFGHIJ", "ABCD-EFGH-IJKL", "x/ABCD-EFGH"] {
+        for text in ["XXXX-XXXXX", "2024-0001", "aABCD-EFGHI", "ABCD-EFGHIJ", "ABCD-EFGH-IJKL", "x/ABCD-EFGH"]
+        {
             assert_eq!(found(text), 0, "{text}");
         }
     }

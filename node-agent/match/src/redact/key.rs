@@ -10,6 +10,8 @@ use super::shape::simple_words;
 
 /// A block is given up after this many rows: an RSA key of 16,384 bits has 200 lines, a narrow box makes many rows of it.
 pub(super) const ROWS: u16 = 1024;
+/// Bytes before `PRIVATE KEY` in which its head begins.
+const LABEL: usize = 48;
 /// Rows in sequence that could be material or a word.
 const DOUBTS: u8 = 3;
 
@@ -60,10 +62,13 @@ fn row(text: &str, body: &Range<usize>) -> Row {
     if !content.contains(char::is_alphanumeric) {
         return Row::Nothing;
     }
-    let head = content.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || matches!(c, ' ' | '-'));
+    let head =
+        content.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || matches!(c, ' ' | '-'));
     let words = content.split_whitespace().filter(|word| word.contains(char::is_alphanumeric));
     let short = words.clone().count() <= 2
-        && words.last().is_some_and(|word| word.len() < 16 && word.trim_matches(['"', '\'', ',', '\\']).chars().all(base64));
+        && words.last().is_some_and(|word| {
+            word.len() < 16 && word.trim_matches(['"', '\'', ',', '\\']).chars().all(base64)
+        });
     if head || short { Row::Nothing } else { Row::Outside }
 }
 
@@ -73,8 +78,16 @@ fn base64(c: char) -> bool {
 
 /// The longest word, if it is key material; or a whole header line.
 fn material(content: &str) -> Option<Range<usize>> {
-    const HEADERS: &[&str] =
-        &["Proc-Type:", "DEK-Info:", "Version:", "Comment:", "Encryption:", "Private-MAC:", "Public-Lines:", "Private-Lines:"];
+    const HEADERS: &[&str] = &[
+        "Proc-Type:",
+        "DEK-Info:",
+        "Version:",
+        "Comment:",
+        "Encryption:",
+        "Private-MAC:",
+        "Public-Lines:",
+        "Private-Lines:",
+    ];
     if let Some(at) = HEADERS.iter().find_map(|word| content.find(word)) {
         return Some(at..content.len());
     }
@@ -97,7 +110,9 @@ fn end(content: &str) -> Option<Range<usize>> {
     let at = ["-----END", "---- END", "----END"].iter().find_map(|word| content.find(word))?;
     let from = at + 8;
     let rest = content.get(from..)?;
-    let label = rest.find(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == ' ')).unwrap_or(rest.len());
+    let label = rest
+        .find(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == ' '))
+        .unwrap_or(rest.len());
     let dashes = rest[label..].bytes().take_while(|b| *b == b'-').count();
     Some(at..from + label + dashes)
 }
@@ -117,31 +132,35 @@ pub(super) fn head(text: &str, body: &Range<usize>) -> Option<Range<usize>> {
         return Some(body.start + at..body.start + at);
     }
     let words = content.rmatch_indices("PRIVATE KEY");
-    words.into_iter().find_map(|(at, word)| {
-        let label = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == ' ';
-        let start = content[..at].trim_end_matches(label).len();
-        let before = &content[start..at];
-        let begin = before.find("BEGIN");
-        let from = content[..start].trim_end_matches('-').len();
-        let mut stop = at + word.len();
-        if content[stop..].starts_with(" BLOCK") {
-            stop += 6;
-        }
-        stop += usize::from(content[stop..].starts_with(" --"));
-        let dashes = content[stop..].bytes().take(5).take_while(|b| *b == b'-').count();
-        let wrapped = from == 0 && dashes >= 2 && !before.contains("END");
-        let whole = begin.is_some() && (dashes >= 1 || stop == content.len());
-        let from = begin.filter(|_| from == start).map_or(from, |at| start + at);
-        (whole || wrapped).then_some(body.start + from..body.start + stop + dashes)
-    })
-    .or_else(|| {
-        // A head that the row's end cut.
-        let at = content.rfind("-----BEGIN")?;
-        let label = content[at + 10..].trim_start();
-        let known = ["RSA ", "OPENSSH ", "EC ", "DSA ", "ENCRYPTED ", "PGP ", "PRIVATE KEY", ""];
-        let fits = known.iter().any(|name| format!("{name}PRIVATE KEY").starts_with(label));
-        fits.then_some(body.end..body.end)
-    })
+    words
+        .into_iter()
+        .find_map(|(at, word)| {
+            let label = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == ' ';
+            let near = content.floor_char_boundary(at.saturating_sub(LABEL));
+            let start = near + content[near..at].trim_end_matches(label).len();
+            let before = &content[start..at];
+            let begin = before.find("BEGIN");
+            let dashes = content[..start].bytes().rev().take(5).take_while(|b| *b == b'-').count();
+            let from = start - dashes;
+            let mut stop = at + word.len();
+            if content[stop..].starts_with(" BLOCK") {
+                stop += 6;
+            }
+            stop += usize::from(content[stop..].starts_with(" --"));
+            let dashes = content[stop..].bytes().take(5).take_while(|b| *b == b'-').count();
+            let wrapped = from == 0 && dashes >= 2 && !before.contains("END");
+            let whole = begin.is_some() && (dashes >= 1 || stop == content.len());
+            let from = begin.filter(|_| from == start).map_or(from, |at| start + at);
+            (whole || wrapped).then_some(body.start + from..body.start + stop + dashes)
+        })
+        .or_else(|| {
+            // A head that the row's end cut.
+            let at = content.rfind("-----BEGIN")?;
+            let label = content[at + 10..].trim_start();
+            let known = ["RSA ", "OPENSSH ", "EC ", "DSA ", "ENCRYPTED ", "PGP ", "PRIVATE KEY", ""];
+            let fits = known.iter().any(|name| format!("{name}PRIVATE KEY").starts_with(label));
+            fits.then_some(body.end..body.end)
+        })
 }
 
 /// What of a whole block on one line goes: from the head to the end, if there is material between.

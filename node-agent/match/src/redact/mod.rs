@@ -110,6 +110,12 @@ impl Redactor {
         if edits.is_empty() { Cow::Borrowed(line) } else { Cow::Owned(apply(line, &edits)) }
     }
 
+    /// What [`Self::redact_line`] would take from this line, and why.
+    pub fn explain_line(&self, state: &mut RedactorState, line: &str) -> Vec<Finding> {
+        let edits = edits_of(self.step(state, &Row::new(line)).marks);
+        edits.into_iter().map(|edit| edit.finding(0)).collect()
+    }
+
     /// What [`Self::redact`] would take, and why.
     pub fn explain(&self, text: &str) -> Vec<Finding> {
         let lines: Vec<Line<'_>> = text.split('\n').map(|text| Line { text, wrapped: false }).collect();
@@ -121,14 +127,7 @@ impl Redactor {
         }
         let edits = self.line_edits(&lines);
         let all = edits.into_iter().flat_map(|(line, edits)| edits.into_iter().map(move |edit| (line, edit)));
-        all.map(|(line, edit)| Finding {
-            kind: edit.kind.into_owned(),
-            start: offsets[line] + edit.range.start,
-            end: offsets[line] + edit.range.end,
-            replacement: edit.text,
-            why: edit.why.into_owned(),
-        })
-        .collect()
+        all.map(|(line, edit)| edit.finding(offsets[line])).collect()
     }
 
     /// Everything in one text, patterns of the configuration included.

@@ -11,7 +11,7 @@ use std::ops::Range;
 use unicode_width::UnicodeWidthStr as _;
 
 use super::walk::{Cut, Mark, RedactorState, Row};
-use super::{KEY_KIND, Redactor, key, more, placeholder};
+use super::{Finding, KEY_KIND, Redactor, key, more, placeholder};
 
 /// A row that ends this near to the right edge may have been cut there: borders and indents of agents' boxes.
 const EDGE: usize = 8;
@@ -25,6 +25,19 @@ pub(super) struct Edit {
     pub(super) text: String,
     pub(super) kind: Cow<'static, str>,
     pub(super) why: Cow<'static, str>,
+}
+
+impl Edit {
+    /// The same for people; the row begins at byte `offset` of the text.
+    pub(super) fn finding(self, offset: usize) -> Finding {
+        Finding {
+            kind: self.kind.into_owned(),
+            start: offset + self.range.start,
+            end: offset + self.range.end,
+            replacement: self.text,
+            why: self.why.into_owned(),
+        }
+    }
 }
 
 /// A row and whether the terminal's wrap cut it.
@@ -107,7 +120,8 @@ impl Sheet {
     fn add(&mut self, row: usize, mark: Mark, end: usize) {
         if mark.length.is_none()
             && let Some((row, index)) = self.origin
-            && let Some(length) = self.marks.get_mut(&row).and_then(|marks| marks.get_mut(index)?.length.as_mut())
+            && let Some(length) =
+                self.marks.get_mut(&row).and_then(|marks| marks.get_mut(index)?.length.as_mut())
         {
             *length += mark.range.len();
         }
@@ -144,7 +158,8 @@ impl Sheet {
             .map_while(|(body, line)| key::full_row(&line.text[body.clone()]).then_some(body))
             .collect();
         let below = lines.get(rows.len()..).unwrap_or_default();
-        let public = below.iter().take(2).any(|line| line.text.contains("-----END") && !line.text.contains("PRIVATE"));
+        let public =
+            below.iter().take(2).any(|line| line.text.contains("-----END") && !line.text.contains("PRIVATE"));
         if rows.len() < TOP_ROWS || public {
             return;
         }
@@ -154,7 +169,11 @@ impl Sheet {
     }
 
     fn edits(self) -> BTreeMap<usize, Vec<Edit>> {
-        self.marks.into_iter().map(|(row, marks)| (row, edits_of(marks))).filter(|(_, edits)| !edits.is_empty()).collect()
+        self.marks
+            .into_iter()
+            .map(|(row, marks)| (row, edits_of(marks)))
+            .filter(|(_, edits)| !edits.is_empty())
+            .collect()
     }
 }
 

@@ -128,7 +128,7 @@ fn plain_letters(letters: &str) -> bool {
         humps += 1;
         rest = &rest[capitals + small..];
     }
-    letters.len() >= humps * 3
+    letters.len() + 2 >= humps * 4
 }
 
 fn vowel(b: u8) -> bool {
@@ -139,12 +139,7 @@ fn pronounceable(letters: &str) -> bool {
     if letters.len() <= 3 {
         return true;
     }
-    let longest = letters
-        .as_bytes()
-        .split(|b| vowel(*b))
-        .map(<[u8]>::len)
-        .max()
-        .unwrap_or(0);
+    let longest = letters.as_bytes().split(|b| vowel(*b)).map(<[u8]>::len).max().unwrap_or(0);
     letters.bytes().any(vowel) && longest <= 5
 }
 
@@ -183,17 +178,62 @@ pub(super) fn reference(text: &str) -> bool {
 /// What people write where a secret would stand.
 pub(super) fn placeholder_word(text: &str) -> bool {
     const WORDS: &[&str] = &[
-        "password", "passwd", "passphrase", "changeme", "change_me", "undefined", "null", "none", "nil", "true",
-        "false", "required", "optional", "secret", "token", "example", "string", "postgres", "redacted",
-        "hidden", "placeholder", "xxxx", "test", "username", "user", "pass", "root", "admin", "guest", "empty",
-        "default", "value", "sample", "dummy", "enabled", "disabled", "unset", "prompt", "stdin",
+        "password",
+        "passwd",
+        "passphrase",
+        "changeme",
+        "change_me",
+        "undefined",
+        "null",
+        "none",
+        "nil",
+        "true",
+        "false",
+        "required",
+        "optional",
+        "secret",
+        "token",
+        "example",
+        "string",
+        "postgres",
+        "redacted",
+        "hidden",
+        "placeholder",
+        "xxxx",
+        "test",
+        "username",
+        "user",
+        "pass",
+        "root",
+        "admin",
+        "guest",
+        "empty",
+        "default",
+        "value",
+        "sample",
+        "dummy",
+        "enabled",
+        "disabled",
+        "unset",
+        "prompt",
+        "stdin",
     ];
     let lower = text.to_ascii_lowercase();
     let whole = lower.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '.' | '!' | '-' | '_'));
     WORDS.contains(&whole)
-        || ["your-", "your_", "yourapi", "yourtoken", "my-secret", "insert", "replace", "example", "placeholder"]
-            .iter()
-            .any(|part| lower.contains(part) && plain_words(text))
+        || [
+            "your-",
+            "your_",
+            "yourapi",
+            "yourtoken",
+            "my-secret",
+            "insert",
+            "replace",
+            "example",
+            "placeholder",
+        ]
+        .iter()
+        .any(|part| lower.contains(part) && plain_words(text))
 }
 
 #[cfg(test)]

@@ -194,7 +194,8 @@ pub(super) fn literals(token: &Token) -> Vec<String> {
 }
 
 /// First eight characters of the headers of JSON web tokens: `{"alg`, `{"typ`, `{"kid`, `{"enc`, `{"x5t`, `{"jku`, `{"cty`.
-const JWT_HEADS: &[&str] = &["eyJhbGci", "eyJ0eXAi", "eyJraWQi", "eyJlbmMi", "eyJ4NXQi", "eyJqa3Ui", "eyJjdHki"];
+const JWT_HEADS: &[&str] =
+    &["eyJhbGci", "eyJ0eXAi", "eyJraWQi", "eyJlbmMi", "eyJ4NXQi", "eyJqa3Ui", "eyJjdHki"];
 
 impl Token {
     /// The token that begins at `at`, and where its run ends. `end` is where the row's text ends, as far as it may have
@@ -252,10 +253,19 @@ impl Token {
                     !masked(secret) && !simple_words(secret)
                 }
             }
-            Faith::Shared => !masked(secret) && !plain_words(secret) && fits(self.prefix, secret, piece),
+            Faith::Shared => {
+                !masked(secret)
+                    && (named(self.prefix, secret) || !plain_words(secret))
+                    && fits(self.prefix, secret, piece)
+            }
             Faith::Jwt => jwt(&text[range], piece),
         }
     }
+}
+
+/// An AWS access key id: capitals have no shape, but their number is exact.
+fn named(prefix: &str, secret: &str) -> bool {
+    matches!(prefix, "ASIA" | "ABIA" | "ACCA") && secret.len() == 16
 }
 
 /// Further marks of tokens whose beginning says little.
@@ -264,7 +274,8 @@ fn fits(prefix: &str, secret: &str, piece: bool) -> bool {
         "ASIA" | "ABIA" | "ACCA" => secret.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit()),
         "SG." => piece || secret.contains('.'),
         "SK" | "key-" | "dapi" | "pul-" => {
-            (piece || secret.len() <= 40) && secret.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase())
+            (piece || secret.len() <= 40)
+                && secret.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase())
         }
         "cio" | "oy2" | "ATBB" | "secret_" => random_looking(secret) && (piece || secret.len() <= 64),
         _ => true,
@@ -293,11 +304,8 @@ pub(super) fn left_edge(text: &str, at: usize) -> bool {
         [.., b'\\', b'n' | b't' | b'r'] => true,
         [.., b'%', a, b] => a.is_ascii_hexdigit() && b.is_ascii_hexdigit(),
         [.., b'm'] => {
-            let colour = before[..before.len() - 1]
-                .iter()
-                .rev()
-                .take(12)
-                .find(|b| !b.is_ascii_digit() && **b != b';');
+            let colour =
+                before[..before.len() - 1].iter().rev().take(12).find(|b| !b.is_ascii_digit() && **b != b';');
             colour == Some(&b'[')
         }
         _ => false,

@@ -35,7 +35,9 @@ pub struct UserPattern {
 pub enum PatternError {
     #[error("redact: more than {PATTERNS} patterns; join some with `|`")]
     TooMany,
-    #[error("redact: {0:?} is no name: use lower-case letters, digits and `-`, at most 32, for example internal-token")]
+    #[error(
+        "redact: {0:?} is no name: use lower-case letters, digits and `-`, at most 32, for example internal-token"
+    )]
     Name(String),
     #[error("redact: the name {0} is taken; choose another one")]
     Taken(String),
@@ -43,7 +45,9 @@ pub enum PatternError {
     Long { name: String },
     #[error("redact {name}: {message}")]
     Syntax { name: String, message: String },
-    #[error("redact {name}: the pattern matches the empty text, so it would match everywhere; say what must be there")]
+    #[error(
+        "redact {name}: the pattern matches the empty text, so it would match everywhere; say what must be there"
+    )]
     Empty { name: String },
     #[error(
         "redact {name}: the pattern also takes ordinary text, for example {taken:?} in {line:?}; say more exactly what a secret looks like"
@@ -174,7 +178,10 @@ mod tests {
         assert_eq!(redactor.redact("use acme-a1b2c3d4e5f6 now"), "use [redacted:internal-token:32] now");
         let redactor = with("badge", r"badge no\. (?P<secret>\d{6})").unwrap();
         assert_eq!(redactor.redact("badge no. 123456 is"), "badge no. [redacted:badge:16] is");
-        assert!(!Redactor::builtin().redact("badge no. 123456").contains("redacted"), "the built-in one is another");
+        assert!(
+            !Redactor::builtin().redact("badge no. 123456").contains("redacted"),
+            "the built-in one is another"
+        );
     }
 
     #[test]

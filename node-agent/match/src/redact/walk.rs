@@ -51,7 +51,10 @@ pub struct RedactorState {
 impl fmt::Debug for RedactorState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let secret = self.open.as_ref().map(|open| &open.kind);
-        f.debug_struct("RedactorState").field("open", &secret).field("block", &self.block).finish_non_exhaustive()
+        f.debug_struct("RedactorState")
+            .field("open", &secret)
+            .field("block", &self.block)
+            .finish_non_exhaustive()
     }
 }
 
@@ -147,7 +150,11 @@ impl Redactor {
     pub(super) fn step(&self, state: &mut RedactorState, row: &Row<'_>) -> Step {
         let seam = self.seam(state, row);
         let calm = state.open.is_none() && state.block.is_none() && state.device == 0 && state.netrc == 0;
-        if calm && !state.context && !seam && self.users().is_empty() && !self.finder().stirs(row.text.as_bytes())
+        if calm
+            && !state.context
+            && !seam
+            && self.users().is_empty()
+            && !self.finder().stirs(row.text.as_bytes())
         {
             let quiet = !row.content().starts_with("machine ");
             if quiet {
@@ -161,15 +168,7 @@ impl Redactor {
     /// Whether a literal may lie across the last row's end.
     fn seam(&self, state: &RedactorState, row: &Row<'_>) -> bool {
         let (tail, head) = (state.tail.as_bytes(), row.content().as_bytes());
-        if tail.is_empty() || head.is_empty() || head[0] == b' ' {
-            return false;
-        }
-        let tail = &tail[tail.len() - tail.len().min(REACH)..];
-        let head = &head[..head.len().min(REACH)];
-        let mut glued = [0; 2 * REACH];
-        glued[..tail.len()].copy_from_slice(tail);
-        glued[tail.len()..tail.len() + head.len()].copy_from_slice(head);
-        self.finder().stirs(&glued[..tail.len() + head.len()])
+        self.finder().across(tail, head)
     }
 
     fn look(&self, state: &mut RedactorState, row: &Row<'_>, seam: bool) -> Step {
@@ -197,7 +196,7 @@ impl Redactor {
             open = self.glue(state, row, &findings, &mut step).or(open);
         }
         others(state, row, findings.device, &mut step);
-        state.leave(row, &findings, open);
+        state.leave(row, &findings, seam, open);
         step
     }
 
@@ -234,7 +233,11 @@ impl Redactor {
             for span in self.find(&glued, glued.len()).spans {
                 let Some(here) = accepted(state, row, &span, seam, from, head) else { continue };
                 let mut range = row.body.start + here.start..row.body.start + here.end;
-                if alone.spans.iter().any(|other| other.range.start <= range.start && other.range.end >= range.end) {
+                if alone
+                    .spans
+                    .iter()
+                    .any(|other| other.range.start <= range.start && other.range.end >= range.end)
+                {
                     continue;
                 }
                 if here.end == head.len() && head.len() < content.len() {
@@ -258,7 +261,14 @@ impl Redactor {
 }
 
 /// What of this row a span of the glued text takes, if it is believed.
-fn accepted(state: &RedactorState, row: &Row<'_>, span: &Span, seam: usize, from: usize, head: &str) -> Option<Range<usize>> {
+fn accepted(
+    state: &RedactorState,
+    row: &Row<'_>,
+    span: &Span,
+    seam: usize,
+    from: usize,
+    head: &str,
+) -> Option<Range<usize>> {
     if span.range.end <= from {
         return None;
     }
@@ -357,7 +367,9 @@ fn open_block(state: &mut RedactorState, row: &Row<'_>, step: &mut Step) {
     let Some(head) = key::head(row.text, &row.body) else {
         let glued = [state.tail.as_str(), content.get(..REACH).unwrap_or(content)].concat();
         let wrapped = !state.tail.contains("PRIVATE KEY")
-            && glued.contains("PRIVATE KEY") && glued.contains("BEGIN") && !glued.contains("END");
+            && glued.contains("PRIVATE KEY")
+            && glued.contains("BEGIN")
+            && !glued.contains("END");
         if wrapped {
             state.block = Some(Block::default());
         } else if key::ends(content) {
@@ -440,7 +452,7 @@ impl RedactorState {
     }
 
     /// What the row leaves to the next one.
-    fn leave(&mut self, row: &Row<'_>, findings: &Findings, open: Option<Open>) {
+    fn leave(&mut self, row: &Row<'_>, findings: &Findings, seam: bool, open: Option<Open>) {
         if open.is_some() {
             self.forget();
             self.open = open;
@@ -448,16 +460,14 @@ impl RedactorState {
         }
         let near = findings.context.is_some_and(|at| at + TAIL > row.body.end);
         // A name in narrow rows: the row before may hold its beginning.
-        let before = (self.context || row.content().len() < REACH).then(|| std::mem::take(&mut self.tail));
-        let context = self.context;
+        let before = (self.context || seam).then(|| std::mem::take(&mut self.tail));
         self.keep(row, if near { TAIL } else { REACH });
         self.context = near;
         if let Some(mut before) = before
             && self.tail.len() < 64
             && before.len() + self.tail.len() < TAIL
-            && (context || near)
         {
-            before.push_str(if context { " " } else { "" });
+            before.push_str(if seam { "" } else { " " });
             before.push_str(&self.tail);
             self.tail = before;
             self.context = true;

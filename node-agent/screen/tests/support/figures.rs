@@ -5,7 +5,8 @@
 //! - *Doubled*: the same row was stored twice with the same text.
 //! - *Lines a person would have read*. On the primary screen: every logical line that was ever printed, as it last read,
 //!   and beside it what stood in its place for a second (a screen that was cleared later). On an
-//!   alternate screen, which has no history: the rows that stood for a second, frame by frame, of each frame those that
+//!   alternate screen, which has no history: the rows that stood for a fifth of a second (text
+//!   scrolls away there), frame by frame, of each frame those that
 //!   follow what the frames before it showed, or are not in it at all. Blank lines are no lines, and neither is what stands from the agent's live area or the
 //!   cursor on.
 //! - *Present*: how many of the lines of the final history and the final screen are in the log, in order (longest common
@@ -54,7 +55,7 @@ impl Stood {
         let mut stood = Vec::new();
         for text in rows.into_iter().filter(|text| !text.trim().is_empty()) {
             let since = before.get_mut(&text).and_then(VecDeque::pop_front).unwrap_or(now);
-            if now - since >= 1000 {
+            if now - since >= 200 {
                 stood.push(text.clone());
             }
             self.rows.push((text, since));
@@ -63,16 +64,13 @@ impl Stood {
         let there = in_order(&stood, recent);
         let end = there.iter().rposition(|there| *there).map_or(0, |last| last + 1);
         let is_new = |at: usize| !there[at] && (at >= end || !recent.contains(&stood[at]));
-        let new: Vec<String> = (0..stood.len()).filter(|at| is_new(*at)).map(|at| stood[at].clone()).collect();
+        let new: Vec<String> =
+            (0..stood.len()).filter(|at| is_new(*at)).map(|at| stood[at].clone()).collect();
         self.text.extend(new);
     }
 
     pub(crate) fn read(&self) -> usize {
         self.text.len()
-    }
-
-    pub(crate) fn texts(&self) -> &[String] {
-        &self.text
     }
 }
 
@@ -228,11 +226,8 @@ fn in_order(wanted: &[String], log: &[String]) -> Vec<bool> {
     let mut best = vec![vec![0_u32; cols + 1]; rows + 1];
     for i in (0..rows).rev() {
         for j in (0..cols).rev() {
-            best[i][j] = if wanted[i] == log[j] {
-                best[i + 1][j + 1] + 1
-            } else {
-                best[i + 1][j].max(best[i][j + 1])
-            };
+            best[i][j] =
+                if wanted[i] == log[j] { best[i + 1][j + 1] + 1 } else { best[i + 1][j].max(best[i][j + 1]) };
         }
     }
     let (mut i, mut j, mut out) = (0, 0, vec![false; rows]);

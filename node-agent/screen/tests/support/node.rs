@@ -87,28 +87,7 @@ impl Node {
             let dims = &changes.dims;
             self.held = dims.scrollback_top..dims.physical_top.saturating_add_unsigned(dims.viewport_rows);
         }
-        if std::env::var_os("DBG").is_some() {
-            match &input {
-                Input::Changes(c) => println!(
-                    "   push dims {:?} dirty {:?} rows {:?} cur {}",
-                    (c.dims.physical_top, c.dims.scrollback_top, c.dims.scrollback_rows),
-                    c.dirty,
-                    c.rows
-                        .iter()
-                        .map(|r| (r.index, r.text.chars().take(12).collect::<String>()))
-                        .collect::<Vec<_>>(),
-                    c.cursor.y
-                ),
-                Input::Rows(r) => println!("   rows {:?}", r.iter().map(|r| r.index).collect::<Vec<_>>()),
-                i => println!("   {i:?}"),
-            }
-        }
         let outputs = self.screen.apply(input, self.now);
-        if std::env::var_os("DBG").is_some() {
-            for o in &outputs {
-                println!("   -> {}", format!("{o:?}").chars().take(180).collect::<String>());
-            }
-        }
         let mut seen_frame = false;
         for output in outputs {
             match output {

@@ -20,13 +20,11 @@ pub(crate) struct Pane {
 
 impl Pane {
     pub(crate) fn new(size: Size, scrollback: usize) -> Self {
-        Self {
-            terminal: Terminal::new(size, scrollback),
-            told: None,
-            truth: BTreeMap::new(),
-            noted: 0,
-            printed: 0,
-        }
+        Self::of(Terminal::new(size, scrollback))
+    }
+
+    pub(crate) fn of(terminal: Terminal) -> Self {
+        Self { terminal, told: None, truth: BTreeMap::new(), noted: 0, printed: 0 }
     }
 
     /// What the program writes. Rows that one call prints and drops are not noted.

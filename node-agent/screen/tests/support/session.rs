@@ -44,7 +44,7 @@ pub(crate) struct Pace {
 fn folder() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let own = here.join("testdata/sessions");
-    if own.is_dir() { own } else { PathBuf::from("/work/main/node-agent/screen/testdata/sessions") }
+    if own.is_dir() { own } else { here.join("screen/testdata/sessions") }
 }
 
 /// All of them, in the order of their names.

@@ -82,7 +82,7 @@ impl Watched {
         }
         match update {
             Update::Session(session) if current => {
-                let session = clean_session(self.redactor, *session);
+                let session = clean_session(&self.redactor, *session);
                 self.conversation.hear(session, Instant::now());
             }
             Update::Session(_) => {}

@@ -103,7 +103,9 @@ impl Watched {
     pub(super) fn not_logged(&self) -> String {
         match &self.logging {
             Logging::Off(why) => why.to_string(),
-            Logging::Undecided => "not decided yet: a rule asks for something that is not known so far".to_owned(),
+            Logging::Undecided => {
+                "not decided yet: a rule asks for something that is not known so far".to_owned()
+            }
             Logging::On => self.shed.problem().unwrap_or_default(),
         }
     }

@@ -5,9 +5,11 @@
 //! leaves alone. What the composer holds is remembered, for a change of it that we did not cause means a person.
 
 mod conversation;
+mod facts;
 mod hand;
 mod logging;
 mod losses;
+mod records;
 mod shed;
 mod shown;
 mod slow;
@@ -20,15 +22,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use wa_match::{Detected, Engine, Facts, Observation, PaneMatcher, ProcessInfo, Redactor, Testimony};
-use wa_mux::client::PaneInfo;
 use wa_mux::codec::{RenderChanges, Row};
-use wa_proto::record::Line;
 use wa_proto::wire::v1;
-use wa_proto::{AgentKind, Event, EventId, EventKind, Frame, Gap, GapCause, PaneRef, Timestamp, Witness};
+use wa_proto::{AgentKind, Event, EventId, Frame, GapCause, PaneRef, Timestamp};
 use wa_screen::{Input, Options, Output, PaneScreen, Removal};
 
 use super::Shared;
-use super::alerts::{self, Alerts};
+use super::alerts::Alerts;
 use super::batch::{self, Batch};
 use super::capture::Capture;
 use super::verify::Held;
@@ -46,16 +46,8 @@ use slow::Slow;
 
 /// Frames of one burst are looked at once.
 const BURST: Duration = Duration::from_millis(5);
-/// A position without records is stored this long after the matcher's memory changed.
-const POSITION_DELAY: Duration = Duration::from_secs(2);
-/// Rows that are left out are told as a gap after this time at the latest.
-const SHED_DELAY: Duration = Duration::from_secs(1);
 /// How often a pane over its budget is asked whether it still is.
 const RECOVER_EVERY: Duration = Duration::from_secs(1);
-/// Text that waits for the decision whether the pane is logged, in bytes.
-const UNDECIDED_BYTES: usize = 1 << 20;
-/// Of a title, in bytes.
-const MAX_TITLE: usize = 1 << 10;
 
 /// One moment by both clocks: wall-clock time for what is logged, the other for waiting.
 #[derive(Debug, Clone, Copy)]
@@ -74,7 +66,7 @@ pub(super) struct Watched {
     pub(super) pane: PaneRef,
     pub(super) tty: Option<String>,
     pub(super) mirror: bool,
-    redactor: &'static Redactor,
+    redactor: Redactor,
     capture: Capture,
     logging: Logging,
     shed: Shed,
@@ -143,7 +135,7 @@ impl Watched {
             pane,
             tty: None,
             mirror: false,
-            redactor: shared.redactor,
+            redactor: shared.redactor.clone(),
             capture: shared.capture.clone(),
             logging: Logging::Undecided,
             shed: Shed::new(shared.capture.budget.join(Instant::now())),
@@ -185,69 +177,6 @@ impl Watched {
         };
         watched.judge();
         watched
-    }
-
-    /// What the server's list says of the pane.
-    pub(super) fn listed(&mut self, info: &PaneInfo) {
-        let entry = &info.entry;
-        self.set_tty(entry.tty_name.as_ref());
-        self.set_size(entry.size.cols, entry.size.rows);
-        self.set_title(&entry.title);
-        self.set_cwd(entry.working_dir.as_deref());
-        self.set_listed();
-    }
-
-    /// Title and directory are as well known as they will be.
-    fn set_listed(&mut self) {
-        self.listed = true;
-        // Without a terminal there is no process to wait for.
-        self.scanned |= self.tty.is_none();
-        self.judge();
-    }
-
-    fn set_tty(&mut self, tty: Option<&String>) {
-        if tty != self.tty.as_ref() {
-            self.tty = tty.cloned();
-            self.altered = true;
-        }
-    }
-
-    fn set_size(&mut self, cols: u64, rows: u64) {
-        let size = (small(cols), small(rows));
-        self.altered |= size != self.size;
-        self.size = size;
-    }
-
-    fn set_title(&mut self, title: &str) -> bool {
-        let title = alerts::beginning(title, MAX_TITLE);
-        let changed = self.title.set(title, &self.redactor);
-        if changed {
-            title.clone_into(&mut self.facts.title);
-            self.altered = true;
-            self.look_soon();
-        }
-        changed
-    }
-
-    fn set_cwd(&mut self, url: Option<&str>) -> bool {
-        let changed = url.is_some_and(|url| self.cwd.set(&path_of(url), &self.redactor));
-        self.altered |= changed;
-        changed
-    }
-
-    pub(super) fn cwd(&self) -> &str {
-        &self.cwd.raw
-    }
-
-    pub(super) fn set_project(&mut self, project: &str) {
-        self.altered |= self.project.set(project, &self.redactor);
-    }
-
-    pub(super) fn set_mirror(&mut self, mirror: bool) {
-        if mirror != self.mirror {
-            self.mirror = mirror;
-            self.altered = true;
-        }
     }
 
     /// A push of the server. Returns what is to be fetched.
@@ -305,6 +234,9 @@ impl Watched {
 
     /// The answer to a fetch; `None` = there is none.
     pub(super) fn rows(&mut self, rows: Option<Vec<Row>>) -> Option<Vec<Range<i64>>> {
+        if let Some(rows) = &rows {
+            self.fetched_prompts(rows);
+        }
         self.apply(rows.map_or(Input::FetchFailed, Input::Rows))
     }
 
@@ -323,6 +255,7 @@ impl Watched {
                 Output::Line { line, .. }
                     if self.slow.as_mut().is_some_and(|slow| slow.was_logged(&line.text)) => {}
                 Output::Line { layout, line } => self.put_line(layout, line),
+                Output::Gap(gap) if self.was_heard_out(&gap) => {}
                 Output::Gap(gap) => self.put_gap(gap),
                 Output::Repaint(repaint) => {
                     self.close_shed();
@@ -332,57 +265,6 @@ impl Watched {
             }
         }
         fetch
-    }
-
-    // ---- records
-
-    fn put_line(&mut self, layout: u64, line: Line) {
-        let text = self.batch.redact(&self.redactor, line.text);
-        let line = Line { text, ..line };
-        let room = self.logging == Logging::On || self.batch.bytes() < UNDECIDED_BYTES;
-        let dry = self.shed.is_dry();
-        let keeps = self.shed.keeps(layout, &line, room, Instant::now());
-        self.altered |= dry != self.shed.is_dry();
-        if keeps {
-            self.close_shed();
-            self.gapped = None;
-            let agent = self.seen.as_ref().and_then(|seen| seen.agent.as_ref());
-            self.batch.line(&self.pane, layout, agent, line, wa_link::clock::now());
-        } else if self.shed.is_open() {
-            self.batch.leave_by(Instant::now() + SHED_DELAY);
-        }
-    }
-
-    fn put_gap(&mut self, gap: Gap) {
-        self.close_shed();
-        // One gap without a count says as much as two.
-        let same = (gap.layout, gap.cause);
-        if gap.rows.is_none() && self.gapped.replace(same) == Some(same) {
-            return;
-        }
-        self.losses.note(&gap, Instant::now());
-        self.batch.gap(gap, wa_link::clock::now());
-    }
-
-    /// Tells of the rows that were left out, at their place.
-    fn close_shed(&mut self) {
-        if let Some(gap) = self.shed.close(&self.pane) {
-            self.losses.note(&gap, Instant::now());
-            self.batch.gap(gap, wa_link::clock::now());
-        }
-    }
-
-    /// Tells people of gaps, if it is time.
-    fn tell_losses(&mut self, last: bool) {
-        let Some(fields) = self.losses.tell(Instant::now(), last) else { return };
-        let event = Event {
-            pane: Some(self.pane.clone()),
-            agent: self.agent().cloned(),
-            witnesses: vec![Witness::Screen],
-            layout: self.screen.layout(),
-            ..batch::plain(EventKind::CaptureGap, fields)
-        };
-        self.batch.event(event, wa_link::trace::current_parent(), wa_link::clock::now());
     }
 
     fn frame_changed(&mut self) {
@@ -436,50 +318,6 @@ impl Watched {
         self.tell_losses(false);
         self.tell_gathered();
         fetch
-    }
-
-    /// The batch, if it is due.
-    pub(super) fn due_group(&mut self) -> Option<Group> {
-        let now = Instant::now();
-        let due = self.batch.due().is_some_and(|due| due <= now);
-        let store = self.store_at.is_some_and(|at| at <= now);
-        if due || store { self.flush() } else { None }
-    }
-
-    /// The batch and the position after it, if there is anything new in them that may leave.
-    pub(super) fn flush(&mut self) -> Option<Group> {
-        if self.logging == Logging::Undecided {
-            return None;
-        }
-        self.close_shed();
-        let stored = self.store_at.take().is_none();
-        let memory = (self.matcher.save(), self.conversation.position().to_vec());
-        if self.batch.is_empty() && (stored || memory == self.stored) {
-            return None;
-        }
-        let position = self.position(&memory);
-        self.stored = memory;
-        Some(self.batch.take(position))
-    }
-
-    /// Stores the position, with the next records or after a while.
-    fn store_soon(&mut self) {
-        self.store_at.get_or_insert_with(|| Instant::now() + POSITION_DELAY);
-    }
-
-    fn position(&self, (matcher, session): &(Vec<u8>, Vec<u8>)) -> v1::PanePosition {
-        let position = self.screen.position();
-        v1::PanePosition {
-            pane: Some(self.pane.clone().into()),
-            layout: position.layout,
-            next_row: position.next_row,
-            line_hashes: position.line_hashes,
-            frame_hash: position.frame_hash,
-            matcher: matcher.clone(),
-            transcript: position.opaque,
-            gone: false,
-            session: session.clone(),
-        }
     }
 
     // ---- matching
@@ -634,45 +472,4 @@ impl Watched {
 fn reads_the_same(one: &Observation, two: &Observation) -> bool {
     (one.state, &one.detail, &one.agent, &one.version, one.agent_pid, &one.session_id)
         == (two.state, &two.detail, &two.agent, &two.version, two.agent_pid, &two.session_id)
-}
-
-fn small(number: u64) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-/// The path of a `file://HOST/PATH` URL, without the slash at its end; what is no such URL, as it is.
-fn path_of(url: &str) -> String {
-    let Some(rest) = url.strip_prefix("file://") else { return url.to_owned() };
-    let path = rest.find('/').map_or("/", |at| &rest[at..]);
-    let mut bytes = Vec::with_capacity(path.len());
-    let mut rest = path.as_bytes();
-    while let Some((first, tail)) = rest.split_first() {
-        let hex = tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
-        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()).filter(|_| *first == b'%') {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &tail[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    let path = String::from_utf8_lossy(&bytes).into_owned();
-    if path.len() > 1 { path.trim_end_matches('/').to_owned() } else { path }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn directories_come_as_urls() {
-        assert_eq!(path_of("file://host/home/a%20b/c/"), "/home/a b/c");
-        assert_eq!(path_of("file:///"), "/");
-        assert_eq!(path_of("/plain/"), "/plain/");
-        assert_eq!(path_of("file://host/100%"), "/100%");
-        assert_eq!(path_of("file://host/%zz%ff"), "/%zz\u{fffd}");
-    }
 }

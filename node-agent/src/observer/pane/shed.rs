@@ -95,7 +95,13 @@ impl Shed {
     /// The gap of what was left out last, if it is not told yet.
     pub(super) fn close(&mut self, pane: &PaneRef) -> Option<Gap> {
         let Left { layout, first, rows } = self.open.take()?;
-        Some(Gap { pane: pane.clone(), layout, first_row: Some(first), rows: Some(rows), cause: GapCause::Flood })
+        Some(Gap {
+            pane: pane.clone(),
+            layout,
+            first_row: Some(first),
+            rows: Some(rows),
+            cause: GapCause::Flood,
+        })
     }
 
     /// Takes bytes of the budget for something else than lines.
@@ -166,7 +172,8 @@ mod tests {
 
     impl Screen {
         fn step(&mut self, step: &Step) -> Vec<Line> {
-            let line = |row, rev, rows, bytes: usize| Line { row, rev, text: "x".repeat(bytes), rows, time: None };
+            let line =
+                |row, rev, rows, bytes: usize| Line { row, rev, text: "x".repeat(bytes), rows, time: None };
             match *step {
                 Step::New { rows, bytes } => {
                     let row = self.next;

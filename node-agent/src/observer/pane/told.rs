@@ -2,14 +2,14 @@
 //!
 //! A program that the wrapper ran has ended when the wrapper says so: then the pane is `exited`, or `crashed` by a signal,
 //! with the code. One `printf` forges that, so it holds only until something is drawn again, and never against a known
-//! agent that runs.
+//! agent that runs. Until then, too, nothing of what the pane printed can be lost when it goes: the wrapper has waited.
 
 use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 use wa_match::Detected;
-use wa_mux::codec::{Alert, RenderChanges};
-use wa_proto::{PaneState, StateDetail, Witness};
+use wa_mux::codec::{Alert, RenderChanges, Row};
+use wa_proto::{Gap, GapCause, PaneState, StateDetail, Witness};
 
 use super::Watched;
 use crate::last_words::Told;
@@ -30,6 +30,12 @@ impl Watched {
     /// Prompt marks in a push.
     pub(super) fn prompts(&mut self, changes: &RenderChanges) {
         let said = self.alerts.changes(changes, Instant::now());
+        self.tell(said);
+    }
+
+    /// Prompt marks in rows that were fetched.
+    pub(super) fn fetched_prompts(&mut self, rows: &[Row]) {
+        let said = self.alerts.fetched(rows, Instant::now());
         self.tell(said);
     }
 
@@ -65,6 +71,12 @@ impl Watched {
         }
     }
 
+    /// What is said to be lost at the pane's end was not: the wrapper kept the terminal until all of it was delivered, and
+    /// nothing was drawn since it said so.
+    pub(super) fn was_heard_out(&self, gap: &Gap) -> bool {
+        gap.cause == GapCause::Exit && gap.rows.is_none() && self.alerts.exit().is_some()
+    }
+
     /// How its program ended, if nothing contradicts.
     fn ended(&self) -> Option<&Told> {
         self.alerts.exit().filter(|_| !self.last_agent.is_some_and(ProcessId::is_running))
@@ -85,9 +97,10 @@ impl Watched {
                 told(format!("the command ended with status {code}"), Some((*code).into()))
             }
             (Some(Told::Signal(name)), _) => told(format!("the command was ended by SIG{name}"), None),
-            (None, Some(seen)) => {
-                StateDetail { why: self.redactor.redact(&seen.detail.why).into_owned(), ..seen.detail.clone() }
-            }
+            (None, Some(seen)) => StateDetail {
+                why: self.redactor.redact(&seen.detail.why).into_owned(),
+                ..seen.detail.clone()
+            },
             (None, None) => StateDetail::default(),
         }
     }

@@ -81,7 +81,9 @@ async fn a_program_excludes_its_pane_from_the_first_line_on() {
     let pane = node.pane("excluded", |pane| pane.not_logged.starts_with("excluded by the rule")).await;
     assert_eq!(pane.not_logged, "excluded by the rule command = \"sleep\"");
     node.stop().await;
-    let node = Node::other(dir.path(), &mux.socket, |shared| shared.capture = capture("include = [{ domain = \"gui-*\" }]"));
+    let node = Node::other(dir.path(), &mux.socket, |shared| {
+        shared.capture = capture("include = [{ domain = \"gui-*\" }]")
+    });
     let pane = node.pane("not included", |pane| !pane.not_logged.is_empty()).await;
     assert_eq!(pane.not_logged, "no include rule holds for it");
     assert!(node.all_lines().is_empty() && node.gaps().is_empty(), "{:?}", node.all_lines());
@@ -105,7 +107,8 @@ async fn what_is_over_the_budget_is_a_gap_with_its_count_and_events_go_on() {
     });
     node.pane("the pane", |pane| !pane.tty.is_empty()).await;
     open(dir.path(), "go");
-    let pane = node.pane("over its budget", |pane| pane.not_logged.starts_with("over its budget of 1 MiB")).await;
+    let pane =
+        node.pane("over its budget", |pane| pane.not_logged.starts_with("over its budget of 1 MiB")).await;
     node.until("bell", |node| node.events().iter().any(|event| event.event == "bell").then_some(())).await;
     let event = node
         .until("capture.gap", |node| node.events().into_iter().find(|event| event.event == "capture.gap"))

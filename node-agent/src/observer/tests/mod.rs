@@ -3,6 +3,8 @@
 mod capture;
 mod fallback;
 mod several;
+#[cfg(target_os = "linux")]
+mod stalls;
 mod witness;
 
 use std::time::Duration;

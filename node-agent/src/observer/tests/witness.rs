@@ -47,7 +47,9 @@ async fn a_hook_is_heard_at_the_pane_with_its_terminal_and_nowhere_else() {
     assert!(!node.muxes.hook(report(Some("/dev/null".into()), None)).await);
     assert!(node.muxes.hook(report(Some(pane.tty.clone()), None)).await);
     let event = node
-        .until("question.asked", |node| node.events().into_iter().find(|event| event.event == "question.asked"))
+        .until("question.asked", |node| {
+            node.events().into_iter().find(|event| event.event == "question.asked")
+        })
         .await;
     assert!(event.witnesses.contains(&"hook".to_owned()), "{event:?}");
     node.stop().await;
@@ -110,7 +112,9 @@ async fn the_session_file_stands_at_its_pane_and_its_messages_are_recorded_once(
     let key = "-----BEGIN RSA PRIVATE KEY-----\\nMIIEowIBAAKCAQEAu1SU1LfVLPHCozMxH2Mo4lgOEePzNm0tRgeLezV6ffAt0guntd\\n-----END RSA PRIVATE KEY-----";
     home.say(&format!("here it is\\n{key}\\nand on"));
     let texts = node
-        .until("the second message", |node| Some(said(node)).filter(|said| said.iter().any(|text| text.contains("and on"))))
+        .until("the second message", |node| {
+            Some(said(node)).filter(|said| said.iter().any(|text| text.contains("and on")))
+        })
         .await;
     assert_eq!(texts.len(), 2, "{texts:?}");
     assert_eq!(texts[0], "the first");
@@ -119,7 +123,9 @@ async fn the_session_file_stands_at_its_pane_and_its_messages_are_recorded_once(
     home.say("while the node was away");
     let node = Node::start(dir.path(), &mux.socket);
     let texts = node
-        .until("the third message", |node| Some(said(node)).filter(|said| said.iter().any(|text| text.contains("away"))))
+        .until("the third message", |node| {
+            Some(said(node)).filter(|said| said.iter().any(|text| text.contains("away")))
+        })
         .await;
     assert_eq!(texts.len(), 3, "{texts:?}");
     node.stop().await;

@@ -13,11 +13,12 @@ const MOST_SAMPLES: usize = 8;
 /// Lines, summed over sessions with [`Quality::add`].
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(crate) struct Quality {
-    /// That a person would have read.
+    /// That a person would have read: those of the final scrollback, those of alternate screens, and of the others that
+    /// were there for a while those that the log still shows.
     pub(crate) read: u64,
-    /// In the log, and replaced by a later revision: every line that was stored.
+    /// In the log.
     pub(crate) stored: u64,
-    /// Of these, replaced.
+    /// Revisions that were sent before those that the log shows.
     pub(crate) replaced: u64,
     /// In the final scrollback, outside the live area.
     pub(crate) last: u64,
@@ -105,9 +106,9 @@ impl Quality {
         let alternate = reading.alternate.len() as u64;
         let (cleared, cleared_present) = ((gone.len() + there.len()) as u64, there.len() as u64);
         let mut quality = Self {
-            read: last + cleared + alternate,
-            stored: stored.len() as u64 + transcript.replaced,
-            replaced: transcript.replaced,
+            read: last + cleared_present + alternate,
+            stored: stored.len() as u64,
+            replaced: transcript.replaced(),
             last,
             last_present: last - missing.len() as u64,
             cleared,
@@ -190,19 +191,19 @@ mod tests {
     }
 
     fn judged(reading: &Reading, log: &str) -> Quality {
-        let entry = |(row, text)| Entry::Line { layout: 0, row, rev: 0, rows: 1, text };
+        let entry = |(row, text)| Entry::Line { row, rev: 0, rows: 1, text };
         let entries = (0..).zip(lines(log)).map(entry).collect();
-        Quality::of(reading, "session", &Transcript { entries, replaced: 1 })
+        Quality::of(reading, "session", &Transcript { entries })
     }
 
     #[test]
     fn lines_beyond_what_was_read_are_noise_and_missing_ones_are_named() {
         let reading = Reading { last: to_read("a b"), cleared: to_read("c e"), alternate: lines("d d") };
         let told = judged(&reading, "c d spinner a a");
-        assert_eq!((told.read, told.stored, told.noise), (6, 6, 2));
+        assert_eq!((told.read, told.stored, told.noise), (5, 5, 2));
         assert_eq!((told.last_present, told.cleared_present, told.alternate_present), (1, 1, 1));
         assert_eq!((told.missing, told.gone), (vec!["session: b".to_owned()], vec!["session: e".to_owned()]));
-        assert_eq!(told.short_of_goal.len(), 1);
+        assert_eq!(told.short_of_goal.len(), 1, "b is missing");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::goals::{self, Goal};
 use super::judge::Account;
 use super::log::{Entry, Log, Transcript};
 use super::measure::{self, Memory, Usage, Watch, mib};
-use super::reading::Watched as Watching;
+use super::reading::Played;
 use super::sessions::Session;
 use super::text::END;
 use super::workload::{Plan, Printed, Scene, What, Workload};
@@ -285,14 +285,14 @@ fn sessions(scene: &Scene, log: &Log) -> anyhow::Result<Quality> {
     let held = held_then_ended(scene)?;
     let transcripts = settled(scene, log)?;
     let mut sum = Quality::default();
-    let mut watched: HashMap<&str, Watching> = HashMap::new();
+    let mut played: HashMap<&str, Played> = HashMap::new();
     for ((pane, transcript), rows) in scene.panes.iter().zip(&transcripts).zip(&held) {
         if let What::Session(session) = &pane.what {
             let name = session.name.as_str();
-            if !watched.contains_key(name) {
-                watched.insert(name, Watching::of(session)?);
+            if !played.contains_key(name) {
+                played.insert(name, Played::of(session)?);
             }
-            let reading = watched.get(name).map(|watched| watched.conclude(rows)).unwrap_or_default();
+            let reading = played.get(name).map(|played| played.conclude(rows)).unwrap_or_default();
             sum.add(Quality::of(&reading, name, transcript));
         }
     }

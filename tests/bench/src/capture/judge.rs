@@ -36,7 +36,7 @@ pub(crate) struct Account {
     pub(crate) read_lines: u64,
     /// Lines in the log, blank ones left out.
     pub(crate) stored_lines: u64,
-    /// Stored, and replaced later.
+    /// Revisions that were sent before those that the log shows.
     pub(crate) replaced_lines: u64,
     /// The first few faults, in words.
     pub(crate) faults: Vec<String>,
@@ -92,7 +92,7 @@ impl Account {
             printed: expected.len() as u64,
             read_lines: u64::from(lines) + 1,
             stored_lines: transcript.texts().count() as u64,
-            replaced_lines: transcript.replaced,
+            replaced_lines: transcript.replaced(),
             ..Self::default()
         };
         let seen = account.look(script, transcript);
@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     fn line(row: i64, text: &str) -> Entry {
-        Entry::Line { layout: 0, row, rev: 0, rows: 1, text: text.into() }
+        Entry::Line { row, rev: 0, rows: 1, text: text.into() }
     }
 
     fn gap(first: i64, rows: u64) -> Entry {
@@ -190,7 +190,7 @@ mod tests {
 
     /// Rows 0 to 3 hold 1, 2, 3 and the end.
     fn judged(entries: Vec<Entry>) -> Account {
-        Account::of(0, Script::Seq, 3, &Transcript { entries, replaced: 0 })
+        Account::of(0, Script::Seq, 3, &Transcript { entries })
     }
 
     fn end(row: i64) -> Entry {

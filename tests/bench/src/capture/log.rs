@@ -1,6 +1,5 @@
 //! Reading the controller's log back over its API, as `wa` does, with the row numbers that `wa` does not print.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,42 +17,24 @@ const DIAL: Duration = Duration::from_secs(10);
 /// What the log holds of one place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Entry {
-    Line { layout: u64, row: i64, rev: u32, rows: u32, text: String },
+    Line { row: i64, rev: u32, rows: u32, text: String },
     Gap { first_row: Option<i64>, rows: Option<u64>, cause: String },
 }
 
-/// The log of one pane: of each row the last revision only.
+/// The log of one pane. The controller keeps one line of each row, the newest revision.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Transcript {
     pub(crate) entries: Vec<Entry>,
-    /// Lines that were replaced by a later revision.
-    pub(crate) replaced: u64,
 }
 
 impl Transcript {
-    fn of(all: Vec<Entry>) -> Self {
-        let mut transcript = Self::default();
-        let mut places: HashMap<(u64, i64), usize> = HashMap::new();
-        for entry in all {
-            let Entry::Line { layout, row, rev, .. } = &entry else {
-                transcript.entries.push(entry);
-                continue;
-            };
-            match places.get(&(*layout, *row)).and_then(|at| transcript.entries.get_mut(*at)) {
-                Some(Entry::Line { rev: known, .. }) if rev == known => transcript.entries.push(entry),
-                Some(place @ Entry::Line { .. }) => {
-                    transcript.replaced += 1;
-                    if matches!(place, Entry::Line { rev: known, .. } if *known < *rev) {
-                        *place = entry;
-                    }
-                }
-                _ => {
-                    places.insert((*layout, *row), transcript.entries.len());
-                    transcript.entries.push(entry);
-                }
-            }
-        }
-        transcript
+    /// Revisions that were replaced by those that stand there now.
+    pub(crate) fn replaced(&self) -> u64 {
+        let revisions = self.entries.iter().map(|entry| match entry {
+            Entry::Line { rev, .. } => u64::from(*rev),
+            Entry::Gap { .. } => 0,
+        });
+        revisions.sum()
     }
 
     /// The texts that a person is shown, blank ones left out.
@@ -100,7 +81,7 @@ impl Log {
             }
             Ok(entries)
         });
-        Ok(Transcript::of(entries.with_context(|| format!("the log of pane {pane_id}"))?))
+        Ok(Transcript { entries: entries.with_context(|| format!("the log of pane {pane_id}"))? })
     }
 
     /// How many panes of the host are known and connected.
@@ -113,13 +94,9 @@ impl Log {
 
 fn entry(item: v1::LogItem) -> Option<Entry> {
     match item.item? {
-        Item::Line(line) => Some(Entry::Line {
-            layout: item.layout,
-            row: line.row,
-            rev: line.rev,
-            rows: line.rows,
-            text: line.text,
-        }),
+        Item::Line(line) => {
+            Some(Entry::Line { row: line.row, rev: line.rev, rows: line.rows, text: line.text })
+        }
         Item::Gap(gap) => Some(Entry::Gap { first_row: gap.first_row, rows: gap.rows, cause: gap.cause }),
         // From session files; the panes here have none.
         Item::Message(_) => None,
@@ -131,13 +108,13 @@ mod tests {
     use super::*;
 
     fn line(row: i64, rev: u32, text: &str) -> Entry {
-        Entry::Line { layout: 0, row, rev, rows: 1, text: text.into() }
+        Entry::Line { row, rev, rows: 1, text: text.into() }
     }
 
     #[test]
-    fn the_last_revision_of_a_row_stands_and_a_second_first_one_too() {
-        let told = Transcript::of(vec![line(1, 0, "a"), line(1, 1, "b"), line(2, 0, "c"), line(2, 0, "c")]);
-        assert_eq!(told.texts().collect::<Vec<_>>(), ["b", "c", "c"]);
-        assert_eq!(told.replaced, 1);
+    fn earlier_revisions_are_counted_and_blank_lines_not_shown() {
+        let told = Transcript { entries: vec![line(1, 2, "b"), line(2, 0, " "), line(3, 1, "c")] };
+        assert_eq!(told.texts().collect::<Vec<_>>(), ["b", "c"]);
+        assert_eq!(told.replaced(), 3);
     }
 }

@@ -77,7 +77,8 @@ fn marked(lines: Vec<String>) -> Vec<ToRead> {
     let mut again = vec![false; lines.len()];
     for (at, line) in lines.iter().enumerate() {
         let before = places.entry(line).or_default();
-        let same = |from: &usize| lines[*from..at].iter().zip(&lines[at..]).take_while(|(a, b)| a == b).count();
+        let same =
+            |from: &usize| lines[*from..at].iter().zip(&lines[at..]).take_while(|(a, b)| a == b).count();
         let longest = before.iter().map(same).max().unwrap_or(0);
         if longest >= REPRINT {
             again[at..at + longest].fill(true);
@@ -89,7 +90,7 @@ fn marked(lines: Vec<String>) -> Vec<ToRead> {
 
 /// A terminal model that was shown the pieces of a session at their times.
 #[derive(Debug)]
-pub(crate) struct Watched {
+pub(crate) struct Played {
     terminal: Terminal,
     matcher: PaneMatcher,
     /// Every row of the primary screen, as it last read.
@@ -105,10 +106,10 @@ pub(crate) struct Watched {
     stood: Stood,
 }
 
-impl Watched {
+impl Played {
     pub(crate) fn of(session: &Session) -> anyhow::Result<Self> {
         let size = Size { cols: session.cols, rows: session.rows };
-        let mut watched = Self {
+        let mut played = Self {
             terminal: Terminal::new(size, SCROLLBACK),
             matcher: PaneMatcher::new(),
             rows: BTreeMap::new(),
@@ -129,11 +130,11 @@ impl Watched {
                 Foreground::Shell { name: "bash".into() }
             };
             let facts = Facts { foreground, ..Facts::default() };
-            watched.look(&play.bytes[piece.clone()], &facts, now);
+            played.look(&play.bytes[piece.clone()], &facts, now);
             now += *pause;
-            watched.look(&[], &facts, now);
+            played.look(&[], &facts, now);
         }
-        Ok(watched)
+        Ok(played)
     }
 
     fn look(&mut self, bytes: &[u8], facts: &Facts, now: Duration) {

@@ -106,7 +106,7 @@ impl WithNode {
             )?;
             writeln!(
                 f,
-                "  lines    {} stored ({} more replaced later), {:.3} per line read",
+                "  lines    {} stored after {} earlier revisions, {:.3} per line read",
                 a.stored_lines,
                 a.replaced_lines,
                 a.stored_per_read()
@@ -118,7 +118,7 @@ impl WithNode {
         if let Some(q) = &self.quality {
             writeln!(
                 f,
-                "  lines    {} read, {} stored ({} of them replaced later): {:.3} per line read; {} are noise",
+                "  lines    {} read, {} stored after {} earlier revisions: {:.3} per line read; {} are noise",
                 q.read,
                 q.stored,
                 q.replaced,

@@ -4,7 +4,7 @@
 //! where the agent ended a drawing: behind the end of a synchronized update, or before the run of "erase this line, go up"
 //! with which Ink (Gemini CLI) begins the next one; in streams that have neither, behind each line; and where the session
 //! stood still. Forty pieces are written a second, and where it stood still nothing for a while that is long enough to
-//! read. Sessions that would take longer than a minute are left out.
+//! read. Sessions that would take longer than three quarters of a minute are left out.
 //!
 //! A recording holds the shell too that the agent was started from. The agent's own parts, from the echo of a command line
 //! that names it to the next prompt, are written by a process of the agent's name, which the node can see come and go.
@@ -20,7 +20,7 @@ use anyhow::{Context as _, ensure};
 /// Bytes of one recording; the largest has 6 MB.
 const MOST_BYTES: u64 = 32 << 20;
 /// Time of one session.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_secs(45);
 /// Between two pieces.
 const PAUSE: Duration = Duration::from_millis(25);
 /// Where a session stood still; lines settle in one second.

@@ -172,13 +172,7 @@ struct Cast {
     arguments: Vec<String>,
 }
 
-fn cast(
-    stage: &Stage,
-    plan: &Plan,
-    number: u32,
-    seconds: f64,
-    sessions: &[Session],
-) -> anyhow::Result<Cast> {
+fn cast(stage: &Stage, plan: &Plan, number: u32, seconds: f64, sessions: &[Session]) -> anyhow::Result<Cast> {
     let size = (u16::try_from(COLS)?, 24);
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<String>>();
     let pane = number.to_string();
