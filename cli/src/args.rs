@@ -240,9 +240,13 @@ pub(crate) struct Screen {
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
   wa show web-1/3                       state, session file and why it is that, tokens, limits
+  wa show web-1/3 --reveal              with the code and the address of a sign-in that waits there
   wa show web-1/3 -o json")]
 pub(crate) struct Show {
     pub(crate) pane: PaneAddress,
+    /// Also the code and the address of a sign-in; for operators, and written down in the audit
+    #[arg(long)]
+    pub(crate) reveal: bool,
 }
 
 #[derive(Debug, Args)]

@@ -273,8 +273,13 @@ impl Registry {
         self.lock().nodes.values().filter(|node| node.session.is_some()).count()
     }
 
-    /// Asks the node for a pane's screen.
-    pub async fn screen(&self, host: &Host, pane: PaneRef) -> Result<v1::Screen, NoScreen> {
+    /// Asks the node for a pane's screen; `reveal` for what is kept apart from it too.
+    pub async fn screen(
+        &self,
+        host: &Host,
+        pane: PaneRef,
+        reveal: bool,
+    ) -> Result<v1::GetScreenResponse, NoScreen> {
         let away = || NoScreen::Away(host.clone());
         let session = self.session(host).ok_or_else(away)?;
         let request_id = fastrand::u64(1..);
@@ -287,14 +292,16 @@ impl Registry {
             }
             screens.insert(request_id, sender);
         }
-        let request = v1::ScreenRequest { request_id, pane: Some(pane.into()) };
+        let request = v1::ScreenRequest { request_id, pane: Some(pane.into()), reveal };
         let message =
             v1::ControllerMessage { kind: Some(v1::controller_message::Kind::ScreenRequest(request)) };
         let exchange = async {
             session.to_node.send(message).await.map_err(|_| away())?;
             let reply = answer.await.map_err(|_| away())?;
             match reply.screen {
-                Some(screen) if reply.error.is_empty() => Ok(screen),
+                Some(screen) if reply.error.is_empty() => {
+                    Ok(v1::GetScreenResponse { screen: Some(screen), secrets: reply.secrets })
+                }
                 _ if reply.error.is_empty() => Err(NoScreen::NoPane(host.clone())),
                 _ => Err(NoScreen::Node(reply.error)),
             }

@@ -21,6 +21,7 @@ pub mod session_file;
 pub mod spool;
 #[cfg(test)]
 mod testing;
+pub mod vault;
 
 pub use config::Config;
 pub use node::run;

@@ -25,6 +25,7 @@ use crate::observer::{self, Capture, FIRST_LOOK, Fallback, Muxes, Shared, Socket
 use crate::policy::PolicyFile;
 use crate::session::{self, ControllerClock, Screens};
 use crate::spool::{Options, Spool, SpoolError};
+use crate::vault::Vault;
 
 /// For observers and actions to end.
 const GRACE: Duration = Duration::from_secs(5);
@@ -49,12 +50,16 @@ pub enum NodeError {
     Thread(String),
 }
 
-struct ScreensOf(Muxes, Redactor);
+struct ScreensOf {
+    muxes: Muxes,
+    redactor: Redactor,
+    vault: Arc<Vault>,
+}
 
 impl Screens for ScreensOf {
     fn screen(&self, pane: PaneRef) -> BoxFuture<'static, Result<v1::Screen, String>> {
-        let mux = self.0.get(&pane.mux);
-        let redactor = self.1.clone();
+        let mux = self.muxes.get(&pane.mux);
+        let redactor = self.redactor.clone();
         Box::pin(async move {
             let mux = mux.ok_or_else(|| format!("there is no mux server {} on this host", pane.mux))?;
             if !mux.looked(FIRST_LOOK).await {
@@ -73,6 +78,18 @@ impl Screens for ScreensOf {
             let title = redactor.redact(&view.title).into_owned();
             Ok(v1::Screen::from_frame(pane, title, &frame))
         })
+    }
+
+    fn secrets(&self, pane: &PaneRef) -> Vec<v1::Secret> {
+        let seconds = |left: Duration| u32::try_from(left.as_secs()).unwrap_or(u32::MAX);
+        let all = self.vault.reveal(pane).into_iter();
+        all.map(|kept| v1::Secret {
+            handle: kept.handle,
+            kind: kept.kind,
+            value: kept.value.to_string(),
+            left_seconds: seconds(kept.left),
+        })
+        .collect()
     }
 }
 
@@ -178,7 +195,7 @@ fn start(config: &Config, opened: &Opened, board: &Arc<Board>, tasks: &Tasks, cl
         board: Arc::clone(board),
         policy,
         permits: desk,
-        screens: Arc::new(ScreensOf(muxes, shared.redactor)),
+        screens: Arc::new(ScreensOf { muxes, redactor: shared.redactor, vault: shared.vault }),
         actions,
         clock,
     };

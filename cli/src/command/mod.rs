@@ -73,7 +73,9 @@ pub(crate) async fn ask(
         Command::Pause(args) => pause::pause(desk, args, true).await,
         Command::Unpause(args) => pause::pause(desk, args, false).await,
         Command::Run(Run::List(args)) => run::list(desk, args).await,
-        Command::Up(_) | Command::Help { .. } | Command::Hooks(_) | Command::Rules(_) | Command::Schema => Ok(Exit::Done),
+        Command::Up(_) | Command::Help { .. } | Command::Hooks(_) | Command::Rules(_) | Command::Schema => {
+            Ok(Exit::Done)
+        }
     }
 }
 

@@ -63,7 +63,11 @@ fn redact(args: &RedactFiles, out: &mut Out) -> Result<Exit, Failure> {
         for (name, mut source) in sources {
             each_line(name, &mut *source, |line, _, state| {
                 let text = redactor.redact_line(state, line);
-                if out.look.width.is_some() { out.line(&printable(&text, Keep::Layout)) } else { out.line(&text) }
+                if out.look.width.is_some() {
+                    out.line(&printable(&text, Keep::Layout))
+                } else {
+                    out.line(&text)
+                }
             })?;
         }
         out.flush()?;
@@ -85,7 +89,9 @@ fn open(name: &str) -> Result<Box<dyn BufRead>, Failure> {
     };
     let file = File::open(name).map_err(failure)?;
     if file.metadata().map_err(failure)?.is_dir() {
-        return Err(Failure::usage(format!("{name} is a directory")).remedy(format!("name its files: {name}/*")));
+        return Err(
+            Failure::usage(format!("{name} is a directory")).remedy(format!("name its files: {name}/*"))
+        );
     }
     Ok(Box::new(BufReader::new(file)))
 }

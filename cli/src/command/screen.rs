@@ -11,7 +11,7 @@ use crate::shape::ScreenView;
 
 pub(super) async fn screen(desk: &mut Desk<'_>, args: &args::Screen) -> Result<Exit, Failure> {
     let session = &desk.session;
-    let request = v1::GetScreenRequest { pane: Some(args.pane.clone().into()) };
+    let request = v1::GetScreenRequest { pane: Some(args.pane.clone().into()), reveal: false };
     let answer = session.call(session.within(ANSWER), session.fleet().get_screen(request)).await?;
     let view = ScreenView::of(&args.pane, answer, args.ansi)?;
     match desk.out.look.format {

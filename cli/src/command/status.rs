@@ -9,7 +9,7 @@ use super::{Desk, say};
 use crate::args;
 use crate::client::{ANSWER, Session};
 use crate::failure::{Exit, Failure};
-use crate::shape::{PaneStatus, Shown};
+use crate::shape::{PaneStatus, Secret, Shown};
 use crate::target::Target;
 
 /// How often `--watch` looks.
@@ -47,9 +47,20 @@ pub(super) async fn status(desk: &mut Desk<'_>, args: &args::Status) -> Result<E
 pub(super) async fn show(desk: &mut Desk<'_>, args: &args::Show) -> Result<Exit, Failure> {
     let found = panes(&desk.session, &Target::Pane(args.pane.clone())).await?;
     for pane in found {
-        desk.out.one(&Shown(pane))?;
+        let secrets = if args.reveal { Some(secrets(desk, args).await?) } else { None };
+        if secrets.as_ref().is_some_and(Vec::is_empty) {
+            say("no sign-in waits there, or its code is older than 15 minutes");
+        }
+        desk.out.one(&Shown { pane, secrets })?;
     }
     Ok(Exit::Done)
+}
+
+async fn secrets(desk: &Desk<'_>, args: &args::Show) -> Result<Vec<Secret>, Failure> {
+    let request = v1::GetScreenRequest { pane: Some(args.pane.clone().into()), reveal: true };
+    let session = &desk.session;
+    let answer = session.call(session.within(ANSWER), session.fleet().get_screen(request)).await?;
+    Ok(answer.secrets.into_iter().map(Into::into).collect())
 }
 
 /// Prints all, then what changes, until it is stopped or the time is over.

@@ -22,7 +22,7 @@ pub(crate) use event::EventLine;
 pub(crate) use fleet::HostStatus;
 pub(crate) use hooks::HookFile;
 pub(crate) use log::{Hit, LogEntry};
-pub(crate) use pane::{PaneStatus, Shown};
+pub(crate) use pane::{PaneStatus, Secret, Shown};
 pub(crate) use redact::{Redacted, RedactedLine};
 pub(crate) use run::RunItem;
 pub(crate) use said::Conversed;

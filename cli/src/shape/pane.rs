@@ -152,18 +152,43 @@ impl PaneStatus {
 }
 
 /// One pane with all that is known of it: as JSON the same, as text a fact a line.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Shown(pub(crate) PaneStatus);
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Shown {
+    #[serde(flatten)]
+    pub(crate) pane: PaneStatus,
+    /// Only where they were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) secrets: Option<Vec<Secret>>,
+}
 
-impl Serialize for Shown {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
+/// A code or an address of a sign-in that waits in the pane.
+#[derive(Clone, PartialEq, Serialize)]
+pub(crate) struct Secret {
+    handle: String,
+    kind: String,
+    value: String,
+    left_seconds: u32,
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Secret")
+            .field("handle", &self.handle)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<v1::Secret> for Secret {
+    fn from(secret: v1::Secret) -> Self {
+        let v1::Secret { handle, kind, value, left_seconds } = secret;
+        Self { handle, kind, value, left_seconds }
     }
 }
 
 impl Shown {
     fn facts(&self) -> Vec<(&'static str, String)> {
-        let pane = &self.0;
+        let pane = &self.pane;
         let agent = [&pane.agent, &pane.agent_version].into_iter().flatten().cloned().collect::<Vec<_>>();
         let mut facts = vec![
             ("pane", format!("{} ({})", pane.pane, pane.generation)),
@@ -189,6 +214,14 @@ impl Shown {
                 facts.push(("session", id.unwrap_or_else(|| "no session file is known".to_owned())));
             }
         }
+        for secret in self.secrets.iter().flatten() {
+            let name = match secret.kind.as_str() {
+                "user_code" => "code",
+                "url" => "address",
+                _ => "secret",
+            };
+            facts.push((name, format!("{} ({} s left)", secret.value, secret.left_seconds)));
+        }
         facts.retain(|(_, value)| !value.is_empty());
         facts
     }
@@ -198,7 +231,7 @@ impl Shape for Shown {
     const SCHEMA: &'static str = PaneStatus::SCHEMA;
 
     fn name(&self) -> String {
-        self.0.name()
+        self.pane.name()
     }
 
     fn columns(_: bool) -> &'static [Column] {
@@ -418,7 +451,7 @@ pub(crate) mod tests {
     #[test]
     fn one_pane_is_shown_with_its_session() {
         let (mut out, sink) = testing::out(Format::Table);
-        out.one(&Shown(PaneStatus::try_from(with_session()).unwrap())).unwrap();
+        out.one(&Shown { pane: PaneStatus::try_from(with_session()).unwrap(), secrets: None }).unwrap();
         assert_eq!(
             sink.text(),
             "pane          web-1/3 (ab12cd34-77-991)
@@ -442,7 +475,7 @@ problem       12 lines were no JSON
 "
         );
         let (mut out, sink) = testing::out(Format::Json);
-        out.one(&Shown(PaneStatus::try_from(with_session()).unwrap())).unwrap();
+        out.one(&Shown { pane: PaneStatus::try_from(with_session()).unwrap(), secrets: None }).unwrap();
         let value: serde_json::Value = serde_json::from_str(&sink.text()).unwrap();
         assert_eq!(value["schema"], "wa.status/1");
         let session = serde_json::json!({

@@ -78,7 +78,7 @@ mod tests {
             rows: vec![row("hi\u{9b}2J", "\u{1b}[1mhi\u{1b}[0m\u{1b}[2J"), row("", "")],
             ..Default::default()
         };
-        let response = v1::GetScreenResponse { screen: Some(screen) };
+        let response = v1::GetScreenResponse { screen: Some(screen), ..Default::default() };
         let pane = "web-1/1".parse().unwrap();
         let plain = ScreenView::of(&pane, response.clone(), false).unwrap();
         assert_eq!(plain.lines(), ["hi\\x9b2J"]);

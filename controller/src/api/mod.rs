@@ -8,6 +8,7 @@ mod act;
 mod conversation;
 mod convert;
 mod pause;
+mod screen;
 mod streams;
 mod wait;
 
@@ -29,7 +30,7 @@ use crate::gate::Gate;
 use crate::identity::Doorkeeper;
 use crate::identity::ca::Authority;
 use crate::identity::peer::Peer;
-use crate::registry::{NoScreen, PaneView, Registry};
+use crate::registry::{PaneView, Registry};
 use crate::store::{NewToken, Store, StoreError};
 
 const READERS: &[Role] = &[Role::Viewer, Role::Operator, Role::Admin, Role::Agent];
@@ -232,18 +233,9 @@ impl v1::fleet_server::Fleet for Fleet {
         &self,
         request: Request<v1::GetScreenRequest>,
     ) -> Result<Response<v1::GetScreenResponse>, Status> {
-        let peer = self.doorkeeper.admit(&request, READERS)?;
-        let pane = request.into_inner().pane.ok_or_else(|| usage("pane is missing"))?;
-        let view = self.pane_here(&address(&peer, pane)?)?;
-        let asked = self.registry.screen(&view.host, view.pane.pane).await;
-        let screen = asked.map_err(|error| match &error {
-            NoScreen::Away(host) => away(host),
-            // The node sees the pane and cannot show it just now: its mux server is away, or frozen.
-            NoScreen::Late(_) | NoScreen::Node(_) => ErrorCode::Unreachable.status(error.to_string()),
-            NoScreen::Busy(_) => ErrorCode::Busy.status(error.to_string()),
-            NoScreen::NoPane(_) => ErrorCode::NotFound.status(error.to_string()),
-        })?;
-        Ok(Response::new(v1::GetScreenResponse { screen: Some(screen) }))
+        let allowed = if request.get_ref().reveal { OPERATORS } else { READERS };
+        let peer = self.doorkeeper.admit(&request, allowed)?;
+        self.show_screen(&peer, request.into_inner()).await.map(Response::new)
     }
 
     async fn logs(&self, request: Request<v1::LogsRequest>) -> Result<Response<Self::LogsStream>, Status> {

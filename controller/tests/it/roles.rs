@@ -129,7 +129,10 @@ async fn an_agent_sees_and_reaches_its_own_host_only() {
             .list_panes(v1::ListPanesRequest { pane: elsewhere.clone(), ..Default::default() })
             .await
             .map(drop),
-        agent.get_screen(v1::GetScreenRequest { pane: elsewhere.clone() }).await.map(drop),
+        agent
+            .get_screen(v1::GetScreenRequest { pane: elsewhere.clone(), ..Default::default() })
+            .await
+            .map(drop),
         agent.logs(v1::LogsRequest { pane: elsewhere.clone(), ..Default::default() }).await.map(drop),
         agent
             .act(v1::ActRequest {

@@ -167,7 +167,7 @@ async fn panes_are_listed_by_selector_and_named_after_a_restart() {
     assert!(kept.len() == 1 && !kept[0].connected, "{kept:?}");
     let status = desk.admin().await.fleet_status(v1::FleetStatusRequest {}).await.unwrap().into_inner().nodes;
     assert!(!status[0].connected && status[0].last_seen_us > 0 && status[0].version == "0.0.test");
-    let screen = v1::GetScreenRequest { pane: Some(address("web-1", 1)) };
+    let screen = v1::GetScreenRequest { pane: Some(address("web-1", 1)), ..Default::default() };
     assert_eq!(desk.admin().await.get_screen(screen).await.unwrap_err().code(), Code::Unavailable);
 }
 
@@ -189,17 +189,22 @@ async fn a_screen_comes_from_the_node() {
             let request = node.next(wanted).await.unwrap();
             assert_eq!(request.pane, Some(pane_ref(pane_id).into()));
             let screen = (pane_id == 1).then(|| v1::Screen { title: "t".into(), ..Default::default() });
-            let reply = v1::ScreenReply { request_id: request.request_id, screen, error: error.into() };
+            let reply = v1::ScreenReply {
+                request_id: request.request_id,
+                screen,
+                error: error.into(),
+                ..Default::default()
+            };
             node.send(Up::ScreenReply(reply)).await;
         }
     };
     let ask = async {
-        let one = v1::GetScreenRequest { pane: Some(address("web-1", 1)) };
+        let one = v1::GetScreenRequest { pane: Some(address("web-1", 1)), ..Default::default() };
         let screen = viewer.get_screen(one).await.unwrap().into_inner().screen.unwrap();
         assert_eq!(screen.title, "t");
-        let two = v1::GetScreenRequest { pane: Some(address("web-1", 2)) };
+        let two = v1::GetScreenRequest { pane: Some(address("web-1", 2)), ..Default::default() };
         assert_eq!(viewer.get_screen(two).await.unwrap_err().code(), Code::Unavailable);
-        let three = v1::GetScreenRequest { pane: Some(address("web-1", 3)) };
+        let three = v1::GetScreenRequest { pane: Some(address("web-1", 3)), ..Default::default() };
         assert_eq!(viewer.get_screen(three).await.unwrap_err().code(), Code::NotFound);
     };
     tokio::join!(serve, ask);
@@ -329,7 +334,7 @@ async fn a_restarted_node_has_its_panes_until_it_says_otherwise() {
     node.send(Up::Heartbeat(v1::Heartbeat::default())).await;
     node.next(|m| matches!(m, Down::Heartbeat(_)).then_some(())).await.unwrap();
     listed(false).await;
-    let screen = || v1::GetScreenRequest { pane: Some(address("web-1", 1)) };
+    let screen = || v1::GetScreenRequest { pane: Some(address("web-1", 1)), ..Default::default() };
     let unseen = desk.admin().await.get_screen(screen()).await.unwrap_err();
     assert!(unseen.code() == Code::Unavailable && unseen.message().contains("not yet found"), "{unseen}");
     // It may be waited for.

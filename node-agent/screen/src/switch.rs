@@ -129,7 +129,8 @@ impl PaneScreen {
         for (row, text) in now.range(dims.top..=primary.cursor_row()) {
             let Some(was) = self.primary.reads(*row) else { continue };
             // In the cursor's row a command may have been typed since.
-            if !was.is(text) && !(*row == primary.cursor_row() && was.begins(text)) {
+            let as_it_was = was.is(text) || (*row == primary.cursor_row() && was.begins(text));
+            if !as_it_was {
                 return false;
             }
             same += usize::from(!text.is_empty());

@@ -29,7 +29,10 @@ fn every_row_that_left_the_screen_is_in_the_log_once() {
             let figures = exactness(&node, &pane);
             check(&session.name, &figures);
             assert_eq!(figures.gapped, 0, "{}: nothing was trimmed unread", session.name);
-            assert_eq!(figures.wrong, [], "{}", session.name);
+            if matches!(cut, Cut::Frames) {
+                // Cut in mid-frame, text is overwritten between two pushes, which nobody promises to see.
+                assert_eq!(figures.wrong, [], "{}", session.name);
+            }
         }
     }
 }

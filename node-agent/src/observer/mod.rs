@@ -47,6 +47,7 @@ use crate::board::Board;
 use crate::process::{self, ProcessTable};
 use crate::session_file::{Homes, SessionFiles};
 use crate::spool::Spool;
+use crate::vault::Vault;
 
 pub use budget::Limits;
 pub use capture::{Capture, CaptureError, CaptureOptions, PaneGlobs};
@@ -87,6 +88,7 @@ pub struct Shared {
     pub redactor: Redactor,
     pub capture: Capture,
     pub sessions: SessionFiles,
+    pub vault: Arc<Vault>,
     /// For the mux server's list of clients.
     pub host: String,
     pub fallback: Fallback,
@@ -105,6 +107,7 @@ impl Shared {
             redactor: Redactor::builtin().clone(),
             capture: Capture::default(),
             sessions: SessionFiles::start(tasks, Homes::from_env()),
+            vault: Arc::default(),
             host: "localhost".to_owned(),
             fallback: Fallback::new(PathBuf::from("wezterm")),
             verify_every: VERIFY_EVERY,

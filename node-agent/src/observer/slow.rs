@@ -20,7 +20,7 @@ use wa_proto::wire::v1;
 use wa_proto::{EventKind, Generation};
 use wa_screen::{Options, Removal};
 
-use super::pane::Moment;
+use super::pane::{Moment, Watched};
 use super::scan::{Scanned, Scans};
 use super::serve::sleep_until;
 use super::view::{Command, Link, LookError};
@@ -285,7 +285,7 @@ impl Observer {
     fn command_slowly(&mut self, command: Command) {
         match command {
             Command::Look { pane_id, reply } => {
-                let view = self.panes.get(&pane_id).map(|pane| pane.view());
+                let view = self.panes.get_mut(&pane_id).map(Watched::view);
                 // The one who asked may have gone.
                 let _gone = reply.send(match view {
                     Some(view) if view.seq == 0 => Err(LookError::NotSeen),

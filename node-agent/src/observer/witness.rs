@@ -48,11 +48,13 @@ pub(super) struct Files {
     /// Panes by number of the following.
     panes: HashMap<u64, u64>,
     last: u64,
-    updates: (mpsc::Sender<(u64, Update)>, mpsc::Receiver<(u64, Update)>),
+    sender: mpsc::Sender<(u64, Update)>,
+    updates: mpsc::Receiver<(u64, Update)>,
 }
 
 impl Files {
     pub(super) fn new(sessions: SessionFiles) -> Self {
+        let (sender, updates) = mpsc::channel(UPDATES);
         Self {
             sessions,
             followed: BTreeMap::new(),
@@ -60,13 +62,14 @@ impl Files {
             hints: HashMap::new(),
             panes: HashMap::new(),
             last: 0,
-            updates: mpsc::channel(UPDATES),
+            sender,
+            updates,
         }
     }
 
     /// The next update, with the number of its following.
     pub(super) async fn next(&mut self) -> (u64, Update) {
-        match self.updates.1.recv().await {
+        match self.updates.recv().await {
             Some(update) => update,
             None => std::future::pending().await,
         }
@@ -89,7 +92,7 @@ impl Files {
         self.panes.retain(|known, _| *known + REMEMBERED > number);
         self.panes.insert(number, pane_id);
         let request = Follow { pane_id: number, agent: agent.clone(), pid: process.pid, cwd, resume };
-        let following = self.sessions.follow(request, self.updates.0.clone());
+        let following = self.sessions.follow(request, self.sender.clone());
         if let Some((at, hint)) = self.hints.remove(&pane_id)
             && at.elapsed() < EARLY_HINT
         {

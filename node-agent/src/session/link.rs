@@ -427,7 +427,7 @@ impl Link<'_> {
 
     fn screen(&mut self, request: v1::ScreenRequest) {
         let request_id = request.request_id;
-        let failed = |error: String| v1::ScreenReply { request_id, screen: None, error };
+        let failed = move |error: String| v1::ScreenReply { request_id, error, ..v1::ScreenReply::default() };
         let pane = request.pane.map(PaneRef::try_from);
         let answer: ScreenAnswer = match pane {
             _ if self.screens.len() >= MAX_SCREENS => {
@@ -435,13 +435,16 @@ impl Link<'_> {
                 return;
             }
             Some(Ok(pane)) => {
-                let screen = self.parts.screens.screen(pane);
+                let screens = &self.parts.screens;
+                let secrets = if request.reveal { screens.secrets(&pane) } else { Vec::new() };
+                let screen = screens.screen(pane);
                 Box::pin(async move {
                     match screen.await {
                         Ok(screen) => {
-                            v1::ScreenReply { request_id, screen: Some(screen), error: String::new() }
+                            let (screen, error) = (Some(screen), String::new());
+                            v1::ScreenReply { request_id, screen, error, secrets }
                         }
-                        Err(error) => v1::ScreenReply { request_id, screen: None, error },
+                        Err(error) => failed(error),
                     }
                 })
             }

@@ -56,6 +56,9 @@ pub struct Parts {
 /// Gives a fresh, redacted screen of a pane.
 pub trait Screens: Send + Sync {
     fn screen(&self, pane: PaneRef) -> BoxFuture<'static, Result<v1::Screen, String>>;
+
+    /// What is kept apart from the screen, for those who may see it.
+    fn secrets(&self, pane: &PaneRef) -> Vec<v1::Secret>;
 }
 
 /// Where actions from the controller go.

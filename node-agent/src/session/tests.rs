@@ -213,6 +213,10 @@ impl Screens for NoScreens {
     fn screen(&self, pane: PaneRef) -> BoxFuture<'static, Result<v1::Screen, String>> {
         Box::pin(async move { Err(format!("pane {} is gone", pane.pane_id)) })
     }
+
+    fn secrets(&self, _: &PaneRef) -> Vec<v1::Secret> {
+        Vec::new()
+    }
 }
 
 struct Stage {

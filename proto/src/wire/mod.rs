@@ -11,4 +11,13 @@ pub mod v1 {
     tonic::include_proto!("wa.v1");
 }
 
+impl std::fmt::Debug for v1::Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Secret")
+            .field("handle", &self.handle)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}
+
 pub use convert::{Invalid, from_us, optional_us, to_us};

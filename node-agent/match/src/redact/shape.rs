@@ -74,13 +74,18 @@ pub(super) fn simple_words(text: &str) -> bool {
     text.split(|c: char| !c.is_alphanumeric()).all(|piece| {
         let word = piece.trim_end_matches(|c: char| c.is_ascii_digit());
         let rest = word.strip_prefix(|c: char| c.is_ascii_uppercase()).unwrap_or(word);
-        rest.bytes().all(|b| b.is_ascii_lowercase()) || word.bytes().all(|b| b.is_ascii_uppercase())
+        piece.len() <= 3
+            || rest.bytes().all(|b| b.is_ascii_lowercase())
+            || word.bytes().all(|b| b.is_ascii_uppercase())
     })
 }
 
 fn plain_piece(piece: &str) -> bool {
     if piece.len() <= 3 || !piece.is_ascii() {
         return true;
+    }
+    if piece.len() > 30 {
+        return false;
     }
     let groups = piece.split(|c: char| c.is_ascii_digit()).filter(|group| !group.is_empty());
     let letters: Vec<&str> = groups.collect();

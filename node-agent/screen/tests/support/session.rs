@@ -55,7 +55,7 @@ pub(crate) fn sessions() -> Vec<Session> {
         let name = words.next().unwrap().to_owned();
         let still = words.map(|offset| offset.parse().unwrap()).collect();
         let packed = std::fs::read(folder().join(format!("{name}.raw.zst"))).unwrap();
-        let bytes = zstd::stream::decode_all(packed.as_slice()).unwrap();
+        let bytes = zstd::bulk::decompress(&packed, 16 << 20).unwrap();
         let mut parts = name.split('_');
         let agent = format!("{} {}", parts.next().unwrap(), parts.next().unwrap());
         let (cols, rows) = parts.next().unwrap().split_once('x').unwrap();

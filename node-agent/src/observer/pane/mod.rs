@@ -35,6 +35,7 @@ use super::verify::Held;
 use super::view::View;
 use crate::process::ProcessId;
 use crate::spool::Group;
+use crate::vault::Vault;
 use conversation::SessionFile;
 use hand::Hand;
 use logging::Logging;
@@ -44,8 +45,10 @@ pub(super) use shown::News;
 use shown::Text;
 use slow::Slow;
 
-/// Frames of one burst are looked at once.
+/// Frames of one burst are looked at once …
 const BURST: Duration = Duration::from_millis(5);
+/// … and the longer it lasts, the less often, down to this.
+const LONG_BURST: Duration = Duration::from_millis(40);
 /// How often a pane over its budget is asked whether it still is.
 const RECOVER_EVERY: Duration = Duration::from_secs(1);
 
@@ -67,6 +70,7 @@ pub(super) struct Watched {
     pub(super) tty: Option<String>,
     pub(super) mirror: bool,
     redactor: Redactor,
+    vault: Arc<Vault>,
     capture: Capture,
     logging: Logging,
     shed: Shed,
@@ -94,10 +98,14 @@ pub(super) struct Watched {
     last_output: Option<Timestamp>,
     seen: Option<Observation>,
     frame: Arc<Frame>,
+    /// The screen shows something else by now.
+    frame_old: bool,
     mouse_grabbed: bool,
     pushes: u64,
     seq: u64,
     matched: Option<Instant>,
+    /// Between two looks: longer while the pane does not rest.
+    pace: Duration,
     match_at: Option<Instant>,
     /// The matcher's memory and the place in the session file as last stored.
     stored: (Vec<u8>, Vec<u8>),
@@ -136,6 +144,7 @@ impl Watched {
             tty: None,
             mirror: false,
             redactor: shared.redactor.clone(),
+            vault: Arc::clone(&shared.vault),
             capture: shared.capture.clone(),
             logging: Logging::Undecided,
             shed: Shed::new(shared.capture.budget.join(Instant::now())),
@@ -158,10 +167,12 @@ impl Watched {
             last_output: None,
             seen: None,
             frame: Arc::new(Frame::default()),
+            frame_old: false,
             mouse_grabbed: false,
             pushes: 0,
             seq: 0,
             matched: None,
+            pace: BURST,
             match_at: None,
             stored: (Vec::new(), Vec::new()),
             store_at: None,
@@ -268,17 +279,24 @@ impl Watched {
     }
 
     fn frame_changed(&mut self) {
-        self.frame = Arc::new(self.screen.frame());
+        self.frame_old = true;
         self.seq += 1;
         self.altered |= self.alerts.drawn();
         self.look_soon();
         self.publish();
     }
 
+    /// Frames are made when somebody looks: floods bring many more than that.
+    fn refresh_frame(&mut self) {
+        if std::mem::take(&mut self.frame_old) {
+            self.frame = Arc::new(self.screen.frame());
+        }
+    }
+
     /// Looks at once if the last look is long enough ago.
     fn look_soon(&mut self) {
         let now = Instant::now();
-        let soonest = self.matched.map_or(now, |matched| matched + BURST).max(now);
+        let soonest = self.matched.map_or(now, |matched| matched + self.pace).max(now);
         self.match_at.get_or_insert(soonest);
     }
 
@@ -328,7 +346,10 @@ impl Watched {
         if self.logging != Logging::On {
             return None;
         }
+        let rested = self.matched.is_none_or(|matched| matched.elapsed() > self.pace * 2);
+        self.pace = if rested { BURST } else { (self.pace * 2).min(LONG_BURST) };
         self.matched = Some(Instant::now());
+        self.refresh_frame();
         let now = wa_link::clock::now();
         let observation = self.matcher.observe(engine, &self.frame, &self.facts, now);
         if !self.mirror {
@@ -370,6 +391,12 @@ impl Watched {
         let _entered = span.enter();
         tracing::info!("event");
         let clean = |text: &str| self.redactor.redact(text).into_owned();
+        let fields = detected.fields.iter().map(|(name, value)| (name.clone(), clean(value)));
+        // Who may see them asks for them by the handle.
+        let secrets = detected
+            .secrets
+            .iter()
+            .map(|(name, value)| (name.clone(), self.vault.keep(&self.pane, name, value.clone())));
         let event = Event {
             id: EventId::generate(),
             pane: Some(self.pane.clone()),
@@ -378,7 +405,7 @@ impl Watched {
             agent_version: observation.map(|seen| seen.version.clone()).unwrap_or_default(),
             agent_pid: observation.map_or(0, |seen| seen.agent_pid),
             rule: detected.rule.clone(),
-            fields: detected.fields.iter().map(|(name, value)| (name.clone(), clean(value))).collect(),
+            fields: fields.chain(secrets).collect(),
             witnesses: detected.witnesses.clone(),
             line: clean(&detected.line),
             row: detected.row.map_or(0, |row| self.stable(row)),

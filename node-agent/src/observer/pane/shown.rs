@@ -33,7 +33,8 @@ impl Watched {
         self.seen.as_ref().and_then(|seen| seen.agent.as_ref())
     }
 
-    pub(in crate::observer) fn view(&self) -> Arc<View> {
+    pub(in crate::observer) fn view(&mut self) -> Arc<View> {
+        self.refresh_frame();
         Arc::new(View {
             pane: self.pane.clone(),
             frame: Arc::clone(&self.frame),
@@ -69,8 +70,9 @@ impl Watched {
         if self.views.as_ref().is_some_and(|views| views.receiver_count() == 0) {
             self.views = None;
         }
-        if let Some(views) = &self.views {
-            views.send_replace(self.view());
+        if self.views.is_some() {
+            let view = self.view();
+            self.views.iter().for_each(|views| drop(views.send_replace(Arc::clone(&view))));
         }
     }
 

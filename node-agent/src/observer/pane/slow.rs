@@ -99,6 +99,7 @@ impl Watched {
         let position = self.screen.position();
         let mut slow = Slow::default();
         // Only what this node has followed itself is known to be logged.
+        self.refresh_frame();
         if !self.frame.rows.is_empty() && !self.frame.alternate {
             slow.native_next = Some(position.next_row);
             let live = self.seen.as_ref().and_then(|seen| seen.live_top).unwrap_or(usize::MAX);
