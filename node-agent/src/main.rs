@@ -113,6 +113,9 @@ fn hook(arguments: Hook) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Threads for all that is not a disk: the node stays small on a host with a hundred cores.
+const WORKERS: usize = 2;
+
 fn main() -> ExitCode {
     let Some(cli) = arguments() else { return ExitCode::SUCCESS };
     let work: BoxFuture<'static, anyhow::Result<()>> = match cli.command {
@@ -122,13 +125,14 @@ fn main() -> ExitCode {
         Command::Hook(arguments) => return hook(arguments),
     };
     tls::install_provider();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("wa-node: no runtime: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
+    let runtime =
+        match tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                eprintln!("wa-node: no runtime: {error}");
+                return ExitCode::FAILURE;
+            }
+        };
     let done = runtime.block_on(work);
     // A blocked disk must not keep the program from ending.
     runtime.shutdown_timeout(Duration::from_millis(500));
