@@ -7,12 +7,12 @@
 use wa_proto::{AgentKind, Frame};
 
 use crate::composer::{self, Composer, ComposerView};
-use crate::observation::Facts;
+use crate::observation::{Facts, Progress};
 use crate::process::Foreground;
 use crate::rules::text::Sheet;
 use crate::rules::{Engine, Hit, Scene, last_prompt};
 
-/// What the window title says. One `printf` forges it: it helps, and proves nothing.
+/// What the window title says, or a progress bar beside it. One `printf` forges them: they help, and prove nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TitleSign {
     None,
@@ -60,7 +60,10 @@ pub(crate) fn look(engine: &Engine, frame: &Frame, facts: &Facts, known: &Known<
     }
     let view = agent.as_ref().map_or_else(ComposerView::missing, |agent| composer::read(frame, agent));
     let prompt = agent.as_ref().and_then(|agent| last_prompt(&sheet, agent, &view));
-    let title = title_sign(&facts.title, agent.as_ref());
+    let title = match title_sign(&facts.title, agent.as_ref()) {
+        TitleSign::None if facts.progress == Some(Progress::Busy) => TitleSign::Working,
+        sign => sign,
+    };
     // A saved end screen without a process table: its own words name the agent.
     let left = known.left.cloned().or_else(|| end_on_screen(&facts.foreground, agent.as_ref(), &sheet));
     let scene = Scene {

@@ -187,7 +187,9 @@ pub(super) fn lost(position: v1::PanePosition, cause: GapCause) -> Group {
         cause: cause.as_str().to_owned(),
     };
     let mut records = vec![record(v1::record::Body::Gap(gap), Lane::Bulk, now)];
-    if let Some(Ok(pane)) = position.pane.clone().map(PaneRef::try_from) {
+    // An ordinary end is no alarm.
+    let told = position.pane.clone().filter(|_| cause != GapCause::Exit);
+    if let Some(Ok(pane)) = told.map(PaneRef::try_from) {
         let words = [("cause", cause.as_str()), ("gaps", "1"), ("uncounted", "1")];
         let fields = words.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let event =

@@ -145,6 +145,8 @@ struct Observer {
     /// Codec and version of the last connection.
     spoke: Option<(u64, String)>,
     panes: BTreeMap<u64, Watched>,
+    /// The highest pane number that was met, or has ended unmet, of this generation.
+    highest: Option<u64>,
     files: Files,
     malformed: VecDeque<Instant>,
     /// It was only looked at before, for malformed frames: the next one is enough.
@@ -220,6 +222,7 @@ impl Starter {
             pid: None,
             spoke: None,
             panes: BTreeMap::new(),
+            highest: None,
             files: Files::new(self.shared.sessions.clone()),
             malformed: VecDeque::new(),
             probation: false,
@@ -329,6 +332,9 @@ impl Observer {
     async fn take_generation(&mut self, generation: Generation, pid: Option<u32>) {
         if self.generation.as_ref().is_some_and(|old| *old != generation) {
             self.lose_panes(Removal::MuxLost).await;
+        }
+        if self.generation.as_ref() != Some(&generation) {
+            self.highest = None;
         }
         self.lose_older_generations(&generation).await;
         self.generation = Some(generation);

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use wa_proto::wire::v1;
 use wa_proto::{EventKind, GapCause, Generation, PaneRef};
 use wa_screen::{Options, Removal};
 
@@ -36,6 +37,7 @@ impl Observer {
         // Until its terminal is known.
         watched.set_mirror(self.is_gui());
         self.panes.insert(id, watched);
+        self.highest = self.highest.max(Some(id));
         true
     }
 
@@ -48,6 +50,18 @@ impl Observer {
         self.append(group).await;
         self.share_ttys();
         true
+    }
+
+    /// A pane that ended before it was met: whatever it printed is lost. Numbers only grow, so one that is not above all
+    /// that were met has been dealt with.
+    pub(super) async fn lose_unmet(&mut self, generation: &Generation, id: u64) {
+        if self.is_gui() || self.highest.is_some_and(|highest| id <= highest) {
+            return;
+        }
+        self.highest = Some(id);
+        let pane = PaneRef { mux: self.name.clone(), generation: generation.clone(), pane_id: id };
+        let position = v1::PanePosition { pane: Some(pane.into()), ..v1::PanePosition::default() };
+        self.append(batch::lost(position, GapCause::Exit)).await;
     }
 
     /// Panes that ended while the node was away.

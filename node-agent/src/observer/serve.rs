@@ -233,6 +233,8 @@ impl Observer {
         }
         if self.drop_pane(id, Removal::Exit).await {
             self.status(&connection.client, "");
+        } else {
+            self.lose_unmet(&connection.generation, id).await;
         }
     }
 

@@ -8,6 +8,11 @@ pub fn now() -> Timestamp {
     Timestamp::now()
 }
 
+/// The zone in which programs of this host print times.
+pub fn zone() -> jiff::tz::TimeZone {
+    jiff::tz::TimeZone::system()
+}
+
 /// A clock that only goes forward. It follows tokio's clock, so a test that pauses time pauses this too.
 pub fn monotonic() -> tokio::time::Instant {
     tokio::time::Instant::now()

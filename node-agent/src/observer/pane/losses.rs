@@ -1,4 +1,5 @@
-//! The events that tell people of gaps: for every kind of gap, and for each pane at most one a minute.
+//! The events that tell people of gaps: for each pane at most one a minute, whatever the gap's cause, but for one: every pane
+//! ends some day, and that its last words are not known is in the log and no alarm.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -25,6 +26,9 @@ pub(super) struct Losses {
 
 impl Losses {
     pub(super) fn note(&mut self, gap: &Gap, now: Instant) {
+        if gap.cause == GapCause::Exit {
+            return;
+        }
         self.gaps += 1;
         match gap.rows {
             Some(rows) => self.rows = self.rows.saturating_add(rows),
@@ -93,7 +97,9 @@ mod tests {
         assert_eq!((fields["cause"].as_str(), fields["rows"].as_str()), ("flood,resize", "1"));
         assert_eq!(fields["uncounted"], "1");
         losses.note(&gap(None, GapCause::Exit), now);
+        assert_eq!(losses.tell(now, true), None);
+        losses.note(&gap(None, GapCause::MuxLost), now);
         let fields = losses.tell(now, true).unwrap();
-        assert_eq!((fields["cause"].as_str(), fields.get("rows")), ("exit", None));
+        assert_eq!((fields["cause"].as_str(), fields.get("rows")), ("mux_lost", None));
     }
 }

@@ -80,6 +80,8 @@ pub(super) struct Watched {
     slow: Option<Slow>,
     matcher: PaneMatcher,
     batch: Batch,
+    /// It goes on from a position that was stored, and no line has come since.
+    resumed: bool,
     /// A gap without a count is the last that was recorded: its layout and cause.
     gapped: Option<(u64, GapCause)>,
     /// A list of the server named it.
@@ -153,6 +155,7 @@ impl Watched {
             slow: None,
             matcher,
             batch: Batch::default(),
+            resumed: position.is_some(),
             gapped: None,
             listed: false,
             scanned: false,
@@ -160,7 +163,7 @@ impl Watched {
             cwd: Text::default(),
             project: Text::default(),
             size: (0, 0),
-            facts: Facts::default(),
+            facts: Facts { zone: Some(wa_link::clock::zone()), ..Facts::default() },
             group: Arc::default(),
             last_agent: None,
             conversation: SessionFile::new(position.map(|position| position.session).unwrap_or_default()),

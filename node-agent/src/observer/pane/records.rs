@@ -21,6 +21,9 @@ const UNDECIDED_BYTES: usize = 1 << 20;
 
 impl Watched {
     pub(super) fn put_line(&mut self, layout: u64, line: Line) {
+        if std::mem::take(&mut self.resumed) {
+            self.read_above(line.row);
+        }
         let text = self.batch.redact(&self.redactor, line.text);
         let line = Line { text, ..line };
         let room = self.logging == Logging::On || self.batch.bytes() < UNDECIDED_BYTES;
@@ -34,6 +37,20 @@ impl Watched {
             self.batch.line(&self.pane, layout, agent, line, wa_link::clock::now());
         } else if self.shed.is_open() {
             self.batch.leave_by(Instant::now() + SHED_DELAY);
+        }
+    }
+
+    /// After a restart: a secret that began in the lines above, which are logged already, goes on in this row.
+    fn read_above(&mut self, row: i64) {
+        let frame = self.screen.frame();
+        // On the alternate screen row numbers mean nothing, and nothing of it is taken for known.
+        let rows = if frame.alternate { 0 } else { row.saturating_sub(frame.first_row) };
+        let mut line = String::new();
+        for row in frame.rows.iter().take(usize::try_from(rows).unwrap_or(0)) {
+            line.push_str(&row.text);
+            if !row.wrapped {
+                self.batch.redact(&self.redactor, std::mem::take(&mut line));
+            }
         }
     }
 

@@ -110,3 +110,27 @@ async fn a_pane_that_ends_is_forgotten() {
     assert!(node.muxes.get(&pane.pane.mux).unwrap().look(pane.pane.pane_id).await.is_err());
     node.stop().await;
 }
+
+/// A pane may end before anybody has met it: what it printed is lost, and that is said.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_pane_ends_in_silence() {
+    let dir = tempfile::tempdir().unwrap();
+    let mux = Mux::start(dir.path(), prompt());
+    let node = Node::start(dir.path(), &mux.socket);
+    node.pane("a shell", |pane| pane.state == PaneState::Shell).await;
+    let handle = mux.running.handle();
+    let short = shell("echo last words");
+    let size = wa_screen::terminal::Size { cols: 80, rows: 24 };
+    let panes: Vec<u64> = (0..30).map(|_| handle.spawn(&short, size, "default").unwrap().pane).collect();
+    node.until("a gap for each pane", |node| {
+        let gaps = node.gaps();
+        let said =
+            |id: &u64| gaps.iter().any(|gap| gap.pane.as_ref().is_some_and(|pane| pane.pane_id == *id));
+        panes.iter().all(said).then_some(())
+    })
+    .await;
+    assert!(node.gaps().iter().all(|gap| gap.cause == "exit"));
+    let alarms: Vec<_> = node.events().into_iter().filter(|event| event.event == "capture.gap").collect();
+    assert!(alarms.is_empty(), "an ordinary end is no alarm: {alarms:?}");
+    node.stop().await;
+}
