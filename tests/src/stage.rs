@@ -256,6 +256,26 @@ impl Stage {
         command
     }
 
+    /// A stand-in for an agent: a shell that the process table knows by the agent's name runs the script, in a folder of
+    /// its own ([`Self::stand_in_dir`]) and with these variables. The command that starts it.
+    pub fn stand_in(&self, name: &str, script: &str, env: &[(&str, &Path)]) -> anyhow::Result<Vec<String>> {
+        let dir = self.stand_in_dir(name);
+        std::fs::create_dir(&dir)?;
+        let program = self.path(name);
+        std::os::unix::fs::symlink("/bin/sh", &program)?;
+        let play = self.path(format!("{name}.sh"));
+        std::fs::write(&play, script)?;
+        let mut command = vec!["/usr/bin/env".to_owned(), "-C".to_owned(), dir.display().to_string()];
+        command.extend(env.iter().map(|(name, value)| format!("{name}={}", value.display())));
+        command.extend([program, play].map(|path| path.display().to_string()));
+        Ok(command)
+    }
+
+    /// Where the stand-in works.
+    pub fn stand_in_dir(&self, name: &str) -> PathBuf {
+        self.path(format!("{name}-works-here"))
+    }
+
     /// The operator's context, for a client of the controller's API.
     pub fn context_file(&self) -> PathBuf {
         self.path("controller/operator.context.toml")
@@ -266,7 +286,17 @@ impl Stage {
     /// # Panics
     /// When it cannot be started.
     pub fn wa(&self, args: &[&str]) -> Answer {
-        let output = self.wa_command(args).output().unwrap_or_else(|error| panic!("wa {args:?}: {error}"));
+        self.wa_with(args, &[])
+    }
+
+    /// As [`Self::wa`], with more variables.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn wa_with(&self, args: &[&str], env: &[(&str, &Path)]) -> Answer {
+        let mut command = self.wa_command(args);
+        let output = command.envs(env.iter().copied()).output();
+        let output = output.unwrap_or_else(|error| panic!("wa {args:?}: {error}"));
         Answer {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

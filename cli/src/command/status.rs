@@ -49,7 +49,7 @@ pub(super) async fn show(desk: &mut Desk<'_>, args: &args::Show) -> Result<Exit,
     for pane in found {
         let secrets = if args.reveal { Some(secrets(desk, args).await?) } else { None };
         if secrets.as_ref().is_some_and(Vec::is_empty) {
-            say("no sign-in waits there, or its code is older than 15 minutes");
+            say("no sign-in waits there, or its code is older than 15 minutes or than the node");
         }
         desk.out.one(&Shown { pane, secrets })?;
     }

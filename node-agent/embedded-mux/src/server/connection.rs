@@ -162,7 +162,7 @@ impl Connection {
             return;
         };
         let facts = pane.process.facts(|| pane.foreground());
-        let changes = lock(&pane.terminal).changes(id, facts, self.told.get(&id), input_serial);
+        let changes = pane.terminal.lock().changes(id, facts, self.told.get(&id), input_serial);
         let Some((told, changes)) = changes else {
             return;
         };

@@ -8,7 +8,9 @@
 //!
 //! Operation. Threads, no runtime: three for a pane (`pane`), two for a connection
 //! (`connection`, `outlet`), one that accepts. All sleep until there is something to do.
-//! `state` is locked before a terminal, never the other way round, and neither while writing.
+//! `state` is locked before a terminal, never the other way round, and neither while writing; the
+//! turn to apply output before a terminal, too. Terminals are locked in turns (`turns`): a pane that
+//! floods keeps nobody from looking at it.
 
 mod command;
 mod connection;
@@ -18,6 +20,7 @@ mod pane;
 mod process;
 mod requests;
 mod state;
+mod turns;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -39,6 +42,7 @@ use connection::Connection;
 use outlet::Outlet;
 use pane::Pane;
 use state::State;
+use turns::Queues;
 
 /// What the server says it is.
 const VERSION: &str = concat!("wa-embedded-mux ", env!("CARGO_PKG_VERSION"));
@@ -150,6 +154,8 @@ struct Shared {
     stopping: AtomicBool,
     /// The one thread that the real server has for requests, where it is to be felt.
     turn: Mutex<()>,
+    /// For panes that apply output.
+    queues: Queues,
 }
 
 /// Where a new pane goes.
@@ -447,6 +453,7 @@ impl EmbeddedMux {
             threads: Arc::default(),
             stopping: AtomicBool::new(false),
             turn: Mutex::new(()),
+            queues: Queues::new(),
             options,
         });
         let running =

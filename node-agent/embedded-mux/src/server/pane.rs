@@ -20,12 +20,15 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use wa_screen::terminal::{CELL_PIXELS, Size, Terminal};
 
 use super::command::Command;
+use super::turns::Turns;
 use super::{Shared, lock, process};
 
 /// The most bytes that wait for a program to read them.
 const INPUT_LIMIT: usize = 4 << 20;
 /// A batch is not made larger than this.
 const BATCH_LIMIT: usize = 128 << 10;
+/// A large batch is applied in pieces of this size, so that nobody waits long to look at the terminal.
+const PIECE: usize = 8 << 10;
 /// One read from a PTY.
 const READ_SIZE: usize = 16 << 10;
 /// How long a program may take to end by itself.
@@ -39,7 +42,7 @@ type Writer = Arc<Mutex<Box<dyn Write + Send>>>;
 pub(super) struct Pane {
     pub(super) id: u64,
     pub(super) tty_name: Option<String>,
-    pub(super) terminal: Mutex<Terminal>,
+    pub(super) terminal: Turns<Terminal>,
     pub(super) process: process::Watch,
     master: Mutex<Box<dyn MasterPty + Send>>,
     /// The way around the writer thread, for the switch that freezes.
@@ -101,7 +104,7 @@ impl Pane {
         let pane = Arc::new(Self {
             id,
             tty_name: pty.master.tty_name().map(|name| name.to_string_lossy().into_owned()),
-            terminal: Mutex::new(terminal),
+            terminal: Turns::new(terminal),
             process: process::Watch::new(command.name(), !shared.is_codec_42()),
             master: Mutex::new(pty.master),
             direct: Arc::clone(&writer),
@@ -178,15 +181,23 @@ impl Pane {
                     Err(RecvTimeoutError::Disconnected) => return,
                 }
             }
-            if self.is_gone() {
-                return;
+            let (mut applied, mut notices) = (false, Vec::new());
+            for piece in batch.chunks(PIECE) {
+                if self.is_gone() {
+                    return;
+                }
+                let outcome = {
+                    let _turn = shared.queues.turn(self.id);
+                    self.terminal.lock().advance(piece)
+                };
+                applied |= outcome.applied;
+                notices.extend(outcome.notices);
+                if !outcome.replies.is_empty() && self.type_bytes(outcome.replies).is_err() {
+                    tracing::debug!(pane = self.id, "an answer to the program was dropped");
+                }
             }
-            let outcome = lock(&self.terminal).advance(&batch);
-            if !outcome.replies.is_empty() && self.type_bytes(outcome.replies).is_err() {
-                tracing::debug!(pane = self.id, "an answer to the program was dropped");
-            }
-            if outcome.applied {
-                shared.output(self.id, outcome.notices);
+            if applied {
+                shared.output(self.id, notices);
             }
         }
     }
@@ -208,13 +219,13 @@ impl Pane {
     }
 
     pub(super) fn size(&self) -> Size {
-        let dims = lock(&self.terminal).dimensions();
+        let dims = self.terminal.lock().dimensions();
         Size { cols: dims.cols, rows: dims.viewport_rows }
     }
 
     pub(super) fn resize(&self, size: Size) {
         let size = size.clamped();
-        lock(&self.terminal).resize(size);
+        self.terminal.lock().resize(size);
         if let Err(error) = lock(&self.master).resize(pty_size(size)) {
             tracing::debug!(pane = self.id, %error, "resizing a terminal whose program is gone");
         }

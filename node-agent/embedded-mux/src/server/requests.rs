@@ -110,7 +110,7 @@ impl Connection {
 
     fn dimensions(&self, pane_id: u64) -> Answer {
         let pane = self.pane(pane_id)?;
-        let terminal = lock(&pane.terminal);
+        let terminal = pane.terminal.lock();
         Ok(Pdu::GetPaneRenderableDimensionsResponse {
             pane_id,
             cursor: terminal.cursor().to_wire(),
@@ -127,7 +127,7 @@ impl Connection {
             }
             return Err(Refusal::Drop(format!("the inverted range {range:?}")));
         }
-        let rows = lock(&pane.terminal).lines(ranges);
+        let rows = pane.terminal.lock().lines(ranges);
         Ok(Pdu::GetLinesResponse { pane_id, rows })
     }
 
@@ -143,14 +143,14 @@ impl Connection {
 
     fn paste(&self, pane_id: u64, text: &str) -> Answer {
         let pane = self.pane(pane_id)?;
-        let bracketed = lock(&pane.terminal).bracketed_paste();
+        let bracketed = pane.terminal.lock().bracketed_paste();
         pane.type_bytes(keys::paste(text, bracketed))?;
         Ok(Pdu::UnitResponse)
     }
 
     fn key(&mut self, pane_id: u64, event: wa_mux::codec::Key, serial: u64) -> Answer {
         let pane = self.pane(pane_id)?;
-        let application = lock(&pane.terminal).application_cursor();
+        let application = pane.terminal.lock().application_cursor();
         pane.type_bytes(keys::key(event, application))?;
         self.push(pane_id, Some(serial));
         Ok(Pdu::UnitResponse)

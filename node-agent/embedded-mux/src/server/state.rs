@@ -9,7 +9,6 @@ use std::sync::Arc;
 use wa_mux::codec::{PaneEntry, PaneNode, SplitDirection, SplitDirectionAndSize, SplitSize, TerminalSize};
 use wa_screen::terminal::Size;
 
-use super::lock;
 use super::pane::Pane;
 
 /// How a tab is split.
@@ -326,7 +325,7 @@ struct Place<'a> {
 impl Place<'_> {
     fn entry(&self, pane: &Pane, (top_row, left_col): (u64, u64)) -> PaneEntry {
         let facts = pane.process.facts(|| pane.foreground());
-        let terminal = lock(&pane.terminal);
+        let terminal = pane.terminal.lock();
         let dims = terminal.dimensions();
         PaneEntry {
             window_id: self.window_id,
