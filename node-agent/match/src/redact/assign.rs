@@ -9,7 +9,9 @@
 
 use std::ops::Range;
 
-use super::shape::{Alphabet, masked, placeholder_word, plain_words, random_looking, reference};
+use super::shape::{
+    Alphabet, masked, placeholder_word, plain_words, random_looking, reference, simple_words,
+};
 use super::span::{Next, Span};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +120,8 @@ struct Value {
     form: Form,
     /// The row's end cut it, perhaps.
     cut: bool,
+    /// A quotation mark stands before it.
+    quoted: bool,
 }
 
 /// The secret that the name ending in the word at `word` has, and where its value ends. `end` is where the row's text
@@ -152,7 +156,7 @@ fn secret(text: &str, name: Range<usize>, value: Value, class: Class) -> Option<
     };
     let alphabet =
         if class == Class::Token && value.form != Form::Env { Alphabet::Base64 } else { Alphabet::Value };
-    let next = value.cut.then_some(Next::of(alphabet));
+    let next = value.cut.then_some(Next { quoted: value.quoted, ..Next::of(alphabet) });
     let why = format!("the value of {}", shown(&text[name]));
     Some(Span { range: value.range, kind: kind.into(), why: why.into(), next, rank: 1 })
 }
@@ -168,7 +172,7 @@ fn name(text: &str, word: &Range<usize>) -> Option<Range<usize>> {
     let before: usize = text[..word.start].chars().rev().take(64).take_while(part).map(char::len_utf8).sum();
     let mut stop = word.end;
     // PASSWORD2, API_KEY_1
-    let rest = text[stop..].as_bytes();
+    let rest = &text.as_bytes()[stop..];
     let under = usize::from(rest.first() == Some(&b'_'));
     let digits = rest[under..].iter().take(3).take_while(|b| b.is_ascii_digit()).count();
     if digits > 0 {
@@ -282,7 +286,12 @@ fn read_value(text: &str, from: usize, form: Form, sign: char, end: usize) -> Op
         let closing = text[start..].find(mark).map(|at| start + at);
         let stop = closing.unwrap_or(end.max(start)).min(text.len());
         let form = if matches!(form, Form::Bare) { Form::Quoted } else { form };
-        return (start < stop).then_some(Value { range: start..stop, form, cut: closing.is_none() });
+        return (start < stop).then_some(Value {
+            range: start..stop,
+            form,
+            cut: closing.is_none(),
+            quoted: true,
+        });
     }
     if matches!(sign, ',' | '(') {
         return None;
@@ -299,7 +308,7 @@ fn read_value(text: &str, from: usize, form: Form, sign: char, end: usize) -> Op
         _ => Alphabet::Value.run(rest),
     };
     let stop = (from + length).min(end.max(from));
-    (from < stop).then_some(Value { range: from..stop, form, cut: stop == end })
+    (from < stop).then_some(Value { range: from..stop, form, cut: stop == end, quoted: false })
 }
 
 /// In `.env` files anything but blanks and quotes; a `,`, `;` or `&` ends it where another assignment follows.
@@ -352,15 +361,40 @@ fn believed(class: Class, value: &Value, name: &str, content: &str, after: Optio
             length >= 6 && ends && (digit || sign || !plain_words(content)) && !code(content)
         }
         (Class::Token, Form::Env | Form::Flag | Form::Header) => {
-            length >= 8 && (digit || !plain_words(content)) && !code(content) && !prose(content)
+            let part = value.cut && !simple_words(content);
+            length >= 8 && (digit || part || !plain_words(content)) && !code(content) && !prose(content)
         }
         (Class::Token, Form::Quoted) => {
-            length >= 8 && (digit || length >= 16) && random_looking(content) && !code(content)
+            // Cut, it is too short to have a shape.
+            let part = value.cut && !simple_words(content);
+            let random = (digit || length >= 16) && random_looking(content);
+            length >= 8 && (random || part) && !code(content)
         }
         (Class::Token, Form::Bare | Form::Query | Form::Field) => {
-            length >= if value.cut { 8 } else { 12 } && random_looking(content) && !code(content)
+            let least = if value.cut { 8 } else { 12 };
+            let listed = value.form == Form::Bare && matches!(after, Some(',' | ';'));
+            let cut = value.cut && digit && content.contains(['+', '=']);
+            length >= least && !listed && (cut || random_looking(content)) && !code(content)
         }
     }
+}
+
+/// A number of a program: `0x8031009Bu32`, `-1073741718i32`, `12_000`.
+fn number(content: &str) -> bool {
+    let bare = content.trim_start_matches('-');
+    let hex = bare.strip_prefix("0x").filter(|hex| hex.len() <= 20);
+    let bare = hex.unwrap_or(bare);
+    let digits = bare
+        .bytes()
+        .take_while(|b| b.is_ascii_digit() || *b == b'_' || (hex.is_some() && b.is_ascii_hexdigit()));
+    let rest = &bare[digits.count()..];
+    let typed = [
+        "", "u8", "u16", "u32", "u64", "usize", "i8", "i16", "i32", "i64", "isize", "L", "UL", "ULL", "f32",
+        "f64",
+    ];
+    bare.len() > rest.len()
+        && typed.contains(&rest)
+        && (hex.is_some() || !rest.is_empty() || content.starts_with('-'))
 }
 
 /// Words with a number behind: `issue-42`, `v2_final`.
@@ -378,5 +412,9 @@ fn code(content: &str) -> bool {
         && content
             .split('.')
             .all(|part| part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && plain_words(part));
-    call || path || content.contains("::") || content.contains("->") || content.contains("=>")
+    call || path
+        || number(content)
+        || content.contains("::")
+        || content.contains("->")
+        || content.contains("=>")
 }

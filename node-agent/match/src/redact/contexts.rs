@@ -7,7 +7,9 @@ use std::ops::Range;
 
 use regex::{Regex, RegexBuilder};
 
-use super::shape::{Alphabet, masked, placeholder_word, plain_words, random_looking, reference};
+use super::shape::{
+    Alphabet, masked, placeholder_word, plain_words, random_looking, reference, simple_words,
+};
 use super::span::{Next, Span};
 
 /// What a check looks at.
@@ -52,7 +54,9 @@ fn literal_value(value: &str) -> bool {
 }
 
 fn generated(found: &Found<'_>) -> bool {
-    literal_value(found.value) && !plain_words(found.value)
+    // Cut, it is too short to have a shape.
+    let part = found.cut && !simple_words(found.value);
+    literal_value(found.value) && (part || !plain_words(found.value))
 }
 
 fn mixed(found: &Found<'_>) -> bool {
@@ -60,9 +64,12 @@ fn mixed(found: &Found<'_>) -> bool {
 }
 
 fn header_value(found: &Found<'_>) -> bool {
-    literal_value(found.value)
-        && !plain_words(found.value)
-        && (found.value.len() >= 12 || found.cut || found.before(24).contains("asic "))
+    let value = found.value;
+    // Cut, it is too short to have a shape.
+    let digit = value.bytes().any(|b| b.is_ascii_digit());
+    let part = found.cut && value.len() >= 8 && (digit || !simple_words(value));
+    let long = value.len() >= 12 || found.cut || found.before(24).contains("asic ");
+    literal_value(value) && (part || !plain_words(value)) && long
 }
 
 fn url_password(found: &Found<'_>) -> bool {
@@ -74,7 +81,7 @@ fn url_password(found: &Found<'_>) -> bool {
     literal_value(value)
         && value != user
         && value.len() >= 3
-        && (ends || (!port && value.len() >= 4 && !plain_words(value)))
+        && (ends || (!port && value.len() >= 4 && !simple_words(value)))
 }
 
 fn url_token(found: &Found<'_>) -> bool {
@@ -160,13 +167,13 @@ pub(super) const CONTEXTS: &[Context] = &[
     context(
         "aws-secret",
         &["ecret Access Key", "ecret access key"],
-        r#"(?i)secret access key[^A-Za-z0-9/+\n]{1,8}(?:None[^A-Za-z0-9/+\n]{1,5})?(?P<secret>[A-Za-z0-9/+=]{16,})"#,
+        r#"(?i)secret access key[^A-Za-z0-9/+\n]{1,8}(?:None[^A-Za-z0-9/+\n]{1,5})?(?P<secret>[A-Za-z0-9/+=]{8,})"#,
         generated, Alphabet::Base64, "is called an AWS secret access key",
     ),
     context(
         "azure-secret",
         &["Q~"],
-        r#"\b[A-Za-z0-9_~.-]{3}[0-9]Q~[A-Za-z0-9_~.-]{31,36}"#,
+        r#"\b[A-Za-z0-9_~.-]{3}[0-9]Q~(?:[A-Za-z0-9_~.-]{31,36}|[A-Za-z0-9_~.-]{2,30}$)"#,
         always, Alphabet::Dotted, "has the form of a client secret of Entra ID",
     ),
     context(
@@ -178,19 +185,19 @@ pub(super) const CONTEXTS: &[Context] = &[
     context(
         "telegram-token",
         &[":AA"],
-        r#"\b[0-9]{8,10}:AA[A-Za-z0-9_-]{33}"#,
+        r#"\b[0-9]{8,10}:AA(?:[A-Za-z0-9_-]{33}|[A-Za-z0-9_-]{2,32}$)"#,
         always, Alphabet::Url, "has the form of a Telegram bot token",
     ),
     context(
         "slack-webhook",
         &["hooks.slack.com/"],
         r#"hooks\.slack\.com/(?:services|workflows|triggers)/(?P<secret>[A-Za-z0-9/_-]{8,})"#,
-        generated, Alphabet::Base64, "the path of a Slack webhook",
+        any_literal, Alphabet::Base64, "the path of a Slack webhook",
     ),
     context(
         "discord-webhook",
         &["/api/webhooks/", "/webhooks/"],
-        r#"discord(?:app)?\.com/api/(?:v[0-9]{1,2}/)?webhooks/(?P<secret>[0-9]{6,}(?:/[A-Za-z0-9_-]*)?)"#,
+        r#"\bcom/api/(?:v[0-9]{1,2}/)?webhooks/(?P<secret>[0-9]{6,}(?:/[A-Za-z0-9_-]*)?)"#,
         always, Alphabet::Base64, "the path of a Discord webhook",
     ),
     context(
@@ -237,6 +244,9 @@ pub(super) const CONTEXTS: &[Context] = &[
     ),
 ];
 
+/// The path of a webhook has hardly less, in bytes.
+const WEBHOOK: usize = 44;
+
 /// A context with its pattern built.
 pub(super) struct Ready {
     context: &'static Context,
@@ -266,7 +276,8 @@ impl Ready {
             if found.value.contains("[redacted:") || !(context.check)(&found) {
                 continue;
             }
-            let next = cut.then_some(Next::of(context.alphabet));
+            let short = context.kind.ends_with("webhook") && range.len() < WEBHOOK;
+            let next = cut.then_some(Next { short, ..Next::of(context.alphabet) });
             out.push(Span { range, kind: context.kind.into(), why: context.why.into(), next, rank: 2 });
         }
     }

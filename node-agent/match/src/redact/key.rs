@@ -64,16 +64,26 @@ fn row(text: &str, body: &Range<usize>) -> Row {
     }
     let head =
         content.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || matches!(c, ' ' | '-'));
-    let words = content.split_whitespace().filter(|word| word.contains(char::is_alphanumeric));
-    let short = words.clone().count() <= 2
-        && words.last().is_some_and(|word| {
+    let words = content.split(apart).filter(|word| word.contains(char::is_alphanumeric));
+    let short = words.clone().count() <= 3
+        && words.reduce(|_, last| last).is_some_and(|word| {
             word.len() < 16 && word.trim_matches(['"', '\'', ',', '\\']).chars().all(base64)
         });
     if head || short { Row::Nothing } else { Row::Outside }
 }
 
+/// What stands between words; editors put a line number and an arrow in front of a line.
+fn apart(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '→' | '│' | '┃' | '|' | ':')
+}
+
 fn base64(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | '-' | '_' | '\\')
+}
+
+/// Reads as a word or a name. Key material of some length has signs, or both cases and digits in disorder.
+fn a_word(word: &str) -> bool {
+    !word.contains(['+', '/', '=', '\\']) && simple_words(word)
 }
 
 /// The longest word, if it is key material; or a whole header line.
@@ -92,14 +102,12 @@ fn material(content: &str) -> Option<Range<usize>> {
         return Some(at..content.len());
     }
     let quotes = ['"', '\'', '`', ',', ';', ')'];
-    // Editors put a line number and an arrow in front.
-    let apart = |c: char| c.is_whitespace() || matches!(c, '→' | '│' | '┃' | '|' | ':');
     let words = content.split(apart).filter(|word| word.contains(char::is_alphanumeric));
     let count = words.clone().count();
     let word = words.max_by_key(|word| word.len())?;
     let word = word.trim_start_matches(['"', '\'', '`', '(', '-']).trim_end_matches(quotes);
     let long = word.len() >= 32 || (word.len() >= 8 && count <= 3);
-    let good = long && word.chars().all(base64) && !simple_words(word);
+    let good = long && word.chars().all(base64) && !a_word(word);
     // What stands before it, a line number or a sign of a diff, stays.
     let at = content.find(word)?;
     good.then_some(at..at + word.len())
@@ -143,8 +151,10 @@ pub(super) fn head(text: &str, body: &Range<usize>) -> Option<Range<usize>> {
             let dashes = content[..start].bytes().rev().take(5).take_while(|b| *b == b'-').count();
             let from = start - dashes;
             let mut stop = at + word.len();
-            if content[stop..].starts_with(" BLOCK") {
-                stop += 6;
+            let rest = &content[stop..];
+            if rest.starts_with(" BLOCK") || " BLOCK".starts_with(rest) {
+                // Whole, or cut by the row's end.
+                stop += rest.len().min(6);
             }
             stop += usize::from(content[stop..].starts_with(" --"));
             let dashes = content[stop..].bytes().take(5).take_while(|b| *b == b'-').count();

@@ -66,7 +66,12 @@ pub(super) fn masked(text: &str) -> bool {
 
 /// Reads as words, numbers and versions: a name, a path, a sentence.
 pub(super) fn plain_words(text: &str) -> bool {
-    text.split(|c: char| !c.is_alphanumeric()).all(plain_piece)
+    let pieces = text.split(|c: char| !c.is_alphanumeric()).filter(|piece| !piece.is_empty());
+    let (count, digit) = (pieces.clone().count(), text.bytes().any(|b| b.is_ascii_digit()));
+    // Many pieces of one or two characters in both cases are none.
+    let mixed = text.bytes().any(|b| b.is_ascii_uppercase()) && text.bytes().any(|b| b.is_ascii_lowercase());
+    let crumbs = count >= 4 && digit && mixed && text.len() < count * 4;
+    !crumbs && pieces.into_iter().all(plain_piece)
 }
 
 /// Nothing but words in one case each, with numbers behind: what generated texts of some length never are.
@@ -84,7 +89,10 @@ fn plain_piece(piece: &str) -> bool {
     if piece.len() <= 3 || !piece.is_ascii() {
         return true;
     }
-    if piece.len() > 30 {
+    if piece.len() > 26
+        && piece.bytes().any(|b| b.is_ascii_uppercase())
+        && piece.bytes().any(|b| b.is_ascii_lowercase())
+    {
         return false;
     }
     let groups = piece.split(|c: char| c.is_ascii_digit()).filter(|group| !group.is_empty());
@@ -112,7 +120,7 @@ fn plain_letters(letters: &str) -> bool {
     }
     // Humps: capitals, then small letters.
     let mut rest = letters;
-    let (mut humps, mut pairs) = (0, 0);
+    let (mut humps, mut pairs, mut acronyms) = (0, 0, 0);
     while !rest.is_empty() {
         let capitals = rest.bytes().take_while(u8::is_ascii_uppercase).count();
         let small = rest[capitals..].bytes().take_while(u8::is_ascii_lowercase).count();
@@ -131,9 +139,10 @@ fn plain_letters(letters: &str) -> bool {
             return false;
         }
         humps += 1;
+        acronyms += usize::from(capitals > 1);
         rest = &rest[capitals + small..];
     }
-    letters.len() + 2 >= humps * 4
+    acronyms + pairs <= 2 && letters.len() + 2 >= humps * 4
 }
 
 fn vowel(b: u8) -> bool {
@@ -158,7 +167,10 @@ pub(super) fn random_looking(text: &str) -> bool {
         distinct[byte as usize] = true;
     }
     let distinct = distinct.iter().filter(|seen| **seen).count();
-    letters >= 1 && (digits >= 1 || mixed) && distinct >= 5 && !masked(text) && !plain_words(text)
+    // Digits in several places of a long text in both cases: no name has them.
+    let groups = text.as_bytes().split(|b| !b.is_ascii_digit()).filter(|group| !group.is_empty()).count();
+    let long = text.len() >= 20 && mixed && groups >= 3;
+    letters >= 1 && (digits >= 1 || mixed) && distinct >= 5 && !masked(text) && (long || !plain_words(text))
 }
 
 /// A git hash, a digest: hex and nothing else.

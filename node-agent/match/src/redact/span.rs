@@ -26,12 +26,14 @@ pub(super) struct Next {
     pub(super) whole: bool,
     /// Characters that the usual length still wants; 0 = not known, or none.
     pub(super) left: usize,
+    /// A quotation mark was opened before it and not closed.
+    pub(super) quoted: bool,
 }
 
 impl Next {
     /// Nothing is known but the characters.
     pub(super) fn of(alphabet: Alphabet) -> Self {
-        Self { alphabet, short: false, whole: false, left: 0 }
+        Self { alphabet, short: false, whole: false, left: 0, quoted: false }
     }
 
     /// After so many characters more.

@@ -114,17 +114,17 @@ pub(super) const TOKENS: &[Token] = &[
     token("docker-token", "dckr_pat_", Url, 20, &[27], Own),
     token("docker-token", "dckr_oat_", Url, 20, &[32], Own),
     token("slack-token", "xoxa-", Url, 10, &[], Own),
-    token("slack-token", "xoxb-", Url, 10, &[], Own),
+    token("slack-token", "xoxb-", Url, 10, &[51], Own),
     token("slack-token", "xoxc-", Url, 10, &[], Own),
     token("slack-token", "xoxd-", Base64, 10, &[], Own),
     token("slack-token", "xoxe-", Url, 10, &[], Own),
     token("slack-token", "xoxe.xoxp-", Url, 10, &[], Own),
     token("slack-token", "xoxe.xoxb-", Url, 10, &[], Own),
     token("slack-token", "xoxo-", Url, 10, &[], Own),
-    token("slack-token", "xoxp-", Url, 10, &[], Own),
+    token("slack-token", "xoxp-", Url, 10, &[71], Own),
     token("slack-token", "xoxr-", Url, 10, &[], Own),
     token("slack-token", "xoxs-", Url, 10, &[], Own),
-    token("slack-token", "xapp-", Url, 10, &[], Shared),
+    token("slack-token", "xapp-", Url, 10, &[92], Shared),
     token("stripe-key", "sk_live_", Alnum, 16, &[], Own),
     token("stripe-key", "rk_live_", Alnum, 16, &[], Own),
     token("stripe-key", "sk_test_", Alnum, 16, &[], Own),
@@ -144,7 +144,7 @@ pub(super) const TOKENS: &[Token] = &[
     token("vault-token", "hvs.", Url, 24, &[], Shared),
     token("vault-token", "hvb.", Url, 24, &[], Shared),
     token("vault-token", "hvr.", Url, 24, &[], Shared),
-    token("tailscale-key", "tskey-", Url, 20, &[], Shared),
+    token("tailscale-key", "tskey-", Url, 20, &[55], Shared),
     token("age-key", "AGE-SECRET-KEY-1", Alnum, 40, &[58], Blind),
     token("databricks-token", "dapi", Hex, 32, &[32], Shared),
     token("doppler-token", "dp.pt.", Alnum, 40, &[43], Own),
@@ -185,6 +185,9 @@ pub(super) const TOKENS: &[Token] = &[
     token("jwt", "eyJ", Dotted, 20, &[], Jwt),
 ];
 
+/// Tokens are known better than what stands around them.
+pub(super) const TOKEN_RANK: usize = 8;
+
 /// Beginnings so short that they would be found everywhere are looked for with one character more.
 pub(super) fn literals(token: &Token) -> Vec<String> {
     if token.prefix == "SK" {
@@ -213,7 +216,8 @@ impl Token {
         let cut = stop == end || rest.starts_with('…') || rest.starts_with("...");
         let secret = &text[start..stop];
         let whole = secret.len() >= self.least && self.believed(text, at..stop, false);
-        let piece = cut && stop - at >= 8 && secret.len() < self.least && self.believed(text, at..stop, true);
+        let short = secret.len() < self.least || self.faith != Faith::Shared;
+        let piece = !whole && cut && stop - at >= 8 && short && self.believed(text, at..stop, true);
         if !whole && !piece {
             return (stop, None);
         }
@@ -224,19 +228,23 @@ impl Token {
             secret.len(),
             if piece { ", cut by the end of the row" } else { "" }
         );
-        let (kind, rank) = (self.kind.into(), self.prefix.len());
+        let (kind, rank) = (self.kind.into(), TOKEN_RANK + self.prefix.len());
         (stop, Some(Span { range: at..stop, kind, why: why.into(), next: Some(next), rank }))
     }
 
     fn next(&self, secret: &str) -> Next {
-        let whole = self.whole.contains(&secret.len());
         let most = self.whole.iter().copied().max().unwrap_or(0);
+        // Of several usual lengths a shorter one is believed of hexadecimal only.
+        let hex = secret.bytes().all(|b| b.is_ascii_hexdigit());
+        let whole = self.whole.contains(&secret.len()) && (secret.len() == most || hex);
         let left = if whole { 0 } else { most.saturating_sub(secret.len()) };
-        let short = match self.faith {
-            Faith::Jwt => secret.bytes().filter(|b| *b == b'.').count() < 2,
-            _ => left > 0 || secret.len() < self.least,
+        let last = secret.rsplit('.').next().unwrap_or("");
+        let (short, whole) = match (self.faith, self.kind) {
+            (Faith::Jwt, _) => (secret.bytes().filter(|b| *b == b'.').count() < 2, whole),
+            (_, "wa-join-token") => (last.len() < 64, last.len() == 64),
+            _ => (left > 0 || secret.len() < self.least, whole),
         };
-        Next { alphabet: self.alphabet, short, whole, left }
+        Next { short, whole, left, ..Next::of(self.alphabet) }
     }
 
     fn believed(&self, text: &str, range: Range<usize>, piece: bool) -> bool {
@@ -248,10 +256,18 @@ impl Token {
             Faith::Blind => !masked(secret) || piece,
             Faith::Own => {
                 if piece {
+                    let lower = secret.to_ascii_lowercase();
+                    let documented = ["your", "here", "token", "example", "secret"];
                     !secret.bytes().all(|b| matches!(b, b'x' | b'X' | b'*' | b'.'))
+                        && !documented.iter().any(|word| lower.contains(word))
                 } else {
-                    !masked(secret) && !simple_words(secret)
+                    let letters = secret.bytes().filter(u8::is_ascii_alphabetic).count();
+                    let words = letters * 2 > secret.len() && simple_words(secret);
+                    !masked(secret) && !words
                 }
+            }
+            Faith::Shared if piece => {
+                (upper(self.prefix) || !simple_words(secret)) && fits(self.prefix, secret, piece)
             }
             Faith::Shared => {
                 !masked(secret)
@@ -265,7 +281,11 @@ impl Token {
 
 /// An AWS access key id: capitals have no shape, but their number is exact.
 fn named(prefix: &str, secret: &str) -> bool {
-    matches!(prefix, "ASIA" | "ABIA" | "ACCA") && secret.len() == 16
+    upper(prefix) && secret.len() == 16
+}
+
+fn upper(prefix: &str) -> bool {
+    matches!(prefix, "ASIA" | "ABIA" | "ACCA")
 }
 
 /// Further marks of tokens whose beginning says little.

@@ -19,8 +19,11 @@ use unicode_width::UnicodeWidthStr as _;
 
 use super::find::{Findings, REACH, device_codes};
 use super::key::{self, Block};
-use super::shape::{Alphabet, hash_like, masked, plain_words, random_looking, reference, uuid_like};
+use super::shape::{
+    Alphabet, hash_like, masked, plain_words, random_looking, reference, simple_words, uuid_like,
+};
 use super::span::{Next, Span};
+use super::tokens::TOKEN_RANK;
 use super::{KEY_KIND, Redactor};
 
 /// Bytes of a row's end that are kept where a name stands in it.
@@ -30,6 +33,8 @@ const GLUED: usize = 4096;
 /// A code for a device login comes within so many rows of the words that announce it.
 const DEVICE_ROWS: u8 = 8;
 const NETRC_ROWS: u8 = 6;
+/// Bytes of a value that no secret is shorter than.
+const LITTLE: usize = 8;
 
 /// What is remembered between consecutive lines of one text. It may hold the end of a secret: never print it, never keep
 /// it longer than the text lasts.
@@ -42,6 +47,8 @@ pub struct RedactorState {
     context: bool,
     /// Whether the last row's end looks cut.
     cut: Cut,
+    /// Cells of the last row up to its end, where a name stands in it.
+    width: usize,
     open: Option<Open>,
     block: Option<Block>,
     device: u8,
@@ -212,12 +219,7 @@ impl Redactor {
         if run < content.len() {
             return Some(None);
         }
-        let mut again = Open::at(row, open.kind, open.next.after(run));
-        if again.width == open.width && again.cut == Cut::Unknown {
-            // Two rows of one width: the wrap is there.
-            again.cut = Cut::Edge;
-        }
-        Some(Some(again))
+        Some(Some(Open::at(row, open.kind, open.next.after(run)).after(open.width)))
     }
 
     /// Reads the row glued to the end of the one before.
@@ -253,7 +255,8 @@ impl Redactor {
                 } else {
                     step.marks.push(Mark { range, ..whole });
                 }
-                return span.next.filter(|_| reaches).map(|next| Open::at(row, span.kind, next));
+                let open = span.next.filter(|_| reaches).map(|next| Open::at(row, span.kind, next));
+                return open.map(|open| open.after(state.width));
             }
         }
         None
@@ -281,9 +284,12 @@ fn accepted(
         return (start > 2 || cut || random_looking(value)).then(|| start..span.range.end - from);
     }
     let here = 0..span.range.end - from;
+    // What stood in the row above was too little to be a value.
+    let little = seam - span.range.start < LITTLE;
     let next = span.next.unwrap_or(Next::of(Alphabet::Base64));
+    let next = Next { short: next.short || little, ..next };
     // A token by its beginning has been believed as a whole.
-    let token = span.rank > 2;
+    let token = span.rank > TOKEN_RANK;
     let userinfo = head[here.end..].starts_with('@');
     (token || userinfo || goes_on(next, state.cut, row.joined, head, here.end)).then_some(here)
 }
@@ -297,8 +303,11 @@ fn goes_on(next: Next, cut: Cut, joined: bool, content: &str, run: usize) -> boo
         return true;
     }
     let edge = cut == Cut::Edge;
+    if next.quoted && (alone || matches!(after, Some('"' | '\'' | '`' | '\\'))) {
+        return true;
+    }
     match next.alphabet {
-        Alphabet::Userinfo => return after == Some('@') || (alone && (edge || generated(word))),
+        Alphabet::Userinfo => return after == Some('@') || (alone && (edge || generated(word, alone))),
         Alphabet::Cookie => {
             let first = word.split([';', ' ']).next().unwrap_or("");
             let value = first.split_once('=').map_or(first, |(_, value)| value);
@@ -314,18 +323,32 @@ fn goes_on(next: Next, cut: Cut, joined: bool, content: &str, run: usize) -> boo
     if edge || next.short {
         return run >= 8 || alone || random_looking(word);
     }
-    generated(word)
+    generated(word, alone)
 }
 
-/// Long enough to matter, and neither words nor a hash, an id, a date, a path.
-fn generated(word: &str) -> bool {
+/// Long enough to matter, and neither words nor a date nor a path. A hash or an id that begins a sentence is one.
+fn generated(word: &str, alone: bool) -> bool {
     let letters = word.bytes().filter(u8::is_ascii_alphabetic).count();
     let bare = word.trim_end_matches(['.', ',', ';', ':']);
+    let signs = word.contains(['!', '#', '$', '^', '*', '+', '@']) && bare.len() >= 8;
+    if signs && word.bytes().any(|b| b.is_ascii_digit()) && letters >= 2 {
+        return true;
+    }
+    let date = matches!(word.as_bytes(), [_, _, _, _, b'-', _, _, b'-', ..]);
+    if alone
+        && word.len() >= 8
+        && letters >= 1
+        && !simple_words(word)
+        && !word.starts_with(['/', '.'])
+        && !date
+    {
+        // A row of its own, right below a secret that reached the end of its row.
+        return true;
+    }
     word.len() >= 8
         && letters >= 3
         && random_looking(word)
-        && !hash_like(bare)
-        && !uuid_like(bare)
+        && (alone || !(hash_like(bare) || uuid_like(bare)))
         && !word.starts_with(['/', '.'])
         && !plain_words(word)
 }
@@ -365,12 +388,9 @@ fn open_block(state: &mut RedactorState, row: &Row<'_>, step: &mut Step) {
     }
     let content = row.content();
     let Some(head) = key::head(row.text, &row.body) else {
-        let glued = [state.tail.as_str(), content.get(..REACH).unwrap_or(content)].concat();
-        let wrapped = !state.tail.contains("PRIVATE KEY")
-            && glued.contains("PRIVATE KEY")
-            && glued.contains("BEGIN")
-            && !glued.contains("END");
-        if wrapped {
+        let glued = [state.tail.as_str(), &content[..content.floor_char_boundary(2 * REACH)]].concat();
+        let wrapped = !state.tail.contains("PRIVATE KEY") && !state.tail.contains("-----END");
+        if wrapped && key::head(&glued, &(0..glued.len())).is_some() {
             state.block = Some(Block::default());
         } else if key::ends(content) {
             step.orphan = step.marks.is_empty();
@@ -421,6 +441,14 @@ impl Open {
     fn at(row: &Row<'_>, kind: Cow<'static, str>, next: Next) -> Self {
         Self { kind, next, cut: row.cut, width: row.text[..row.body.end].width() }
     }
+
+    /// Behind a row of this width: where both are the same, that is where the wrap is.
+    fn after(mut self, width: usize) -> Self {
+        if self.width == width && self.cut == Cut::Unknown {
+            self.cut = Cut::Edge;
+        }
+        self
+    }
 }
 
 impl Mark {
@@ -454,7 +482,7 @@ impl RedactorState {
     /// What the row leaves to the next one.
     fn leave(&mut self, row: &Row<'_>, findings: &Findings, seam: bool, open: Option<Open>) {
         if open.is_some() {
-            self.forget();
+            self.keep(row, REACH);
             self.open = open;
             return;
         }
@@ -463,11 +491,13 @@ impl RedactorState {
         let before = (self.context || seam).then(|| std::mem::take(&mut self.tail));
         self.keep(row, if near { TAIL } else { REACH });
         self.context = near;
+        self.width = row.text[..row.body.end].width();
         if let Some(mut before) = before
             && self.tail.len() < 64
             && before.len() + self.tail.len() < TAIL
         {
-            before.push_str(if seam { "" } else { " " });
+            let parted = seam || before.ends_with(['/', '_', '-', '=', '.', ':', '&', '?']);
+            before.push_str(if parted { "" } else { " " });
             before.push_str(&self.tail);
             self.tail = before;
             self.context = true;

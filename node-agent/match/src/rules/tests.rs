@@ -89,6 +89,9 @@ fn blocks_are_joined_as_they_were_cut() {
         Frame { cols: 80, rows: vec![FrameRow::plain("abc"), FrameRow::plain("def")], ..Frame::default() };
     wrapped.rows[0].wrapped = true;
     assert_eq!(block(&wrapped, 0), "abcdef");
+    // A blank in the last column is a part of the line.
+    wrapped.rows[0].text = "in ".to_owned();
+    assert_eq!(block(&wrapped, 0), "in def");
 }
 
 #[test]

@@ -39,9 +39,9 @@ pub(crate) struct Row {
     pub(crate) column: usize,
     /// It stands behind a border.
     pub(crate) boxed: bool,
-    /// The terminal says that the next row goes on from it.
+    /// The terminal says that the next row goes on from it, and not behind a blank.
     wrapped: bool,
-    /// It reaches the right edge.
+    /// Its text reaches the right edge.
     full: bool,
     /// It begins something new.
     opens: bool,
@@ -92,6 +92,7 @@ impl Sheet {
         }
         let text = &self.text[start..];
         let opens = opens(text, column, boxed);
+        let (wrapped, full) = if raw.ends_with(' ') { (false, false) } else { (wrapped, full) };
         self.rows.push(Row { range: start..self.text.len(), column, boxed, wrapped, full, opens });
     }
 
