@@ -207,7 +207,7 @@ mod tests {
         ];
         for text in cases {
             fs::write(&file, &text).unwrap();
-            assert_eq!(of(&program, &[], dir.path()), "", "{:.60}", text);
+            assert_eq!(of(&program, &[], dir.path()), "", "{text:.60}");
         }
         fs::remove_file(&file).unwrap();
         let made = std::process::Command::new("mkfifo").arg(&file).status().unwrap();
