@@ -30,6 +30,8 @@ const BUILTIN: &[PackSource<'static>] = &[
 const PATTERN_BYTES: usize = 1 << 20;
 /// Rows below an agent's last words: a shell's prompt and what it prints first.
 const END_ROWS: usize = 4;
+/// A longer capture is cut, in bytes.
+const FIELD_BYTES: usize = 1200;
 
 static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
     #[expect(clippy::expect_used, reason = "the packs are compiled in, and a test loads them")]
@@ -283,7 +285,9 @@ impl Rule {
             let Some(found) = captures.name(name) else { continue };
             // `window_2` is another place where the same field may stand.
             let field = name.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('_');
-            let text = found.as_str().split_whitespace().collect::<Vec<_>>().join(" ");
+            // Bounded here: a counted repetition in a pattern costs memory for every count.
+            let found = &found.as_str()[..found.as_str().floor_char_boundary(FIELD_BYTES)];
+            let text = found.split_whitespace().collect::<Vec<_>>().join(" ");
             let text = if field == "session_id" { text.replace(' ', "") } else { text };
             let text = self.text.words.get(field).and_then(|words| words.get(&text)).cloned().unwrap_or(text);
             if !text.is_empty() {
