@@ -19,6 +19,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use tokio::signal::unix::{SignalKind, signal};
 use wa_embedded_mux::demo;
 use wa_link::{telemetry, tls};
 
@@ -124,13 +125,13 @@ fn on_runtime(
     result
 }
 
-/// A command, or Ctrl-C.
+/// A command, or Ctrl-C. Listens before the command does anything: from the first connection on an interrupt is answered by
+/// its exit code.
 async fn interruptible(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    let mut interrupts = signal(SignalKind::interrupt())
+        .map_err(|error| Failure::failed(format!("cannot listen for Ctrl-C: {error}")))?;
     tokio::select! {
         result = command => result,
-        signal = tokio::signal::ctrl_c() => match signal {
-            Ok(()) => Err(Failure { message: String::new(), ..Failure::interrupted() }),
-            Err(error) => Err(Failure::failed(format!("cannot listen for Ctrl-C: {error}"))),
-        },
+        _ = interrupts.recv() => Err(Failure { message: String::new(), ..Failure::interrupted() }),
     }
 }
