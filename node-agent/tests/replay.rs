@@ -12,26 +12,30 @@ use support::Node;
 use support::figures::{Figures, Printed, Stood, exactness, lacking, stored_lines};
 use support::node::Eye;
 use support::session::{Cut, Pace, Session, sessions};
-use wa_match::{Engine, Facts, PaneMatcher};
+use wa_match::{Engine, Facts, Foreground, PaneMatcher};
 use wa_proto::{Frame, Timestamp};
 
-/// The matcher without a process table: the screen tells the agent.
+/// The matcher without a process table: the screen tells the agent. That no agent runs in a shell's session it is told.
 struct Matcher {
     matcher: PaneMatcher,
     live_top: Option<usize>,
     process: u64,
     agent: bool,
+    facts: Facts,
 }
 
 impl Matcher {
-    fn new() -> Self {
-        Self { matcher: PaneMatcher::new(), live_top: None, process: 0, agent: false }
+    fn of(session: &Session) -> Self {
+        let shell = Foreground::Shell { name: "bash".into() };
+        let foreground = if session.agent.starts_with("shell") { shell } else { Foreground::Unknown };
+        let facts = Facts { foreground, ..Facts::default() };
+        Self { matcher: PaneMatcher::new(), live_top: None, process: 0, agent: false, facts }
     }
 }
 
 impl Eye for Matcher {
     fn look(&mut self, frame: &Frame, now: Timestamp) -> (Option<usize>, Option<u64>) {
-        let seen = self.matcher.observe(Engine::builtin(), frame, &Facts::default(), now);
+        let seen = self.matcher.observe(Engine::builtin(), frame, &self.facts, now);
         self.live_top = seen.live_top;
         let agent = seen.agent.is_some();
         if agent && !self.agent {
@@ -48,6 +52,8 @@ struct Told {
     /// Lines of the primary screen that a person would have read.
     lines: usize,
     absent: Vec<String>,
+    /// What stood for a second on the primary screen and on alternate ones: how many, and those that are not in the log.
+    stood: [(usize, Vec<String>); 2],
     read: usize,
     stored: usize,
     gaps: usize,
@@ -55,7 +61,7 @@ struct Told {
 
 fn play(session: &Session, pace: Pace) -> Told {
     let (mut node, mut eye, mut stood, mut printed) =
-        (Node::new(), Matcher::new(), Stood::default(), Printed::default());
+        (Node::new(), Matcher::of(session), Stood::default(), Printed::default());
     let mut end = 0;
     let pane = session.play(pace, &mut node, &mut eye, |pane, node, eye: &mut Matcher| {
         let frame = pane.terminal.frame();
@@ -70,12 +76,14 @@ fn play(session: &Session, pace: Pace) -> Told {
             printed.note(pane, end, node.now.as_millisecond());
         }
     });
+    let stood_long = [printed.unlogged(&node), stood.unlogged(&node)];
     printed.note_all(&pane, end);
     let (lines, absent) = lacking(&node, &pane, end);
     Told {
         figures: exactness(&node, &pane),
         lines,
         absent,
+        stood: stood_long,
         read: printed.read(&node) + stood.read(),
         stored: stored_lines(&node),
         gaps: node.gaps().len(),
@@ -89,17 +97,25 @@ struct Sum {
     absent: usize,
     stored: usize,
     read: usize,
+    /// As in [`Told`]: how many, and how many of them are not in the log.
+    stood: [(usize, usize); 2],
+}
+
+fn add(sums: &mut [(usize, usize); 2], more: [(usize, usize); 2]) {
+    for (sum, more) in sums.iter_mut().zip(more) {
+        *sum = (sum.0 + more.0, sum.1 + more.1);
+    }
 }
 
 #[test]
 fn logs_of_real_sessions_read_like_the_sessions() {
-    for pause in [40, 100, 300] {
+    for (pause, still) in [(25, 1300), (100, 2000), (300, 2000)] {
         let mut sums: BTreeMap<String, Sum> = BTreeMap::new();
         for session in sessions() {
-            let told = play(&session, Pace { cut: Cut::Frames, pause });
+            let told = play(&session, Pace { cut: Cut::Frames, pause, still });
             let figures = &told.figures;
             println!(
-                "{pause:3} ms {:44} rows {:4} captured {:4} gap {:3} repaint {:3} | lines {:4} absent {} | read {:4} stored {:4} {:.2} | gaps {}",
+                "{pause:3} ms {:44} rows {:4} captured {:4} gap {:3} repaint {:3} | lines {:4} absent {} | read {:4} stored {:4} {:.2} | stood {} and {}, not logged {} and {} | gaps {}",
                 session.name,
                 figures.printed,
                 figures.captured,
@@ -110,16 +126,24 @@ fn logs_of_real_sessions_read_like_the_sessions() {
                 told.read,
                 told.stored,
                 told.stored as f64 / told.read.max(1) as f64,
+                told.stood[0].0,
+                told.stood[1].0,
+                told.stood[0].1.len(),
+                told.stood[1].1.len(),
                 told.gaps,
             );
             assert_eq!(figures.missing, [], "{}: rows that are nowhere", session.name);
             assert_eq!(figures.wrong, [], "{}: rows that read differently", session.name);
             assert_eq!(figures.doubled, [], "{}: rows stored twice", session.name);
+            if session.agent.starts_with("shell") {
+                assert_eq!(told.stood[0].1, [""; 0], "what a person has read before a clear");
+            }
             let sum = sums.entry(session.agent.clone()).or_default();
             sum.lines += told.lines;
             sum.absent += told.absent.len();
             sum.stored += told.stored;
             sum.read += told.read;
+            add(&mut sum.stood, told.stood.each_ref().map(|(count, unlogged)| (*count, unlogged.len())));
         }
         let mut all = Sum::default();
         for (agent, sum) in &sums {
@@ -133,12 +157,20 @@ fn logs_of_real_sessions_read_like_the_sessions() {
             all.absent += sum.absent;
             all.stored += sum.stored;
             all.read += sum.read;
+            add(&mut all.stood, sum.stood);
         }
         let quiet = all.stored as f64 / all.read as f64;
         println!(
             "{pause:3} ms all: {} of {} lines absent, stored per line read {quiet:.3}",
             all.absent, all.lines
         );
+        println!(
+            "{pause:3} ms stood for a second, and not logged of that: primary, alternate {:?}",
+            all.stood
+        );
+        for (stood, unlogged) in all.stood {
+            assert!(unlogged * 20 <= stood, "95 % of what stood for a second is in the log");
+        }
         assert!(all.absent * 200 <= all.lines, "99.5 % of the lines are in the log");
         assert!(quiet <= 1.1, "{quiet} stored lines for a line that a person would have read");
     }

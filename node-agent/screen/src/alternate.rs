@@ -17,15 +17,14 @@
 use crate::document::Document;
 use crate::grid::{Change, Dims, Grid};
 use crate::hash::{BLANK, line_hash};
+use crate::live::{FAREWELL, Live};
 
 /// Rows of a picture that are looked at.
 const MAX_PICTURE: usize = 512;
 /// Less text than this is no page, in rows.
 const FEW_ROWS: usize = 3;
 /// How long a row must have stood to be logged when the screen goes, in microseconds.
-const MOMENT: u64 = SETTLE / 5;
-/// For how long the place of a live area that has gone is remembered, in microseconds.
-const FAREWELL: u64 = 2 * SETTLE;
+pub(crate) const MOMENT: u64 = SETTLE / 5;
 /// How long a row must have stood, in microseconds.
 pub(crate) const SETTLE: u64 = 1_000_000;
 /// A rewritten place settles at most this much more slowly, as a power of two.
@@ -98,6 +97,8 @@ pub(crate) struct Alternate {
     limit: usize,
     /// The same when there was a live area, and when that was.
     live: Option<(usize, u64)>,
+    /// As it was told last.
+    seen: Live,
     document: Document,
     items: Vec<AltItem>,
     /// Nothing was logged since the last gap, or since the screen was entered.
@@ -116,6 +117,7 @@ impl Alternate {
             picture: Vec::new(),
             limit: 0,
             live: None,
+            seen: Live::default(),
             document,
             items: Vec::new(),
             gapped: true,
@@ -199,14 +201,15 @@ impl Alternate {
     }
 
     /// Looks at the picture: what to log now, and when to look again.
-    pub(crate) fn settle(&mut self, live_top: Option<i64>, now: u64) -> (Vec<AltItem>, Option<u64>) {
+    pub(crate) fn settle(&mut self, live: &Live, now: u64) -> (Vec<AltItem>, Option<u64>) {
         if std::mem::take(&mut self.dirty) {
             self.align(now);
         }
-        self.limit = self.limit(live_top);
-        if live_top.is_some() {
+        self.limit = self.limit(live.top);
+        if live.top.is_some() {
             self.live = Some((self.limit, now));
         }
+        self.seen = *live;
         let wake = self.log_settled(now, settle_time);
         (std::mem::take(&mut self.items), wake)
     }
@@ -236,13 +239,19 @@ impl Alternate {
 
     fn log_settled(&mut self, now: u64, time: impl Fn(u32) -> u64) -> Option<u64> {
         let mut wake: Option<u64> = None;
+        let top = self.grid.dims().top;
+        let latest = self.picture.iter().map(|place| place.changed).max().unwrap_or(0);
         let mut ready = vec![false; self.picture.len()];
         for at in (0..self.limit).rev() {
             let place = &self.picture[at];
             if place.logged || place.hash == BLANK {
                 continue;
             }
-            let due = place.changed.saturating_add(time(place.overwritten));
+            let mut due = place.changed.saturating_add(time(place.overwritten));
+            // What is left of a live area is no text yet.
+            if let Some(until) = self.seen.remains_until(top + at as i64 + 1, place.changed, || latest) {
+                due = due.max(until);
+            }
             if due > now {
                 wake = Some(wake.map_or(due, |wake| wake.min(due)));
                 continue;

@@ -218,6 +218,12 @@ impl Grid {
         }
     }
 
+    /// Rows of a range that are known and up to date.
+    pub(crate) fn known(&self, range: Range<i64>) -> impl Iterator<Item = (i64, &Slot)> {
+        let range = range.start..range.end.max(range.start);
+        self.rows.range(range).filter(|(_, slot)| !slot.stale).map(|(index, slot)| (*index, slot))
+    }
+
     /// Rows of the viewport that are known, top to bottom.
     pub(crate) fn viewport(&self) -> impl DoubleEndedIterator<Item = (i64, &Slot)> {
         self.rows.range(self.dims.top..self.dims.end()).map(|(index, slot)| (*index, slot))

@@ -20,7 +20,8 @@
 //!
 //! What is counted: on the primary screen every row number is, once, in a line (`rows`), a gap or a repaint; a line of a
 //! higher `rev` stands in place of its predecessor, one of `rows` 0 was swallowed by the line above it. A new `layout`
-//! begins where row numbers change their meaning: at a column change, and on entering and leaving the alternate screen.
+//! begins where row numbers change their meaning: at a column change, on entering and leaving the alternate screen, and
+//! where a page was wiped, whose rows in the viewport come again.
 
 mod alternate;
 mod clock;
@@ -28,6 +29,9 @@ mod document;
 mod fetch;
 mod grid;
 mod hash;
+mod judge;
+mod live;
+mod page;
 mod position;
 mod primary;
 mod push;

@@ -1,14 +1,15 @@
 //! The primary screen's transcript: which lines have settled, which of the logged ones were rewritten.
 //!
 //! Rules:
-//! - A row has settled when it scrolled off, or stood unchanged for a second above the cursor row and above the live area.
+//! - A row has settled when it scrolled off, or stood unchanged for a second above the cursor row and above the live area
+//!   and what is left of it ([`crate::live`]); or when the screen goes ([`crate::judge`]).
 //! - Soft-wrapped rows are one line; it is ready when all its rows have settled. A line of more than [`MAX_LINE_ROWS`]
 //!   rows or [`MAX_LINE_BYTES`] is handed out in pieces.
 //! - Lines become ready in the order of their rows: one that has not settled holds back what stands below it.
 //! - Blank lines are lines, but below the last text there are none: on the screen they wait until text has settled below.
 //! - A logged line on the screen that reads differently once it has settled anew is handed out again, one revision higher.
 //!   Where it now swallows lines that began further down, these are handed out as taking no rows. A line that is rewritten
-//!   again and again must stand longer each time.
+//!   again and again must stand longer each time. What comes after a clear is no revision ([`crate::page`]).
 //! - Rows that left the server unread are lost, counted, and in their place.
 //!
 //! Operation: [`Primary::gather`] says what is ready and changes nothing; the caller decides (line or repaint) and then
@@ -20,9 +21,9 @@ use std::ops::Range;
 use wa_proto::{FrameRow, Line};
 
 use crate::alternate::{Alternate, SETTLE};
-use crate::fetch::Fetcher;
 use crate::grid::{Change, Grid};
 use crate::hash::{BLANK, line_hash, text_hash};
+use crate::judge::{Judge, When};
 use crate::resync::{Candidate, MAX_PENDING, Resync};
 
 /// Rows of one line.
@@ -55,17 +56,6 @@ enum Doubt {
     /// Nobody saw it change.
     Perhaps,
     Surely,
-}
-
-/// By what settling is judged.
-#[derive(Clone, Copy)]
-pub(crate) struct Judge<'a> {
-    pub(crate) now: u64,
-    pub(crate) live_top: Option<i64>,
-    /// The pane is gone: nothing will change any more.
-    pub(crate) last: bool,
-    /// Knows which rows an answer under way may still bring.
-    pub(crate) fetcher: &'a Fetcher,
 }
 
 #[derive(Debug)]
@@ -182,6 +172,20 @@ impl Primary {
         }
     }
 
+    /// Rows from this one on that were passed over are to be judged as they read next.
+    pub(crate) fn doubt_skipped(&mut self, from: i64) {
+        for row in from..self.next {
+            if self.covering(row).is_none() {
+                self.touched.insert(row, Doubt::Perhaps);
+            }
+        }
+    }
+
+    /// Whether logged rows of this range are still to be compared.
+    pub(crate) fn is_doubted(&self, rows: Range<i64>) -> bool {
+        self.touched.range(rows).next().is_some()
+    }
+
     /// Rows that changed but did not come along.
     pub(crate) fn mark_stale(&mut self, range: Range<i64>) {
         for row in self.grid.mark_stale(range) {
@@ -283,8 +287,12 @@ impl Primary {
 
     /// The last row with text that could settle.
     fn last_text(&self, judge: &Judge<'_>) -> Option<i64> {
-        let limit = if judge.last { i64::MAX } else { self.grid.cursor_row() };
-        let limit = limit.min(judge.live_top.unwrap_or(i64::MAX));
+        let limit = match judge.when {
+            When::Now => self.grid.cursor_row(),
+            When::Leaving(leaving) => leaving.end,
+            When::Last => i64::MAX,
+        };
+        let limit = limit.min(judge.live.top.unwrap_or(i64::MAX));
         let mut rows = self.grid.viewport().rev();
         rows.find(|(row, slot)| *row < limit && line_hash(&slot.row.text) != BLANK).map(|(row, _)| row)
     }
@@ -317,7 +325,7 @@ impl Primary {
     fn gather_new(&self, judge: &Judge<'_>, out: &mut Gathered) {
         let dims = self.grid.dims();
         // At the end nothing above the screen will be read any more.
-        let readable = if judge.last { dims.top } else { self.readable_from() };
+        let readable = if judge.when == When::Last { dims.top } else { self.readable_from() };
         let mut blanks: Vec<ReadyLine> = Vec::new();
         let mut at = self.next;
         while at < dims.end() {
@@ -331,11 +339,15 @@ impl Primary {
                 at = upto;
                 continue;
             }
-            let lost = |row: i64| judge.last || (row < readable && !judge.fetcher.awaits(row));
+            let lost = |row: i64| judge.when == When::Last || (row < readable && !judge.fetcher.awaits(row));
             let Some(rows) = self.line_from(at, lost) else { return };
-            match self.settled(&rows, SETTLE, judge) {
+            match self.settled(&rows, SETTLE << judge.patience, judge) {
                 Settled::Yes => {}
                 Settled::At(moment) => return out.wake_at(moment),
+                Settled::No if judge.skips() => {
+                    at = rows.end;
+                    continue;
+                }
                 Settled::No => return,
             }
             at = rows.end;
@@ -372,20 +384,28 @@ impl Primary {
         if rows.end <= top {
             return Settled::Yes;
         }
-        if judge.live_top.is_some_and(|live| rows.end > live) {
+        if judge.live.top.is_some_and(|live| rows.end > live) {
             return Settled::No;
         }
-        if judge.last {
-            return Settled::Yes;
+        let visible = self.grid.known(rows.start.max(top)..rows.end);
+        let changed = visible.map(|(_, slot)| slot.changed).max().unwrap_or(0);
+        let latest = || self.grid.viewport().map(|(_, slot)| slot.changed).max().unwrap_or(0);
+        let remains = judge.live.remains_until(rows.end, changed, latest).filter(|until| *until > judge.now);
+        let cursor = self.grid.cursor_row();
+        match judge.when {
+            When::Last | When::Leaving(_) if remains.is_some() => Settled::No,
+            When::Last => Settled::Yes,
+            When::Leaving(leaving) => {
+                let stood = if rows.end > cursor { leaving.at_cursor } else { leaving.above };
+                let read = rows.end <= leaving.end && changed.saturating_add(stood) <= judge.now;
+                if read { Settled::Yes } else { Settled::No }
+            }
+            When::Now if rows.end > cursor || remains == Some(u64::MAX) => Settled::No,
+            When::Now => match changed.saturating_add(time).max(remains.unwrap_or(0)) {
+                due if due <= judge.now => Settled::Yes,
+                due => Settled::At(due),
+            },
         }
-        if rows.end > self.grid.cursor_row() {
-            return Settled::No;
-        }
-        let visible = rows.start.max(top)..rows.end;
-        let changed =
-            visible.filter_map(|row| self.grid.fresh(row)).map(|slot| slot.changed).max().unwrap_or(0);
-        let due = changed.saturating_add(time);
-        if due <= judge.now { Settled::Yes } else { Settled::At(due) }
     }
 
     fn ready_line(&self, rows: Range<i64>) -> ReadyLine {
@@ -474,6 +494,29 @@ impl Primary {
     pub(crate) fn change_layout(&mut self) {
         self.entries.retain(|_, entry| entry.rows > 0);
         self.entries.values_mut().for_each(|entry| entry.rev = None);
+    }
+
+    /// What stands on the screen now.
+    pub(crate) fn show(&mut self, grid: &Grid, now: u64) {
+        for (row, slot) in grid.viewport() {
+            let change = self.grid.store(row, slot.row.clone(), now);
+            self.note(row, change);
+        }
+    }
+
+    /// From `top` on rows are new: what was logged there was wiped.
+    pub(crate) fn begin_page(&mut self, top: i64) {
+        drop(self.entries.split_off(&top));
+        drop(self.touched.split_off(&top));
+        // The head of a line stands above.
+        if let Some((start, entry)) = self.entries.last_key_value().map(|(start, entry)| (*start, *entry))
+            && start + i64::from(entry.rows) > top
+        {
+            let rows = u32::try_from(top - start).unwrap_or(u32::MAX);
+            self.entries.insert(start, Entry { rows, ..entry });
+            drop(self.touched.split_off(&start));
+        }
+        self.next = self.next.min(top);
     }
 
     /// What is known of how a row reads.

@@ -5,31 +5,29 @@
 //! | another width | new layout; the place is looked for by content ([`crate::resync`]) |
 //! | the alternate screen begins or ends | new layout; the primary screen rests as it was and goes on |
 //! | fewer rows retained | the scrollback was cleared: what was unread is lost; a reprint may follow |
-//! | nearly the whole viewport reads differently | as it says; a reprint may follow |
+//! | what was read on the screen is gone | a page was wiped ([`crate::page`]): new layout; a reprint may follow |
 //! | only another height | row numbers hold |
 //!
-//! Clearing the screen and a full reset keep row numbers: the rows are rewritten.
+//! Clearing the screen and a full reset keep row numbers: in the new layout the rows of the viewport come again.
 
 use wa_mux::codec::RenderChanges;
 
 use crate::alternate::Alternate;
 use crate::grid::{Dims, Grid};
+use crate::page::Wiped;
 use crate::position::Saved;
 use crate::primary::Primary;
 use crate::resync::Resync;
 use crate::screen::{PaneScreen, QUIET, Reading, Stage};
 
-/// A viewport with less text than this is never "replaced", in rows.
-const FEW_ROWS: usize = 3;
-
 impl PaneScreen {
     pub(crate) fn changes(&mut self, changes: RenderChanges) {
         let dims = Dims::of(&changes.dims);
         self.begin(dims);
-        let replaced = self.is_replaced(&changes, dims, FEW_ROWS);
-        self.judge_screen(&changes, dims, replaced);
+        let wiped = self.is_wiped(&changes, dims);
+        let wiped = self.judge_screen(&changes, dims, wiped);
         if self.alternate.is_none() {
-            self.judge_dims(dims, replaced);
+            self.judge_dims(&changes, dims, wiped);
         }
         self.take_rows(changes, dims);
         if self.before_switch.is_some() {
@@ -85,14 +83,25 @@ impl PaneScreen {
     }
 
     /// On the primary screen: whether row numbers hold, and whether a reprint may follow.
-    fn judge_dims(&mut self, dims: Dims, replaced: bool) {
+    fn judge_dims(&mut self, changes: &RenderChanges, dims: Dims, wiped: Wiped) {
         let before = self.primary.grid.dims();
-        let mut redraw = replaced;
+        let mut redraw = wiped != Wiped::No;
         if dims.cols != before.cols {
             self.change_width(dims);
             redraw = true;
         } else if dims.retained < before.retained && dims.rows == before.rows {
             redraw = true;
+        }
+        match wiped {
+            Wiped::Yes(top) => {
+                self.flush_page(changes, false, false);
+                self.turn_page(top);
+            }
+            Wiped::Perhaps(rows) => {
+                self.flush_page(changes, false, true);
+                self.doubtful = Some(rows);
+            }
+            Wiped::No => {}
         }
         if redraw && self.agent.is_some() {
             self.repaints.arm(self.clock.now());
@@ -103,7 +112,8 @@ impl PaneScreen {
         self.close_repaint();
         self.layout += 1;
         self.fetcher.invalidate();
-        self.live_top = None;
+        self.live.forget();
+        self.doubtful = None;
         let mut oldest = self.primary.grid.dims().oldest;
         let (pending, pending_lines) = match self.primary.resync.take() {
             Some(resync) => {

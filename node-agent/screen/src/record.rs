@@ -6,8 +6,9 @@ use wa_proto::{Gap, GapCause, Line};
 
 use crate::alternate::AltItem;
 use crate::hash::BLANK;
+use crate::judge::{Judge, Leaving, When};
 use crate::position::LINE_HASHES;
-use crate::primary::{Judge, Ready, ReadyLine};
+use crate::primary::{Ready, ReadyLine};
 use crate::repaint::{MIN_LINES, Verdict};
 use crate::resync::{Candidate, FIRST_STEP, MAX_DEPTH, Place, align};
 use crate::screen::{Output, PaneScreen, Reading, Stage};
@@ -53,9 +54,9 @@ impl PaneScreen {
         if !matches!(self.stage, Stage::Following) {
             return;
         }
-        let live_top = self.live_top.take();
+        let live = std::mem::take(&mut self.live);
         self.log_last(GapCause::Exit);
-        self.live_top = live_top;
+        self.live = live;
         self.primary.resync = None;
         let grid = &self.primary.grid;
         let below = grid.cursor_row().saturating_add(1).min(grid.dims().end());
@@ -68,7 +69,7 @@ impl PaneScreen {
 
     fn settle_alternate(&mut self, now: u64) {
         let Some(alternate) = &mut self.alternate else { return };
-        let (items, wake) = alternate.settle(self.live_top, now);
+        let (items, wake) = alternate.settle(&self.live, now);
         self.put_alternate(items);
         self.wake_at(wake);
     }
@@ -87,23 +88,39 @@ impl PaneScreen {
     }
 
     fn settle_primary(&mut self, last: Option<GapCause>) {
+        self.settle_when(if last.is_some() { When::Last } else { When::Now }, last);
+    }
+
+    /// The screen goes: what of it is to be logged.
+    pub(crate) fn settle_leaving(&mut self, leaving: Leaving) {
+        if self.primary.resync.is_none() {
+            self.settle_when(When::Leaving(leaving), None);
+        }
+    }
+
+    fn settle_when(&mut self, when: When, last: Option<GapCause>) {
         self.primary.drop_doubts();
         for _ in 0..MAX_ROUNDS {
             let gathered = self.primary.gather(&Judge {
                 now: self.clock.now(),
-                live_top: self.live_top,
-                last: last.is_some(),
+                live: self.live,
+                patience: self.turns.reluctance(self.clock.now()),
+                when,
                 fetcher: &self.fetcher,
             });
             self.wake_at(gathered.wake);
-            if matches!(self.consume(gathered.items, last), Progress::Done) {
+            if matches!(self.consume(gathered.items, when, last), Progress::Done) {
                 break;
             }
         }
         self.primary.prune();
+        if when == When::Now {
+            let primary = &self.primary;
+            self.doubtful.take_if(|rows| !primary.is_doubted(rows.clone()));
+        }
     }
 
-    fn consume(&mut self, items: Vec<Ready>, last: Option<GapCause>) -> Progress {
+    fn consume(&mut self, items: Vec<Ready>, when: When, last: Option<GapCause>) -> Progress {
         let next = self.primary.next;
         self.arm_by_rewrites(&items, next);
         let mut progress = Progress::Done;
@@ -127,8 +144,9 @@ impl PaneScreen {
                     self.primary.consume(line, false);
                     continue;
                 }
+                self.turn_if_doubtful(line.rows.start);
             }
-            if !self.put_or_hold(line, segment.from(&items, at), last.is_some()) {
+            if !self.put_or_hold(line, segment.from(&items, at), when.is_final()) {
                 return Progress::Done;
             }
         }
@@ -172,7 +190,9 @@ impl PaneScreen {
     }
 
     fn put_line(&mut self, line: &ReadyLine) {
-        self.before_switch = None;
+        if let Some(before) = &mut self.before_switch {
+            before.unread = false;
+        }
         let new = line.rows.start >= self.primary.next;
         for line in self.primary.consume(line, false) {
             self.out.push(Output::Line { layout: self.layout, line });
@@ -184,7 +204,9 @@ impl PaneScreen {
     }
 
     fn count_repainted(&mut self, line: &ReadyLine, now: u64) {
-        self.before_switch = None;
+        if let Some(before) = &mut self.before_switch {
+            before.unread = false;
+        }
         let new = line.rows.start >= self.primary.next;
         self.repaints.reach(line.rows.end, now);
         self.primary.consume(line, true);
@@ -216,7 +238,7 @@ impl PaneScreen {
         self.primary.consume_lost(rows);
     }
 
-    fn put_gap(&mut self, first_row: Option<i64>, rows: Option<u64>, cause: GapCause) {
+    pub(crate) fn put_gap(&mut self, first_row: Option<i64>, rows: Option<u64>, cause: GapCause) {
         let (pane, layout) = (self.pane.clone(), self.layout);
         self.out.push(Output::Gap(Gap { pane, layout, first_row, rows, cause }));
     }

@@ -1,9 +1,9 @@
 //! One pane: inputs in, outputs out.
 //!
 //! The parts have their rules in their own modules: rows and frames in [`crate::grid`], lines of the primary screen in
-//! [`crate::primary`], the alternate one in [`crate::alternate`], column changes in [`crate::resync`], reprints in
-//! [`crate::repaint`], questions in [`crate::fetch`]. Here they are kept in step. What a push means is in `push`, what
-//! becomes a record in `record`.
+//! [`crate::primary`], the alternate one in [`crate::alternate`], wiped pages in [`crate::page`], column changes in
+//! [`crate::resync`], reprints in [`crate::repaint`], the live area in [`crate::live`], questions in [`crate::fetch`].
+//! Here they are kept in step. What a push means is in `push`, what becomes a record in `record`.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -16,6 +16,8 @@ use crate::clock::Clock;
 use crate::document::Document;
 use crate::fetch::{Due, Fetcher, Loss, MAX_ROWS};
 use crate::grid::{Dims, Grid, frame_row};
+use crate::live::Live;
+use crate::page::Turns;
 use crate::position::{LINE_HASHES, Position, Saved, SavedPrimary};
 use crate::primary::Primary;
 use crate::repaint::Repaints;
@@ -102,6 +104,15 @@ pub(crate) enum Stage {
     Gone,
 }
 
+/// The primary screen as it was, and its tail.
+#[derive(Debug)]
+pub(crate) struct Resting {
+    pub(crate) primary: Primary,
+    pub(crate) tail: VecDeque<(i64, u64)>,
+    /// Nothing is logged of what was shown since.
+    pub(crate) unread: bool,
+}
+
 /// The screen and the transcript of one pane.
 #[derive(Debug)]
 pub struct PaneScreen {
@@ -115,9 +126,8 @@ pub struct PaneScreen {
     pub(crate) alternate: Option<Alternate>,
     /// What was logged of alternate screens that are gone.
     pub(crate) document: Document,
-    /// The primary screen before a push that may have shown the alternate one, until something is logged of what it
-    /// showed.
-    pub(crate) before_switch: Option<Box<Primary>>,
+    /// The primary screen before a push that may have shown the alternate one.
+    pub(crate) before_switch: Option<Box<Resting>>,
     /// Row and hash of the last logical lines above `primary.next`, oldest first.
     pub(crate) tail: VecDeque<(i64, u64)>,
     /// Row number to go on at when content does not tell.
@@ -125,7 +135,10 @@ pub struct PaneScreen {
     pub(crate) repaints: Repaints,
     pub(crate) fetcher: Fetcher,
     pub(crate) agent: Option<u64>,
-    pub(crate) live_top: Option<i64>,
+    pub(crate) live: Live,
+    pub(crate) turns: Turns,
+    /// Rows of a page that may have been wiped, until they are compared.
+    pub(crate) doubtful: Option<Range<i64>>,
     pub(crate) mouse_grabbed: bool,
     pub(crate) reread_at: Option<u64>,
     pub(crate) frame_changed: bool,
@@ -152,7 +165,9 @@ impl PaneScreen {
             repaints: Repaints::default(),
             fetcher: Fetcher::default(),
             agent: None,
-            live_top: None,
+            live: Live::default(),
+            turns: Turns::default(),
+            doubtful: None,
             mouse_grabbed: false,
             reread_at: None,
             frame_changed: false,
@@ -185,7 +200,7 @@ impl PaneScreen {
                 self.give_up(loss);
             }
             Input::Tick => {}
-            Input::LiveTop(row) => self.live_top = row,
+            Input::LiveTop(row) => self.live.set(row, self.clock.now()),
             Input::AgentProcess(agent) => self.agent_process(agent),
             Input::PassOver => self.pass_over(),
             Input::Detached => {

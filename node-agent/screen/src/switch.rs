@@ -24,8 +24,9 @@ use wa_mux::codec::RenderChanges;
 
 use crate::alternate::Alternate;
 use crate::grid::Dims;
+use crate::page::Wiped;
 use crate::position::LINE_HASHES;
-use crate::screen::{PaneScreen, Reading};
+use crate::screen::{PaneScreen, Reading, Resting};
 
 /// Whether the push that changes `before` to `now` enters the alternate screen.
 pub(crate) fn enters(before: Dims, now: Dims, grabbed_mouse: bool, screen_replaced: bool) -> bool {
@@ -59,25 +60,36 @@ pub(crate) fn leaves(primary: Dims, shown: Dims, now: Dims, counts: bool) -> boo
             || (now.top > primary.top && now.top - shown.top > shown.rows))
 }
 
+/// A viewport with less text than this is never "replaced", in rows.
+const FEW_ROWS: usize = 3;
 /// Rows at the bottom of a screen.
 const BOTTOM: i64 = 2;
 
 impl PaneScreen {
-    /// Enters or leaves the alternate screen, if this push shows the other one.
-    pub(crate) fn judge_screen(&mut self, changes: &RenderChanges, dims: Dims, replaced: bool) {
+    /// Enters or leaves the alternate screen, if this push shows the other one. Returns what becomes of the page on
+    /// the primary one: a switch that cannot be told from a clear counts as one.
+    pub(crate) fn judge_screen(&mut self, changes: &RenderChanges, dims: Dims, wiped: Wiped) -> Wiped {
+        let replaced = self.is_replaced(changes, dims, FEW_ROWS);
         let grabs = changes.mouse_grabbed && !self.mouse_grabbed;
         let releases = !changes.mouse_grabbed && self.mouse_grabbed;
         self.mouse_grabbed = changes.mouse_grabbed;
         let primary = self.primary.grid.dims();
         let Some(alternate) = &self.alternate else {
             if enters(primary, dims, grabs, replaced) {
+                self.flush_covered(self.primary.grid.cursor_row().saturating_add(1));
                 self.enter_alternate(dims);
+            } else if self.comes_back(changes, dims) {
+                self.turn_back();
+                return Wiped::No;
             } else if self.looks_like_a_switch(changes, dims) {
-                self.before_switch = Some(Box::new(self.primary.clone()));
+                self.flush_page(changes, true, false);
+                let (primary, tail) = (self.primary.clone(), self.tail.clone());
+                self.before_switch = Some(Box::new(Resting { primary, tail, unread: true }));
+                return Wiped::Yes(dims.top);
             } else if primary != dims || self.reading != Reading::Following {
                 self.before_switch = None;
             }
-            return;
+            return wiped;
         };
         let guessed = alternate.guessed;
         if leaves(primary, alternate.grid.dims(), dims, self.options.codec_42) {
@@ -89,6 +101,7 @@ impl PaneScreen {
         } else if guessed && (releases || self.seems_to_leave(changes, dims)) {
             self.leave_alternate();
         }
+        Wiped::No
     }
 
     /// After a push that may have been a switch: it was, if the program paints the whole screen.
@@ -99,8 +112,13 @@ impl PaneScreen {
         if !painted.into_iter().any(|(_, slot)| !slot.row.text.trim_end().is_empty()) {
             return;
         }
-        let Some(before) = self.before_switch.take() else { return };
-        let shown = std::mem::replace(&mut self.primary, *before).grid;
+        let Some(before) = self.before_switch.take_if(|before| before.unread) else { return };
+        let Resting { primary, tail, .. } = *before;
+        self.tail = tail;
+        let shown = std::mem::replace(&mut self.primary, primary).grid;
+        // These were complete, however young. The cursor's row was judged when it went.
+        self.live.forget();
+        self.flush_covered(self.primary.grid.cursor_row());
         self.enter_alternate(shown.dims());
         if let Some(alternate) = &mut self.alternate {
             alternate.show(shown);
@@ -115,6 +133,38 @@ impl PaneScreen {
             && dims.is_flat()
             && brings_all(changes, dims)
             && self.is_replaced(changes, dims, 1)
+    }
+
+    /// Whether this push brings back the page that an earlier one replaced: that was a visit to the alternate screen.
+    fn comes_back(&self, changes: &RenderChanges, dims: Dims) -> bool {
+        let Some(before) = &self.before_switch else { return false };
+        let grid = &before.primary.grid;
+        let now: BTreeMap<i64, &str> =
+            changes.rows.iter().map(|row| (row.index, row.text.trim_end_matches(' '))).collect();
+        let mut returned = 0;
+        for (row, slot) in grid.known(dims.top..grid.cursor_row().saturating_add(1)) {
+            let was = slot.row.text.trim_end_matches(' ');
+            let shown = self.shown().fresh(row).map_or("", |slot| slot.row.text.trim_end_matches(' '));
+            let text = now.get(&row).copied().unwrap_or(shown);
+            if text != was && !(row == grid.cursor_row() && text.starts_with(was)) {
+                return false;
+            }
+            returned += usize::from(!was.is_empty() && text != shown);
+        }
+        grid.dims() == dims && returned > 0
+    }
+
+    /// The primary screen goes on as it was.
+    fn turn_back(&mut self) {
+        let Some(before) = self.before_switch.take() else { return };
+        let Resting { mut primary, tail, .. } = *before;
+        // The push tells only what differs from the picture that goes.
+        let shown = std::mem::take(&mut self.primary.grid);
+        primary.change_layout();
+        primary.show(&shown, self.clock.now());
+        self.layout += 1;
+        self.live.forget();
+        (self.primary, self.tail) = (primary, tail);
     }
 
     /// Whether this push shows the primary screen as it was left, at least down to its cursor.
@@ -142,7 +192,7 @@ impl PaneScreen {
 
     /// Whether nearly all text that stays in the viewport, at least so many rows of it, reads differently after this
     /// push.
-    pub(crate) fn is_replaced(&self, changes: &RenderChanges, dims: Dims, least: usize) -> bool {
+    fn is_replaced(&self, changes: &RenderChanges, dims: Dims, least: usize) -> bool {
         let stays = |row: i64| row >= dims.top && row < dims.end();
         let shown = self.shown();
         let text = |row: i64| shown.fresh(row).map_or("", |slot| slot.row.text.trim_end_matches(' '));
@@ -172,7 +222,8 @@ impl PaneScreen {
         self.close_repaint();
         self.layout += 1;
         self.fetcher.invalidate();
-        self.live_top = None;
+        self.live.forget();
+        self.doubtful = None;
         let guessed = self.primary.grid.dims().is_flat() && self.primary.grid.dims().top == dims.top;
         self.alternate = Some(Alternate::new(dims, guessed, std::mem::take(&mut self.document)));
         self.frame_changed = true;
@@ -187,7 +238,7 @@ impl PaneScreen {
         }
         self.layout += 1;
         self.fetcher.invalidate();
-        self.live_top = None;
+        self.live.forget();
         self.primary.change_layout();
         self.frame_changed = true;
     }

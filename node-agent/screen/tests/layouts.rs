@@ -257,7 +257,7 @@ mod reprint {
                 other => records.push(other),
             }
         }
-        let repaint = Repaint { pane: support::node::pane(), layout: 0, first_row, rows: 40 };
+        let repaint = Repaint { pane: support::node::pane(), layout: 1, first_row, rows: 40 };
         assert_eq!(records, [Stored::Repaint(repaint)]);
         assert_eq!(texts, ["and this is new"]);
     }

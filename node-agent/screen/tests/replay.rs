@@ -25,7 +25,8 @@ fn every_row_that_left_the_screen_is_in_the_log_once() {
         let cuts = [Cut::Frames, Cut::Bytes(1 + session.bytes.len() / 100), Cut::Bytes(128 << 10)];
         for cut in cuts {
             let mut node = Node::new();
-            let pane = session.play(Pace { cut, pause: 100 }, &mut node, &mut Blind, |_, _, _| {});
+            let pane =
+                session.play(Pace { cut, pause: 100, still: 2000 }, &mut node, &mut Blind, |_, _, _| {});
             let figures = exactness(&node, &pane);
             check(&session.name, &figures);
             assert_eq!(figures.gapped, 0, "{}: nothing was trimmed unread", session.name);
@@ -46,7 +47,8 @@ fn a_slow_reader_misses_only_what_it_says() {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             (state >> 16) % sides
         };
-        let pane = session.play_slowly(Pace { cut: Cut::Bytes(2000), pause: 60 }, &mut node, dice);
+        let pane =
+            session.play_slowly(Pace { cut: Cut::Bytes(2000), pause: 60, still: 2000 }, &mut node, dice);
         check(&session.name, &exactness(&node, &pane));
     }
 }

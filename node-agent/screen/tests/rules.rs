@@ -48,7 +48,11 @@ fn the_cursor_row_and_the_live_area_never_settle() {
     node.tick_after(60_000);
     assert_eq!(node.take_texts(), number(0, 3));
     node.apply(Input::LiveTop(None));
-    node.tick_after(1);
+    node.tick_after(60_000);
+    assert_eq!(node.take_texts(), [""; 0], "the remains of an agent that died");
+    term.put(&["$"]);
+    node.push(&mut term);
+    node.tick_after(2000);
     assert_eq!(node.take_texts(), ["* thinking", "> draft"], "the cursor row still waits");
 }
 
@@ -303,7 +307,7 @@ fn rows_that_no_answer_brings_are_a_gap() {
 }
 
 #[test]
-fn clearing_the_screen_keeps_rows_and_raises_revisions() {
+fn clearing_the_screen_begins_a_page_on_the_same_rows() {
     let (mut term, mut node) = (term(), Node::new());
     print(&mut term, 0, 5);
     node.drain(&mut term);
@@ -313,7 +317,9 @@ fn clearing_the_screen_keeps_rows_and_raises_revisions() {
     assert_eq!(revisions(&mut node), [], "a blank screen is not text");
     term.line("fresh");
     node.drain(&mut term);
-    assert_eq!(revisions(&mut node), [(0, 1, 1, "fresh".to_owned())]);
+    assert_eq!(revisions(&mut node), [(0, 0, 1, "fresh".to_owned())]);
+    assert_eq!(node.screen.layout(), 1);
+    assert_eq!(node.texts(), [number(0, 5), vec!["fresh".to_owned()]].concat());
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //!
 //! - *Exactness*, in screen rows of the primary screen: every row that ever left the viewport is in a line of the log
 //!   that reads as the row last did, or in a gap, or in a repaint whose text the log has.
-//! - *Doubled*: the same row was stored twice with the same text.
+//! - *Doubled*: a row was stored with the same text more often than it came to read so.
+//! - *Stood*: what stood for a second outside the live area, on either screen, and whether the log a reader sees has it.
 //! - *Lines a person would have read*. On the primary screen: every logical line that was ever printed, as it last read,
 //!   and beside it what stood in its place for a second (a screen that was cleared later). On an
 //!   alternate screen, which has no history: the rows that stood for a fifth of a second (text
@@ -43,6 +44,8 @@ pub(crate) struct Stood {
     /// Rows of the last frame outside the live area, and since when they stood.
     rows: Vec<(String, i64)>,
     text: Vec<String>,
+    /// How many of a text stood there for a second at the same time, at most.
+    long: BTreeMap<String, usize>,
 }
 
 impl Stood {
@@ -52,13 +55,20 @@ impl Stood {
         for (text, since) in std::mem::take(&mut self.rows) {
             before.entry(text).or_default().push_back(since);
         }
-        let mut stood = Vec::new();
+        let (mut stood, mut long) = (Vec::new(), BTreeMap::<String, usize>::new());
         for text in rows.into_iter().filter(|text| !text.trim().is_empty()) {
             let since = before.get_mut(&text).and_then(VecDeque::pop_front).unwrap_or(now);
             if now - since >= 200 {
                 stood.push(text.clone());
             }
+            if now - since >= 1000 {
+                *long.entry(text.clone()).or_default() += 1;
+            }
             self.rows.push((text, since));
+        }
+        for (text, count) in long {
+            let most = self.long.entry(text).or_default();
+            *most = (*most).max(count);
         }
         let recent = &self.text[self.text.len().saturating_sub(RECENT)..];
         let there = in_order(&stood, recent);
@@ -71,6 +81,19 @@ impl Stood {
 
     pub(crate) fn read(&self) -> usize {
         self.text.len()
+    }
+
+    /// How many stood for a second, and those that the log lacks.
+    pub(crate) fn unlogged(&self, node: &Node) -> (usize, Vec<String>) {
+        let mut told: BTreeMap<String, usize> = BTreeMap::new();
+        for line in node.texts() {
+            *told.entry(line).or_default() += 1;
+        }
+        let lacks = |(text, count): (&String, &usize)| {
+            let lacking = count.saturating_sub(told.get(text).copied().unwrap_or(0));
+            std::iter::repeat_n(text.clone(), lacking)
+        };
+        (self.long.values().sum(), self.long.iter().flat_map(lacks).collect())
     }
 }
 
@@ -96,6 +119,13 @@ impl Printed {
         }
     }
 
+    /// How many stood for a second so far, and those that the log lacks.
+    pub(crate) fn unlogged(&self, node: &Node) -> (usize, Vec<String>) {
+        let told: BTreeSet<String> = node.texts().into_iter().collect();
+        let texts: Vec<&String> = self.lines.values().flatten().collect();
+        (texts.len(), texts.into_iter().filter(|text| !told.contains(*text)).cloned().collect())
+    }
+
     /// The session is over: everything above row `end`.
     pub(crate) fn note_all(&mut self, pane: &Pane, end: i64) {
         for (row, text) in pane.lines_between(0, end) {
@@ -105,7 +135,7 @@ impl Printed {
 
     /// How many they are. What the log records as printed again a person has read once.
     pub(crate) fn read(&self, node: &Node) -> usize {
-        let (owners, _) = owners(node, &mut Figures::default());
+        let (owners, _) = owners(node, None);
         let again = |row: &i64| matches!(owners.get(row), Some(Owner::Repaint));
         self.lines.iter().map(|(row, texts)| texts.len() - usize::from(again(row))).sum()
     }
@@ -118,17 +148,29 @@ enum Owner {
     Repaint,
 }
 
-fn owners(node: &Node, figures: &mut Figures) -> (BTreeMap<i64, Owner>, BTreeMap<i64, Line>) {
+/// `pane`: where a page came back, its lines count as they were logged before.
+fn owners(node: &Node, pane: Option<&Pane>) -> (BTreeMap<i64, Owner>, BTreeMap<i64, Line>) {
     let mut owners = BTreeMap::new();
     let mut lines: BTreeMap<i64, Line> = BTreeMap::new();
+    let mut layouts: BTreeMap<i64, u64> = BTreeMap::new();
     for stored in &node.store {
         match stored {
             Stored::Line(layout, line) if !node.alternates.contains(layout) => {
-                let before = lines.get(&line.row).filter(|before| before.rows == line.rows && line.rows > 0);
-                if before.is_some_and(|before| before.text == line.text) {
-                    figures.doubled.push((line.row, line.text.clone()));
+                let rows = line.row..line.row + i64::from(line.rows.max(1));
+                for row in rows.skip(1) {
+                    // A line of the page before.
+                    if layouts.get(&row).is_some_and(|other| other != layout) {
+                        lines.remove(&row);
+                    }
                 }
-                lines.insert(line.row, line.clone());
+                let before = lines.get(&line.row).filter(|_| layouts.get(&line.row) != Some(layout));
+                let back = before.zip(pane).is_some_and(|(before, pane)| {
+                    before.text == pane.line_at(line.row).0 && before.text != line.text
+                });
+                if !back {
+                    layouts.insert(line.row, *layout);
+                    lines.insert(line.row, line.clone());
+                }
                 owners.extend((line.row..line.row + i64::from(line.rows)).map(|row| (row, Owner::Line)));
             }
             Stored::Gap(gap) => {
@@ -147,14 +189,39 @@ fn owners(node: &Node, figures: &mut Figures) -> (BTreeMap<i64, Owner>, BTreeMap
     (owners, lines)
 }
 
+/// Lines stored more often than their row came to read so: what was wiped and printed again stands there twice.
+fn doubled(node: &Node, pane: &Pane) -> Vec<(i64, String)> {
+    let mut stored: BTreeMap<(i64, &str), usize> = BTreeMap::new();
+    for line in &node.store {
+        let Stored::Line(layout, line) = line else { continue };
+        if line.rows > 0 && !line.text.trim().is_empty() && !node.alternates.contains(layout) {
+            *stored.entry((line.row, &line.text)).or_default() += 1;
+        }
+    }
+    let came = |row: i64, text: &str| {
+        let begins = |(_, head): &&(i64, String)| text.starts_with(head.as_str()) && !head.is_empty();
+        let heads = pane.times.range((row, String::new())..(row + 1, String::new()));
+        heads.filter(|(key, _)| begins(key)).map(|(_, times)| *times).max().unwrap_or(0)
+    };
+    let often = stored.into_iter().filter(|((row, text), times)| {
+        let came = came(*row, text);
+        // What was never there is the text of an alternate screen.
+        *times > came && came > 0
+    });
+    often.map(|((row, text), _)| (row, text.to_owned())).collect()
+}
+
 /// The rows of the primary screen, each once?
 pub(crate) fn exactness(node: &Node, pane: &Pane) -> Figures {
     let mut figures = Figures { printed: pane.printed, ..Figures::default() };
-    let (owners, lines) = owners(node, &mut figures);
+    figures.doubled = doubled(node, pane);
+    let (owners, lines) = owners(node, Some(pane));
     for (row, line) in &lines {
         let truth = pane.line_at(*row).0;
         let owned = matches!(owners.get(row), Some(Owner::Line));
-        if owned && line.rows > 0 && *row < pane.printed && line.text != truth {
+        // A page began within it.
+        let cut = lines.range(*row + 1..*row + i64::from(line.rows.max(1))).next().is_some();
+        if owned && !cut && line.rows > 0 && *row < pane.printed && line.text != truth {
             figures.wrong.push((*row, line.text.clone(), truth));
         }
     }
@@ -180,7 +247,7 @@ pub(crate) fn exactness(node: &Node, pane: &Pane) -> Figures {
 
 /// The lines of the final history and screen above row `end` that the log lacks.
 pub(crate) fn lacking(node: &Node, pane: &Pane, end: i64) -> (usize, Vec<String>) {
-    let (owners, _) = owners(node, &mut Figures::default());
+    let (owners, _) = owners(node, Some(pane));
     let told: BTreeSet<&str> = all_texts(node).collect();
     let wanted = pane.lines_between(0, end);
     let is_repaint = |row: &i64| matches!(owners.get(row), Some(Owner::Repaint));
@@ -191,7 +258,7 @@ pub(crate) fn lacking(node: &Node, pane: &Pane, end: i64) -> (usize, Vec<String>
         .collect();
     let in_order: Vec<String> =
         wanted.iter().filter(|(row, _)| !is_repaint(row)).map(|(_, text)| text.clone()).collect();
-    lacking.extend(absent(&in_order, &read_in_order(node)));
+    lacking.extend(absent(&in_order, &read_in_order(node, pane)));
     (wanted.len(), lacking)
 }
 
@@ -203,8 +270,8 @@ fn all_texts(node: &Node) -> impl Iterator<Item = &str> {
 }
 
 /// Texts of the log of the primary screen in the order of their rows, blank ones left out. Repaints are not in it.
-fn read_in_order(node: &Node) -> Vec<String> {
-    let (_, lines) = owners(node, &mut Figures::default());
+fn read_in_order(node: &Node, pane: &Pane) -> Vec<String> {
+    let (_, lines) = owners(node, Some(pane));
     let shown = lines.into_values().filter(|line| line.rows > 0 && !line.text.trim().is_empty());
     shown.map(|line| line.text).collect()
 }

@@ -13,6 +13,8 @@ pub(crate) struct Pane {
     told: Option<Told>,
     /// Every row of the primary screen by index, as it last read: text and wrap mark.
     pub(crate) truth: BTreeMap<i64, (String, bool)>,
+    /// How often a row came to read so.
+    pub(crate) times: BTreeMap<(i64, String), usize>,
     noted: u64,
     /// One past the last row that ever left the viewport of the primary screen.
     pub(crate) printed: i64,
@@ -24,7 +26,7 @@ impl Pane {
     }
 
     pub(crate) fn of(terminal: Terminal) -> Self {
-        Self { terminal, told: None, truth: BTreeMap::new(), noted: 0, printed: 0 }
+        Self { terminal, told: None, truth: BTreeMap::new(), times: BTreeMap::new(), noted: 0, printed: 0 }
     }
 
     /// What the program writes. Rows that one call prints and drops are not noted.
@@ -45,7 +47,11 @@ impl Pane {
         }
         for range in self.terminal.changed_since(self.noted) {
             for row in self.terminal.rows(range) {
-                self.truth.insert(row.index, (row.text().to_owned(), row.wrapped));
+                let text = row.text().trim_end_matches(' ').to_owned();
+                let before = self.truth.insert(row.index, (row.text().to_owned(), row.wrapped));
+                if before.is_none_or(|(before, _)| before.trim_end_matches(' ') != text) {
+                    *self.times.entry((row.index, text)).or_default() += 1;
+                }
             }
         }
         self.noted = self.terminal.seqno();

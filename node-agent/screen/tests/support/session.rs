@@ -2,9 +2,11 @@
 //!
 //! A recording is the bytes that a program wrote, without their times. It is played in pieces, as a server coalesces
 //! what it reads: either at the ends of the agent's own frames (synchronised updates; where an agent has none, before it
-//! goes up to paint over its last frame), or in pieces of a size. Between pieces the same time passes, and two seconds
+//! goes up to paint over its last frame), or in pieces of a size. Between pieces the same time passes, and more
 //! at the places where the session is known to have stood still.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use wa_mux::codec::Row;
@@ -14,7 +16,8 @@ use wa_screen::terminal::Size;
 use super::node::{Eye, Node, Server as _};
 use super::pane::Pane;
 
-const STILL: i64 = 2000;
+/// Bytes of one recording; the largest has 6 MB.
+const MOST_BYTES: u64 = 16 << 20;
 const SCROLLBACK: usize = 3500;
 
 pub(crate) struct Session {
@@ -39,6 +42,8 @@ pub(crate) struct Pace {
     pub(crate) cut: Cut,
     /// Between pieces, in milliseconds.
     pub(crate) pause: i64,
+    /// Where the session stood still, in milliseconds.
+    pub(crate) still: i64,
 }
 
 fn folder() -> PathBuf {
@@ -54,8 +59,9 @@ pub(crate) fn sessions() -> Vec<Session> {
         let mut words = line.split(' ');
         let name = words.next().unwrap().to_owned();
         let still = words.map(|offset| offset.parse().unwrap()).collect();
-        let packed = std::fs::read(folder().join(format!("{name}.raw.zst"))).unwrap();
-        let bytes = zstd::bulk::decompress(&packed, 16 << 20).unwrap();
+        let file = File::open(folder().join(format!("{name}.raw.zst"))).unwrap();
+        let mut bytes = Vec::new();
+        zstd::Decoder::new(file).unwrap().take(MOST_BYTES).read_to_end(&mut bytes).unwrap();
         let mut parts = name.split('_');
         let agent = format!("{} {}", parts.next().unwrap(), parts.next().unwrap());
         let (cols, rows) = parts.next().unwrap().split_once('x').unwrap();
@@ -72,15 +78,16 @@ impl Session {
             Cut::Bytes(size) => (0..self.bytes.len()).step_by(size).skip(1).collect(),
             Cut::Frames => frames(&self.bytes),
         };
-        // What a clear of the history takes along must have been seen, to know what there was.
+        // What a clear of the history takes along or another screen covers must have been seen, to know what there was.
         ends.extend(positions(&self.bytes, b"\x1b[3J"));
+        ends.extend(positions(&self.bytes, b"\x1b[?1049h"));
         ends.extend(self.still.iter().filter(|still| **still < self.bytes.len()));
         ends.push(self.bytes.len());
         ends.sort_unstable();
         ends.dedup();
         let mut start = 0;
         let piece = |end: usize| {
-            let pause = if self.still.contains(&end) { STILL } else { pace.pause };
+            let pause = if self.still.contains(&end) { pace.still } else { pace.pause };
             let piece = &self.bytes[start..end];
             start = end;
             (piece, pause)
@@ -107,7 +114,7 @@ impl Session {
             each(&mut pane, node, eye);
         }
         for _ in 0..100 {
-            node.pass_and_look(STILL, &mut pane, eye);
+            node.pass_and_look(2000, &mut pane, eye);
             each(&mut pane, node, eye);
             if node.screen.next_wakeup().is_none() {
                 break;
