@@ -173,6 +173,9 @@ impl PaneScreen {
         {
             return Wiped::No;
         }
+        if !self.overwrites_text(changes) {
+            return Wiped::No;
+        }
         let after = After::new(self, changes, dims);
         let fate = self.fate(&after, dims);
         let Some(first) = fate.first else { return Wiped::No };
@@ -186,6 +189,21 @@ impl PaneScreen {
         let scrolled = self.agent.is_none() && moved;
         let wiped = fate.gone * 5 >= fate.read * 4 && !lonely && !scrolled;
         if wiped { Wiped::Yes(first.min(dims.top)) } else { Wiped::No }
+    }
+
+    /// Whether anything that stood there becomes something else. Most pushes only add, and are told here at little cost.
+    fn overwrites_text(&self, changes: &RenderChanges) -> bool {
+        let grid = &self.primary.grid;
+        let read = grid.dims().top..grid.cursor_row().saturating_add(1).max(self.primary.next);
+        let text = |row: i64| grid.fresh(row).map(|slot| slot.row.text.trim_end_matches(' '));
+        let mut brought = changes.rows.iter().filter(|row| row.index < read.end);
+        brought.any(|row| {
+            let now = row.text.trim_end_matches(' ');
+            text(row.index).is_none_or(|before| !before.is_empty() && before != now)
+        }) || changes.dirty.iter().any(|range| {
+            let mut rows = range.start.max(read.start)..range.end.min(read.end);
+            rows.any(|row| text(row).is_none_or(|before| !before.is_empty()))
+        })
     }
 
     fn fate(&self, after: &After<'_>, dims: Dims) -> Fate {
