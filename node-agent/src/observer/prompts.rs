@@ -138,6 +138,15 @@ impl Prompts {
 
     /// Takes in rows that were fetched. Returns the command that has finished.
     pub(super) fn fetched(&mut self, rows: &[Row]) -> Option<String> {
+        // A command that still floods the screen: its row comes once, and not again when the next prompt shows.
+        if let Some(prompt) = self.prompt.as_mut().filter(|prompt| prompt.input.is_empty())
+            && let Some(row) = rows.iter().find(|row| row.index == prompt.row)
+        {
+            let input = parts(row).input;
+            if !input.is_empty() {
+                prompt.input.insert(row.index, (input, row.wrapped));
+            }
+        }
         let unread = self.unread?;
         let row = rows.iter().find(|row| row.index == unread)?;
         self.unread = None;
@@ -260,6 +269,16 @@ mod tests {
             Some("seq 99".into())
         );
         assert_eq!(prompts.fetched(&[prompt(101, "seq 99")]), None, "once");
+    }
+
+    #[test]
+    fn a_row_that_is_fetched_while_the_flood_goes_on_counts() {
+        let mut prompts = Prompts::default();
+        prompts.changes(&push(0, vec![prompt(0, "")]));
+        assert_eq!(prompts.changes(&push(90, vec![row(93, &[('O', "93")])])), None);
+        assert_eq!(prompts.fetched(&[prompt(0, "seq 100"), row(1, &[('O', "1")])]), None, "it still runs");
+        let after = push(97, vec![row(100, &[('O', "100")]), prompt(101, "")]);
+        assert_eq!(prompts.changes(&after), Some("seq 100".into()));
     }
 
     #[test]
