@@ -73,6 +73,8 @@ fn an_empty_fleet_is_an_empty_list() {
         (&["events"], "wa.events/1"),
         (&["search", "x"], "wa.search/1"),
         (&["run", "list"], "wa.run_list/1"),
+        (&["rules", "list"], "wa.rules/1"),
+        (&["rules", "unknown"], "wa.unknown_screens/1"),
     ] {
         let (code, stdout, stderr) = head.wa(&[args, &["-o", "json"]].concat());
         assert_eq!(code, 0, "{args:?}: {stderr}");
@@ -94,6 +96,9 @@ fn what_is_not_there_is_not_found() {
         &["kill", "a/0"],
         &["spawn", "a", "--", "true"],
         &["send", "-l", "agent=codex", "x"],
+        &["rules", "explain", "a/0"],
+        &["rules", "push", "--remove", "nobody"],
+        &["rules", "push", "/nonexistent/p.toml"],
     ] {
         let (code, stdout, stderr) = head.wa(args);
         assert_eq!((code, stdout.as_str()), (3, ""), "{args:?}: {stderr}");
@@ -167,11 +172,62 @@ fn a_controller_that_is_gone_is_unreachable() {
     head.stop();
     let Head { running, .. } = &head;
     let address = running.local_addr.to_string();
-    for args in [&["status"][..], &["fleet", "status"], &["logs", "a/0"], &["send", "a/0", "x"]] {
+    for args in [
+        &["status"][..],
+        &["fleet", "status"],
+        &["logs", "a/0"],
+        &["send", "a/0", "x"],
+        &["rules", "list"],
+        &["rules", "unknown"],
+        &["rules", "explain", "a/0"],
+        &["rules", "push", "--remove", "mine"],
+    ] {
         let (code, stdout, stderr) = head.wa(args);
         assert_eq!((code, stdout.as_str()), (6, ""), "{args:?}: {stderr}");
         assert!(stderr.contains(&address), "{stderr}");
     }
     let (code, _, stderr) = followed.end();
     assert_eq!(code, 6, "{stderr}");
+}
+
+#[test]
+fn packs_are_pushed_listed_and_taken_away() {
+    let head = Head::start();
+    let pack = |name: &str, pattern: &str| {
+        let text = format!(
+            "schema = \"wa.pack/1\"\nversion = \"7\"\n[[rule]]\nid = \"{name}.full\"\nevent = \"context.full\"\nagent = \"codex\"\n\
+             region = \"transcript\"\nliterals = [\"the cup is full\"]\npattern = '{pattern}'\nrearm = \"turn\"\n\
+             [[rule.example]]\ntext = \"the cup is full\"\n"
+        );
+        let file = head.home.path().join(format!("{name}.toml"));
+        std::fs::write(&file, text).unwrap();
+        file.to_str().unwrap().to_owned()
+    };
+    let (good, bad) = (pack("mine", "the cup is full"), pack("bad", "the cup is empty"));
+
+    let (code, stdout, stderr) = head.wa(&["rules", "push", &bad]);
+    assert_eq!((code, stdout.as_str()), (2, ""), "{stderr}");
+    assert!(stderr.contains("bad") && stderr.contains("line 4") && stderr.contains("example 1"), "{stderr}");
+    let pushed = |args: &[&str]| -> Value {
+        let (code, stdout, stderr) = head.wa(&[&["rules", "push", "-o", "json"], args].concat());
+        assert_eq!(code, 0, "{stderr}");
+        serde_json::from_str(&stdout).unwrap()
+    };
+    let dry = pushed(&[&good, "--dry-run"]);
+    assert_eq!((dry["schema"].as_str(), dry["dry_run"].as_bool()), (Some("wa.rules_push/1"), Some(true)));
+    assert_eq!(head.wa(&["rules", "list"]).1, "", "a dry run leaves nothing");
+    let real = pushed(&[&good, "--shadow"]);
+    assert_ne!(real["revision"], dry["revision"], "shadow is part of the set");
+    let (_, stdout, _) = head.wa(&["rules", "list", "-o", "jsonl"]);
+    let item: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((item["pack"].as_str(), item["version"].as_str()), (Some("mine"), Some("7")));
+    assert_eq!((item["shadow"].as_bool(), item["origin"].as_str()), (Some(true), Some("pushed")));
+    assert!(item["who"].as_str().unwrap().contains("operator") && item["pushed"].is_string(), "{item}");
+    assert!(pushed(&["--remove", "mine"])["revision"].is_null());
+    assert_eq!(head.wa(&["rules", "list"]).1, "");
+    // An agent pushes nothing.
+    let agent = head.agent();
+    let (code, _, stderr) =
+        answer(wa(head.home.path(), &["rules", "push", &good]).env("WA_CONTEXT_FILE", &agent));
+    assert_eq!(code, 4, "{stderr}");
 }

@@ -73,10 +73,10 @@ fn usable(path: &Path, authority: &Authority, doorkeeper: &Doorkeeper, now: Time
     });
     let context = context.ok()?;
     let expires = tls::certificate_expiry(&context.identity.certificate_pem).ok()?;
-    let serial = crate::identity::peer::Peer::of_pem(&context.identity.certificate_pem)?.serial;
+    let peer = crate::identity::peer::Peer::of_pem(&context.identity.certificate_pem)?;
     let holds = context.role == Role::Admin
         && context.identity.ca_pem == authority.certificate_pem()
-        && !doorkeeper.is_revoked(&serial)
+        && !doorkeeper.is_revoked(&peer)
         && expires.duration_since(now) > LEFT;
     holds.then_some(context)
 }

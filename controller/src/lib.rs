@@ -9,7 +9,7 @@
 //!
 //! - [`store`]: the database behind verbs. What it has answered is durable.
 //! - [`identity`]: CA, tokens, who calls.
-//! - [`registry`]: nodes and panes as they stand now. [`gate`]: what may begin now.
+//! - [`registry`]: nodes and panes as they stand now. [`gate`]: what may begin now. [`rules`]: what may be pushed to nodes.
 //! - `session`: the stream of each node. `api`: what people ask. [`orchestrator`]: runs of workflows.
 //! - `conversation`: one timeline of what agents said and what only their screens showed.
 //!
@@ -25,6 +25,7 @@ pub mod identity;
 pub mod metrics;
 pub mod orchestrator;
 pub mod registry;
+pub mod rules;
 mod session;
 mod start;
 pub mod store;

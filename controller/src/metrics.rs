@@ -30,6 +30,7 @@ macro_rules! metrics {
 
 metrics! {
     nodes_connected: "gauge" "nodes_connected" "Nodes with a live session.",
+    nodes_rules_off: "gauge" "nodes_rules_off" "Connected nodes that do not run the pushed rules.",
     sessions: "counter" "sessions_total" "Sessions that nodes have opened.",
     sessions_refused: "counter" "sessions_refused_total" "Sessions ended because the node sent what it must not.",
     blocks: "counter" "blocks_total" "Blocks of records logged.",
@@ -44,6 +45,8 @@ metrics! {
     commit_micros: "counter" "commit_microseconds_total" "Time spent in commits.",
     joins: "counter" "joins_total" "Nodes that redeemed a token.",
     joins_refused: "counter" "joins_refused_total" "Attempts to join that were refused.",
+    recoveries: "counter" "recoveries_total" "Nodes that came back with a certificate that had run out.",
+    recoveries_refused: "counter" "recoveries_refused_total" "Attempts to come back so that were refused.",
     calls_refused: "counter" "calls_refused_total" "Calls refused for lack of a certificate or of its role.",
     permits: "counter" "permits_total" "Actions that were permitted to begin.",
     permits_refused: "counter" "permits_refused_total" "Actions that were not permitted to begin.",
@@ -57,6 +60,10 @@ impl Metrics {
 
     pub(crate) fn set_nodes_connected(&self, count: usize) {
         self.nodes_connected.store(count as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_nodes_rules_off(&self, count: usize) {
+        self.nodes_rules_off.store(count as u64, Ordering::Relaxed);
     }
 
     pub(crate) fn commit(&self, requests: usize, took: Duration, ok: bool) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use wa_link::files::{self, FileError, LockFile};
 use wa_link::shutdown::Tasks;
 use wa_link::tls::{self, ServerIdentity, TlsError};
@@ -23,6 +24,7 @@ use crate::gate::Gate;
 use crate::identity::Doorkeeper;
 use crate::identity::ca::{Authority, CaError};
 use crate::identity::join::{Enrollment, RateLimit};
+use crate::identity::recover::Nonces;
 use crate::metrics::Metrics;
 use crate::orchestrator::{Alarm, Orchestrator, pane_inputs, run_timers};
 use crate::registry::Registry;
@@ -166,9 +168,9 @@ fn open(
         of_kept = Some((registry, gate, orchestrator.alarm()));
         orchestrator
     };
-    let (store, kept) = Store::open(path, observer, Arc::clone(&metrics), clock::now())?;
+    let (store, _) = Store::open(path, observer, Arc::clone(&metrics), clock::now())?;
     let (registry, gate, alarm) = of_kept.ok_or(StartError::Interrupted)?;
-    let doorkeeper = Arc::new(Doorkeeper::new(kept.revoked, Arc::clone(&metrics)));
+    let doorkeeper = Arc::new(Doorkeeper::new(store.revoked(), Arc::clone(&metrics)));
     Ok(Parts {
         store: Arc::new(store),
         registry,
@@ -210,10 +212,11 @@ fn serve(listener: TcpListener, parts: &Parts, tasks: &Tasks) -> Result<(), Star
     let enrollment = Enrollment {
         store: Arc::clone(&store),
         authority: Arc::clone(&authority),
-        doorkeeper: Arc::clone(&doorkeeper),
         registry: Arc::clone(&registry),
         metrics: Arc::clone(&metrics),
         limits: RateLimit::new(clock::monotonic()),
+        recovery_limits: RateLimit::new(clock::monotonic()),
+        nonces: Nonces::default(),
     };
     let node_link = NodeLink {
         store: Arc::clone(&store),
@@ -224,7 +227,8 @@ fn serve(listener: TcpListener, parts: &Parts, tasks: &Tasks) -> Result<(), Star
         metrics,
         tasks: tasks.clone(),
     };
-    let fleet = Fleet { store, registry, gate, authority, doorkeeper, tasks: tasks.clone() };
+    let checking = Arc::new(Semaphore::new(1));
+    let fleet = Fleet { store, registry, gate, authority, doorkeeper, checking, tasks: tasks.clone() };
     let incoming = accept::incoming(listener, tls, tasks);
     let router = accept::server()
         .max_concurrent_streams(Some(STREAMS))

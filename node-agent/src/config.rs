@@ -3,15 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use wa_link::files::{self, FileError};
-use wa_match::{Engine, PackError, PackSource, PatternError, Redactor, UserPattern};
+use wa_link::files::FileError;
+use wa_match::{PackError, PatternError, Redactor, UserPattern};
 
 use crate::observer::{Capture, CaptureError, CaptureOptions, Discovery, InvalidSocket, MuxSocket};
+use crate::rules::LocalPacks;
 
 /// Bytes that the spool may take when nothing else is said.
 const DEFAULT_SPOOL: u64 = 1 << 30;
-/// Bytes of one rule pack.
-const PACK_LIMIT: u64 = 1 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -27,8 +26,9 @@ pub enum ConfigError {
     NoSocket,
     #[error(transparent)]
     PackFile(#[from] FileError),
-    #[error(transparent)]
-    Pack(#[from] PackError),
+    /// `files`: where it is, or all that were read together.
+    #[error("rule pack {files}: {source}")]
+    Pack { files: String, source: PackError },
     #[error(transparent)]
     Capture(#[from] CaptureError),
     #[error("{}: {source}", path.display())]
@@ -51,7 +51,7 @@ pub struct Config {
     /// Bytes.
     pub spool_max_bytes: u64,
     /// Rule packs beside the built-in ones.
-    pub rule_packs: Vec<PathBuf>,
+    pub rule_packs: LocalPacks,
     /// Which panes are logged, and how much of them.
     pub capture: CaptureOptions,
     /// Secrets beside the built-in kinds; they have been proved.
@@ -95,7 +95,7 @@ impl Config {
             wezterm: PathBuf::from("wezterm"),
             policy,
             spool_max_bytes: DEFAULT_SPOOL,
-            rule_packs: Vec::new(),
+            rule_packs: LocalPacks::default(),
             capture: CaptureOptions::default(),
             redact: Vec::new(),
         }
@@ -138,7 +138,7 @@ impl Config {
         }
         config.spool_max_bytes = file.spool_max_bytes.unwrap_or(DEFAULT_SPOOL);
         let base = arguments.file.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
-        config.rule_packs = file.rule_packs.iter().map(|pack| base.join(pack)).collect();
+        config.rule_packs = LocalPacks(file.rule_packs.iter().map(|pack| base.join(pack)).collect());
         config.capture = file.capture;
         config.redact = file.redact;
         Ok(config)
@@ -158,19 +158,6 @@ impl Config {
     /// When a rule or a budget makes no sense.
     pub fn capture(&self) -> Result<Capture, ConfigError> {
         Ok(Capture::new(&self.capture)?)
-    }
-
-    /// The built-in rules and those of the packs that the configuration names, proved on their examples.
-    ///
-    /// # Errors
-    /// When a pack cannot be read or a rule of it does not hold.
-    pub fn engine(&self) -> Result<Engine, ConfigError> {
-        let texts = self.rule_packs.iter().map(|path| files::read_text(path, PACK_LIMIT));
-        let texts = texts.collect::<Result<Vec<_>, _>>()?;
-        let names: Vec<String> = self.rule_packs.iter().map(|path| path.display().to_string()).collect();
-        let sources: Vec<_> =
-            names.iter().zip(&texts).map(|(name, text)| PackSource { name, text }).collect();
-        Ok(Engine::with_packs(&sources)?)
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! The way of one line: [`observer`] (screen and matcher of every pane) → redacted records → [`spool`] (durable) →
 //! [`session`] (the stream to the controller). The way of one action: session → `act` (policy, [`journal`], permit, guard,
-//! paste, Enter, verify) → outcome → spool. [`board`] shows the present of every pane; [`node`] puts it all together.
+//! paste, Enter, verify) → outcome → spool. [`board`] shows the present of every pane; [`rules`] are what is recognised and
+//! how that changes; [`node`] puts it all together.
 
 mod act;
 pub mod board;
@@ -16,6 +17,7 @@ pub mod node;
 pub mod observer;
 pub mod policy;
 pub mod process;
+pub mod rules;
 pub mod session;
 pub mod session_file;
 pub mod spool;

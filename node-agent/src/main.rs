@@ -14,6 +14,7 @@ use wa_node::enroll::Enrolment;
 use wa_node::hook::client;
 use wa_node::last_words::{self, Exec};
 use wa_node::observer::MuxSocket;
+use wa_node::rules::LocalPacks;
 use wa_proto::Host;
 
 const EXAMPLES: &str = "\
@@ -156,15 +157,13 @@ async fn enroll(arguments: Enroll) -> anyhow::Result<()> {
 
 async fn run(arguments: Run) -> anyhow::Result<()> {
     let check = arguments.check_config;
-    let config = Config::resolve(
-        Arguments {
-            state_dir: arguments.state_dir,
-            mux_sockets: arguments.mux_socket,
-            policy: arguments.policy,
-            file: arguments.config,
-        },
-        |name| std::env::var(name).ok(),
-    )?;
+    let given = Arguments {
+        state_dir: arguments.state_dir,
+        mux_sockets: arguments.mux_socket,
+        policy: arguments.policy,
+        file: arguments.config,
+    };
+    let config = Config::resolve(given.clone(), |name| std::env::var(name).ok())?;
     if check {
         return check_config(&config);
     }
@@ -178,26 +177,40 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
     let tasks = Tasks::new(Shutdown::new());
     shutdown::on_signals(&tasks)?;
     let mut hangups = Hangups::new()?;
+    let (reload, reloads) = wa_node::rules::reloads();
     let ended = tasks.shutdown().triggered();
     tasks.spawn("reload", async move {
         tokio::pin!(ended);
         loop {
             tokio::select! {
-                () = hangups.next() => tracing::info!("the policy is read again by itself whenever it has changed"),
+                () = hangups.next() => {
+                    tracing::info!("rule packs are read again; the policy is by itself whenever it has changed");
+                    reload.packs(rule_packs(given.clone()).await).await;
+                }
                 () = &mut ended => return,
             }
         }
     });
     supervisor::ready("watching");
-    let done = Box::pin(wa_node::run(config, tasks.shutdown().clone())).await;
+    let done = Box::pin(wa_node::node::run_with(config, reloads, tasks.shutdown().clone())).await;
     supervisor::stopping();
     drop(tasks.finish(Duration::from_secs(1)).await);
     telemetry.finish(Duration::from_secs(2)).await;
     Ok(done?)
 }
 
+/// The local packs that the configuration names by now.
+async fn rule_packs(given: Arguments) -> Result<LocalPacks, String> {
+    let read = move || Config::resolve(given, |name| std::env::var(name).ok());
+    match tokio::task::spawn_blocking(read).await {
+        Ok(Ok(config)) => Ok(config.rule_packs),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 fn check_config(config: &Config) -> anyhow::Result<()> {
-    config.engine()?;
+    config.rule_packs.engine(&config.rule_packs.read()?)?;
     config.capture()?;
     if config.policy.exists() {
         let text = std::fs::read_to_string(&config.policy)?;

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use wa_link::context::{Context, ContextError};
 use wa_link::files::{FileError, LockFile};
 use wa_link::shutdown::{Shutdown, Tasks};
-use wa_match::{Engine, Redactor};
+use wa_match::Redactor;
 use wa_proto::PaneRef;
 use wa_proto::wire::v1;
 
@@ -21,8 +21,9 @@ use crate::board::Board;
 use crate::config::{Config, ConfigError, identity_path};
 use crate::hook::{self, HookReport};
 use crate::journal::{Journal, JournalError};
-use crate::observer::{self, Capture, FIRST_LOOK, Fallback, Muxes, Shared, Sockets};
+use crate::observer::{self, Capture, FIRST_LOOK, Fallback, MuxHandle, Muxes, Shared, Sockets};
 use crate::policy::PolicyFile;
+use crate::rules::{self, Reloads, Rules};
 use crate::session::{self, ControllerClock, Screens};
 use crate::spool::{Options, Spool, SpoolError};
 use crate::vault::Vault;
@@ -56,27 +57,46 @@ struct ScreensOf {
     vault: Arc<Vault>,
 }
 
+/// The observer of a pane's server, once that was looked at.
+async fn observer_of(muxes: &Muxes, pane: &PaneRef) -> Result<MuxHandle, String> {
+    let mux =
+        muxes.get(&pane.mux).ok_or_else(|| format!("there is no mux server {} on this host", pane.mux))?;
+    if mux.looked(FIRST_LOOK).await {
+        return Ok(mux);
+    }
+    Err(format!(
+        "not yet seen: the node has just started and has not looked at the mux server {} so far; try again",
+        pane.mux
+    ))
+}
+
+fn same_pane(asked: &PaneRef, found: &PaneRef) -> Result<(), String> {
+    if asked == found {
+        return Ok(());
+    }
+    Err("the mux server was restarted since: its pane numbers mean other panes now".to_owned())
+}
+
 impl Screens for ScreensOf {
     fn screen(&self, pane: PaneRef) -> BoxFuture<'static, Result<v1::Screen, String>> {
-        let mux = self.muxes.get(&pane.mux);
-        let redactor = self.redactor.clone();
+        let (muxes, redactor) = (self.muxes.clone(), self.redactor.clone());
         Box::pin(async move {
-            let mux = mux.ok_or_else(|| format!("there is no mux server {} on this host", pane.mux))?;
-            if !mux.looked(FIRST_LOOK).await {
-                return Err(format!(
-                    "not yet seen: the node has just started and has not looked at the mux server {} so far; try again",
-                    pane.mux
-                ));
-            }
+            let mux = observer_of(&muxes, &pane).await?;
             let view = mux.look(pane.pane_id).await.map_err(|error| error.to_string())?;
-            if view.pane != pane {
-                return Err(
-                    "the mux server was restarted since: its pane numbers mean other panes now".to_owned()
-                );
-            }
+            same_pane(&pane, &view.pane)?;
             let frame = redactor.redact_frame(&view.frame);
             let title = redactor.redact(&view.title).into_owned();
             Ok(v1::Screen::from_frame(pane, title, &frame))
+        })
+    }
+
+    fn explain(&self, pane: PaneRef) -> BoxFuture<'static, Result<v1::Explanation, String>> {
+        let (muxes, redactor) = (self.muxes.clone(), self.redactor.clone());
+        Box::pin(async move {
+            let mux = observer_of(&muxes, &pane).await?;
+            let explained = mux.explain(pane.pane_id).await.map_err(|error| error.to_string())?;
+            same_pane(&pane, &explained.pane)?;
+            Ok(explained.redacted(&redactor))
         })
     }
 
@@ -96,7 +116,7 @@ impl Screens for ScreensOf {
 /// What was opened before anything is started.
 struct Opened {
     _lock: LockFile,
-    engine: Arc<Engine>,
+    rules: Rules,
     capture: Capture,
     redactor: Redactor,
     host: String,
@@ -107,22 +127,22 @@ struct Opened {
     notes: Vec<String>,
 }
 
-fn open(config: &Config) -> Result<Opened, NodeError> {
+fn open(config: &Config, board: Arc<Board>) -> Result<(Opened, rules::Worker), NodeError> {
     let state = &config.state_dir;
-    let engine = Arc::new(config.engine()?);
     let capture = config.capture()?;
     let redactor = config.redactor()?;
     let context = Context::load(&identity_path(state)).map_err(NodeError::NotEnrolled)?;
     wa_link::files::create_private_dir(state)?;
     let lock = LockFile::acquire(&state.join("lock"))?;
+    let (rules, worker) = Rules::open(state, &config.rule_packs, board)?;
     let options = Options::with_max_bytes(config.spool_max_bytes);
     let (spool, found) = Spool::open(&state.join("spool"), options)?;
     let (journal, left) = Journal::open(&state.join("journal"), wa_link::clock::now())?;
     let mut notes = found.notes;
     notes.extend(left.notes);
-    Ok(Opened {
+    let opened = Opened {
         _lock: lock,
-        engine,
+        rules,
         capture,
         redactor,
         host: context.name.to_string(),
@@ -131,7 +151,8 @@ fn open(config: &Config) -> Result<Opened, NodeError> {
         positions: found.positions,
         undelivered: left.outcomes,
         notes,
-    })
+    };
+    Ok((opened, worker))
 }
 
 /// Runs a node until the shutdown. Returns when everything that could be made durable is.
@@ -139,10 +160,19 @@ fn open(config: &Config) -> Result<Opened, NodeError> {
 /// # Errors
 /// When the node cannot start; afterwards it runs on, whatever happens to controller, mux servers or disk.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), NodeError> {
-    let opening = config.clone();
-    let opened = tokio::task::spawn_blocking(move || open(&opening));
-    let opened = opened.await.map_err(|error| NodeError::Thread(error.to_string()))??;
+    let (_, reloads) = rules::reloads();
+    Box::pin(run_with(config, reloads, shutdown)).await
+}
+
+/// As [`run`]; reads its local rule packs again when it is told to.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with(config: Config, reloads: Reloads, shutdown: Shutdown) -> Result<(), NodeError> {
     let board = Arc::new(Board::default());
+    let (opening, shown) = (config.clone(), Arc::clone(&board));
+    let opened = tokio::task::spawn_blocking(move || open(&opening, shown));
+    let (opened, worker) = opened.await.map_err(|error| NodeError::Thread(error.to_string()))??;
     for (at, note) in opened.notes.iter().enumerate() {
         tracing::error!(note, "found at the start");
         board.set_problem(&format!("start {at}"), Some(note.clone()));
@@ -150,6 +180,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), NodeError> {
     let tasks = Tasks::new(shutdown.clone());
     let closing = Tasks::new(Shutdown::new());
     start(&config, &opened, &board, &tasks, &closing);
+    tasks.spawn("rules", worker.run(tasks.clone(), reloads, tasks.shutdown().clone()));
     tracing::info!(host = opened.host, spool = %opened.spool.status().id, "node runs");
     shutdown.triggered().await;
     // Tasks that stay are named in the log by `finish`.
@@ -162,13 +193,12 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), NodeError> {
 
 fn start(config: &Config, opened: &Opened, board: &Arc<Board>, tasks: &Tasks, closing: &Tasks) {
     let policy = Arc::new(PolicyFile::new(config.policy.clone()));
-    let (spool, engine) = (opened.spool.clone(), Arc::clone(&opened.engine));
     let shared = Shared {
         redactor: opened.redactor.clone(),
         capture: opened.capture.clone(),
         host: opened.host.clone(),
         fallback: Fallback::new(config.wezterm.clone()),
-        ..Shared::new(tasks, spool, Arc::clone(board), engine)
+        ..Shared::new(tasks, opened.spool.clone(), Arc::clone(board), opened.rules.clone())
     };
     let processes = Arc::clone(&shared.processes);
     let sockets = Sockets { named: config.mux_sockets.clone(), discovery: config.discovery.clone() };
@@ -195,6 +225,7 @@ fn start(config: &Config, opened: &Opened, board: &Arc<Board>, tasks: &Tasks, cl
         board: Arc::clone(board),
         policy,
         permits: desk,
+        rules: opened.rules.clone(),
         screens: Arc::new(ScreensOf { muxes, redactor: shared.redactor, vault: shared.vault }),
         actions,
         clock,

@@ -16,6 +16,7 @@ use wa_proto::{Lane, MuxName, Pane};
 use crate::board::Board;
 use crate::observer::{self, Fallback, MuxSocket, Muxes, Shared, Sockets};
 use crate::process::ProcessTable;
+use crate::rules::Rules;
 use crate::session_file::{Homes, SessionFiles};
 use crate::spool::{self, Spool};
 
@@ -86,7 +87,8 @@ impl Node {
         let tasks = Tasks::new(Shutdown::new());
         let board = Arc::new(Board::default());
         let engine = Arc::new(Engine::with_packs(&[]).unwrap());
-        let mut shared = Shared::new(&tasks, spool.clone(), Arc::clone(&board), engine);
+        let rules = Rules::fixed(engine, Arc::clone(&board));
+        let mut shared = Shared::new(&tasks, spool.clone(), Arc::clone(&board), rules);
         shared.fallback = Fallback { program: "/nonexistent/wezterm".into(), retry: LIMIT };
         shared.sessions = SessionFiles::start(&tasks, Homes::default());
         let processes = Arc::clone(&shared.processes);
@@ -203,6 +205,29 @@ pub(crate) fn agent(dir: &Path, mode: &str) -> Command {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     Command::new([path.to_str().unwrap(), mode])
 }
+
+/// A program that has Claude Code's name, and shows what stands in `dir/screen`, always anew.
+pub(crate) fn shown(dir: &Path) -> Command {
+    let path = dir.join("claude");
+    std::fs::write(&path, SHOWN).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    Command::new([path.to_str().unwrap(), dir.join("screen").to_str().unwrap()])
+}
+
+const SHOWN: &str = r#"#!/bin/bash
+stty raw -echo
+printf '\e[?25l'
+last=
+while :; do
+  mapfile -t rows < "$1"
+  printf -v now '%s\r\n' "${rows[@]}"
+  if [ "$now" != "$last" ]; then
+    last=$now
+    printf '%s' $'\e[?2026h\e[H\e[2J'"${now%$'\r\n'}"$'\e[?2026l'
+  fi
+  IFS= read -rN1 -t 0.02 key
+done
+"#;
 
 const AGENT: &str = r#"#!/bin/bash
 stty raw -echo

@@ -50,6 +50,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("wa kill PANE", "end a pane"),
     ("wa pause [PANE|SELECTOR]", "stop all automation there; unpause allows it again"),
     ("wa run list", "what the workflows did"),
+    ("wa rules explain PANE", "why a pane is in its state, rule by rule"),
     ("wa fleet status", "hosts and their problems"),
     ("wa help COMMAND", "every option, with examples"),
     ("wa schema", "the shapes of -o json"),

@@ -18,7 +18,7 @@ mod wait;
 pub(crate) use act::read_text;
 pub(crate) use help::{quick_start, topic};
 pub(crate) use hooks::hooks;
-pub(crate) use rules::rules;
+pub(crate) use rules::{asks, here};
 pub(crate) use run::runs;
 pub(crate) use schema::schema;
 pub(crate) use search::hits;
@@ -73,9 +73,8 @@ pub(crate) async fn ask(
         Command::Pause(args) => pause::pause(desk, args, true).await,
         Command::Unpause(args) => pause::pause(desk, args, false).await,
         Command::Run(Run::List(args)) => run::list(desk, args).await,
-        Command::Up(_) | Command::Help { .. } | Command::Hooks(_) | Command::Rules(_) | Command::Schema => {
-            Ok(Exit::Done)
-        }
+        Command::Rules(args) => rules::there(desk, args).await,
+        Command::Up(_) | Command::Help { .. } | Command::Hooks(_) | Command::Schema => Ok(Exit::Done),
     }
 }
 
@@ -103,6 +102,7 @@ fn check(command: &Command, out: &Out) -> Result<(), Failure> {
         }
         Command::Logs(args) => since(args.since.as_deref(), now).map(drop),
         Command::Send(args) => act::check(args),
+        Command::Rules(args) => rules::check(args),
         _ => Ok(()),
     }
 }

@@ -106,6 +106,42 @@ const SHAPES: &[(&str, &str, bool, &[&str])] = &[
         true,
         &["agent", "file", "state", "events", "program", "changed", "backup", "diff", "notes"],
     ),
+    (
+        "wa.rules/1",
+        "wa rules list",
+        true,
+        &["pack", "version", "hash", "origin", "rules", "shadow", "who", "pushed", "nodes"],
+    ),
+    (
+        "wa.rule/1",
+        "wa rules show RULE",
+        false,
+        &[
+            "rule", "pack", "origin", "event", "agent", "versions", "region", "shadow", "examples",
+            "counters", "line", "text",
+        ],
+    ),
+    ("wa.rule_pack/1", "wa rules show PACK", false, &["pack", "version", "hash", "origin", "rules", "text"]),
+    (
+        "wa.rules_test/1",
+        "wa rules test",
+        true,
+        &["file", "pack", "ok", "rules", "examples", "counters", "line", "rule", "problem"],
+    ),
+    ("wa.scan/1", "wa rules scan", true, &["file", "agent", "state", "events"]),
+    (
+        "wa.explanation/1",
+        "wa rules explain",
+        false,
+        &["pane", "file", "agent", "agent_version", "state", "state_detail", "rules"],
+    ),
+    ("wa.rules_push/1", "wa rules push", false, &["revision", "dry_run", "nodes"]),
+    (
+        "wa.unknown_screens/1",
+        "wa rules unknown",
+        true,
+        &["host", "pane", "agent", "agent_version", "kind", "count", "first", "last", "text"],
+    ),
     ("wa.redacted/1", "wa rules redact", true, &["file", "line", "text"]),
     (
         "wa.redactions/1",

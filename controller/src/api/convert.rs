@@ -3,6 +3,7 @@
 use wa_proto::wire::{optional_us, to_us, v1};
 use wa_workflow::Status as RunStatus;
 
+use super::rules;
 use crate::gate::Labels;
 use crate::registry::{NodeView, PaneView};
 use crate::store::{Hit, LogEntry, LogItem, RunSummary, StoredEvent};
@@ -17,8 +18,9 @@ pub(super) fn pane_item(view: PaneView, labels: Labels, paused: bool) -> v1::Pan
     }
 }
 
-pub(super) fn node_status(node: NodeView) -> v1::NodeStatus {
-    let heartbeat = node.heartbeat;
+pub(super) fn node_status(node: NodeView, wanted_rules: &str) -> v1::NodeStatus {
+    let mut heartbeat = node.heartbeat;
+    heartbeat.problems.extend(node.rules.and_then(|report| rules::problem(&report, wanted_rules)));
     v1::NodeStatus {
         host: node.host.into(),
         connected: node.connected,

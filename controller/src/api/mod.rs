@@ -7,7 +7,9 @@
 mod act;
 mod conversation;
 mod convert;
+mod identity;
 mod pause;
+mod rules;
 mod screen;
 mod streams;
 mod wait;
@@ -17,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::Stream;
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 use wa_link::clock;
 use wa_link::principal::Role;
@@ -30,7 +33,7 @@ use crate::gate::Gate;
 use crate::identity::Doorkeeper;
 use crate::identity::ca::Authority;
 use crate::identity::peer::Peer;
-use crate::registry::{PaneView, Registry};
+use crate::registry::{NoAnswer, PaneView, Registry};
 use crate::store::{NewToken, Store, StoreError};
 
 const READERS: &[Role] = &[Role::Viewer, Role::Operator, Role::Admin, Role::Agent];
@@ -46,6 +49,8 @@ pub(crate) struct Fleet {
     pub(crate) gate: Arc<Gate>,
     pub(crate) authority: Arc<Authority>,
     pub(crate) doorkeeper: Arc<Doorkeeper>,
+    /// Packs are checked one set after the other.
+    pub(crate) checking: Arc<Semaphore>,
     pub(crate) tasks: Tasks,
 }
 
@@ -86,6 +91,17 @@ fn no_pane(pane: &PaneAddress) -> Status {
 fn away(host: &Host) -> Status {
     ErrorCode::Unreachable
         .status(format!("the node {host} is not connected; `wa fleet status` says since when"))
+}
+
+/// Why a node did not tell what only it knows.
+fn no_answer(error: &NoAnswer) -> Status {
+    match error {
+        NoAnswer::Away(host) => away(host),
+        // The node sees the pane and cannot show it just now: its mux server is away, or frozen.
+        NoAnswer::Late(_) | NoAnswer::Node(_) => ErrorCode::Unreachable.status(error.to_string()),
+        NoAnswer::Busy(_) => ErrorCode::Busy.status(error.to_string()),
+        NoAnswer::NoPane(_) => ErrorCode::NotFound.status(error.to_string()),
+    }
 }
 
 /// How long the caller is ready to wait, a little less so that it gets an answer and not a broken call.
@@ -141,6 +157,18 @@ impl Fleet {
                 && selector.matches(|key| labels.get(key).map(String::as_str))
         });
         panes
+    }
+
+    /// Waits for an answer that may take long, and no longer than its caller may ask: what was begun goes on.
+    async fn while_admitted<T>(
+        &self,
+        peer: &Peer,
+        answer: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Status> {
+        tokio::select! {
+            answer = answer => answer,
+            refusal = self.doorkeeper.barred(peer) => Err(refusal),
+        }
     }
 
     fn pane(&self, pane: &PaneAddress) -> Result<PaneView, Status> {
@@ -210,7 +238,8 @@ impl v1::fleet_server::Fleet for Fleet {
         let own = only_host(&peer);
         let mut nodes = self.registry.nodes();
         nodes.retain(|node| own.as_ref().is_none_or(|own| *own == node.host));
-        let nodes = nodes.into_iter().map(convert::node_status).collect();
+        let wanted = Arc::clone(&self.store.rules().borrow());
+        let nodes = nodes.into_iter().map(|node| convert::node_status(node, &wanted.revision)).collect();
         Ok(Response::new(v1::FleetStatusResponse { nodes }))
     }
 
@@ -267,7 +296,8 @@ impl v1::fleet_server::Fleet for Fleet {
 
     async fn act(&self, request: Request<v1::ActRequest>) -> Result<Response<v1::ActResponse>, Status> {
         let peer = self.doorkeeper.admit(&request, ACTORS)?;
-        Box::pin(self.carry_out(&peer, request.into_inner())).await.map(Response::new)
+        let acting = Box::pin(self.carry_out(&peer, request.into_inner()));
+        self.while_admitted(&peer, acting).await.map(Response::new)
     }
 
     async fn pause(&self, request: Request<v1::PauseRequest>) -> Result<Response<v1::PauseResponse>, Status> {
@@ -288,6 +318,64 @@ impl v1::fleet_server::Fleet for Fleet {
         let runs = self.store.runs(pane, only_host(&peer), limit as usize).await.map_err(|e| status(&e))?;
         let runs = runs.into_iter().map(convert::run).collect();
         Ok(Response::new(v1::ListRunsResponse { runs }))
+    }
+
+    async fn push_rules(
+        &self,
+        request: Request<v1::PushRulesRequest>,
+    ) -> Result<Response<v1::PushRulesResponse>, Status> {
+        let peer = self.doorkeeper.admit(&request, ADMINS)?;
+        let patience = patience(&request);
+        let pushing = Box::pin(self.push(&peer, request.into_inner(), patience));
+        self.while_admitted(&peer, pushing).await.map(Response::new)
+    }
+
+    async fn list_rules(
+        &self,
+        request: Request<v1::ListRulesRequest>,
+    ) -> Result<Response<v1::ListRulesResponse>, Status> {
+        let peer = self.doorkeeper.admit(&request, READERS)?;
+        Ok(Response::new(self.rules_now(&peer).await))
+    }
+
+    async fn explain_pane(
+        &self,
+        request: Request<v1::ExplainPaneRequest>,
+    ) -> Result<Response<v1::ExplainPaneResponse>, Status> {
+        let peer = self.doorkeeper.admit(&request, READERS)?;
+        self.explain(&peer, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn unknown_screens(
+        &self,
+        request: Request<v1::UnknownScreensRequest>,
+    ) -> Result<Response<v1::UnknownScreensResponse>, Status> {
+        let peer = self.doorkeeper.admit(&request, READERS)?;
+        self.unknown(&peer, &request.into_inner()).await.map(Response::new)
+    }
+
+    async fn revoke(
+        &self,
+        request: Request<v1::RevokeRequest>,
+    ) -> Result<Response<v1::RevokeResponse>, Status> {
+        let peer = self.doorkeeper.admit(&request, ADMINS)?;
+        self.revoke_name(&peer, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn add_operator(
+        &self,
+        request: Request<v1::AddOperatorRequest>,
+    ) -> Result<Response<v1::AddOperatorResponse>, Status> {
+        let peer = self.doorkeeper.admit(&request, ADMINS)?;
+        self.make_operator(&peer, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_operators(
+        &self,
+        request: Request<v1::ListOperatorsRequest>,
+    ) -> Result<Response<v1::ListOperatorsResponse>, Status> {
+        self.doorkeeper.admit(&request, ADMINS)?;
+        self.operators().await.map(Response::new)
     }
 }
 

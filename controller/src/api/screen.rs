@@ -4,12 +4,11 @@
 //! for is written down before they are.
 
 use tonic::Status;
+use wa_proto::PaneAddress;
 use wa_proto::wire::v1;
-use wa_proto::{ErrorCode, PaneAddress};
 
-use super::{Fleet, address, away, status, usage};
+use super::{Fleet, address, no_answer, status, usage};
 use crate::identity::peer::Peer;
-use crate::registry::NoScreen;
 use crate::store::Entry;
 
 impl Fleet {
@@ -24,13 +23,7 @@ impl Fleet {
             self.write_down_reveal(peer, &view.address()).await?;
         }
         let asked = self.registry.screen(&view.host, view.pane.pane, request.reveal).await;
-        asked.map_err(|error| match &error {
-            NoScreen::Away(host) => away(host),
-            // The node sees the pane and cannot show it just now: its mux server is away, or frozen.
-            NoScreen::Late(_) | NoScreen::Node(_) => ErrorCode::Unreachable.status(error.to_string()),
-            NoScreen::Busy(_) => ErrorCode::Busy.status(error.to_string()),
-            NoScreen::NoPane(_) => ErrorCode::NotFound.status(error.to_string()),
-        })
+        asked.map_err(|error| no_answer(&error))
     }
 
     async fn write_down_reveal(&self, peer: &Peer, pane: &PaneAddress) -> Result<(), Status> {

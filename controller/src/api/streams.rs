@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -29,6 +30,8 @@ const WAITING: usize = 256;
 /// A tail or a list of hits is no longer.
 const MOST: u32 = 100_000;
 const DEFAULT_HITS: u32 = 100;
+/// How long a caller may take to hear why it is cut off.
+const PARTING: Duration = Duration::from_secs(2);
 
 /// Gives rows to a caller that may have gone.
 pub(super) struct Sink<T> {
@@ -92,6 +95,7 @@ impl Fleet {
         F: Future<Output = Result<(), Over>> + Send + 'static,
     {
         let (sender, receiver) = mpsc::channel(WAITING);
+        let last_word = sender.clone();
         let sink = Sink { caller: sender, shutdown: self.tasks.shutdown().clone() };
         let running = Box::pin(work(self.clone(), sink));
         let (doorkeeper, peer) = (Arc::clone(&self.doorkeeper), peer.clone());
@@ -99,7 +103,10 @@ impl Fleet {
             // However it ended, the stream ends with the sender.
             tokio::select! {
                 Ok(()) | Err(Over) = running => {}
-                () = doorkeeper.barred(&peer) => {}
+                refusal = doorkeeper.barred(&peer) => {
+                    // A caller that reads nothing is cut off without a word.
+                    drop(tokio::time::timeout(PARTING, last_word.send(Err(refusal))).await);
+                }
             }
         });
         Box::pin(ReceiverStream::new(receiver))

@@ -87,9 +87,7 @@ impl Fleet {
             () = self.tasks.shutdown().triggered() => {
                 Err(ErrorCode::Unreachable.status("the controller shuts down"))
             }
-            () = self.doorkeeper.barred(peer) => {
-                Err(ErrorCode::Refused.status("the certificate of the caller was revoked or has expired"))
-            }
+            refusal = self.doorkeeper.barred(peer) => Err(refusal),
         }
     }
 

@@ -23,13 +23,15 @@ use wa_link::principal::{Principal, Role};
 use wa_link::tls::{Fingerprint, Identity, SERVER_NAME, TlsError};
 use wa_proto::Timestamp;
 
+use super::peer::Peer;
 use crate::store::IssuedCertificate;
 
 const CA_LIFE: SignedDuration = SignedDuration::from_hours(24 * 3650);
 const NODE_LIFE: SignedDuration = SignedDuration::from_hours(24);
 const PEOPLE_LIFE: SignedDuration = SignedDuration::from_hours(24 * 90);
 pub const SERVER_LIFE: SignedDuration = SignedDuration::from_hours(24 * 90);
-const CLOCK_MARGIN: SignedDuration = SignedDuration::from_mins(5);
+/// Certificates begin so long before they are made.
+pub(super) const CLOCK_MARGIN: SignedDuration = SignedDuration::from_mins(5);
 /// No file of the CA is larger.
 const FILE_LIMIT: u64 = 64 * 1024;
 
@@ -67,6 +69,15 @@ pub struct Authority {
 pub struct Issued {
     pub certificate_pem: String,
     pub record: IssuedCertificate,
+    issued: Timestamp,
+}
+
+impl Issued {
+    /// Whoever shows this certificate.
+    pub fn peer(&self) -> Peer {
+        let IssuedCertificate { serial, principal, expires } = self.record.clone();
+        Peer { principal, serial, issued: self.issued, expires }
+    }
 }
 
 impl Authority {
@@ -126,7 +137,7 @@ impl Authority {
     pub fn sign(&self, who: Principal, request: &Csr, now: Timestamp) -> Result<Issued, CaError> {
         let (params, serial) = client_params(&who, now)?;
         let certificate = params.signed_by(&request.0.public_key, &self.issuer)?;
-        Ok(Issued { certificate_pem: certificate.pem(), record: record(who, serial, now) })
+        Ok(Issued { certificate_pem: certificate.pem(), record: record(who, serial, now), issued: now })
     }
 
     /// A certificate for `who` with a key made here: for contexts that the controller hands out whole.

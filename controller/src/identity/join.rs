@@ -17,8 +17,8 @@ use wa_link::token::TokenSecret;
 use wa_proto::wire::v1;
 use wa_proto::{ErrorCode, Host};
 
-use super::Doorkeeper;
 use super::ca::{Authority, Csr};
+use super::recover::Nonces;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::store::{Store, StoreError, TokenRefusal};
@@ -26,10 +26,12 @@ use crate::store::{Store, StoreError, TokenRefusal};
 pub(crate) struct Enrollment {
     pub(crate) store: Arc<Store>,
     pub(crate) authority: Arc<Authority>,
-    pub(crate) doorkeeper: Arc<Doorkeeper>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) limits: RateLimit,
+    /// Of challenges and recoveries: a fleet that comes back keeps nobody from joining.
+    pub(crate) recovery_limits: RateLimit,
+    pub(crate) nonces: Nonces,
 }
 
 #[tonic::async_trait]
@@ -45,9 +47,37 @@ impl v1::enrollment_server::Enrollment for Enrollment {
         Metrics::add(counter, 1);
         joined.map(Response::new)
     }
+
+    async fn challenge(
+        &self,
+        request: Request<v1::ChallengeRequest>,
+    ) -> Result<Response<v1::ChallengeResponse>, Status> {
+        self.admit_recovery(&request)?;
+        self.new_challenge().map(Response::new)
+    }
+
+    async fn recover(
+        &self,
+        request: Request<v1::RecoverRequest>,
+    ) -> Result<Response<v1::RecoverResponse>, Status> {
+        self.admit_recovery(&request)?;
+        let recovered = self.recover_node(request.into_inner()).await;
+        let Metrics { recoveries, recoveries_refused, .. } = &*self.metrics;
+        Metrics::add(if recovered.is_ok() { recoveries } else { recoveries_refused }, 1);
+        recovered.map(Response::new)
+    }
 }
 
 impl Enrollment {
+    fn admit_recovery<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        let address = request.remote_addr().map(|address| address.ip());
+        if self.recovery_limits.admit(address, clock::monotonic()) {
+            return Ok(());
+        }
+        Metrics::add(&self.metrics.recoveries_refused, 1);
+        Err(ErrorCode::Busy.status("too many attempts to recover: wait a few seconds and try again"))
+    }
+
     async fn redeem(&self, request: v1::JoinRequest) -> Result<v1::JoinResponse, Status> {
         let csr = Csr::parse(&request.csr_pem).map_err(|e| ErrorCode::Usage.status(e.to_string()))?;
         // A text that is no secret is an unknown token, audited like one.
@@ -68,7 +98,6 @@ impl Enrollment {
                 tx.record_certificate(&issued.record, "token")?;
                 tx.record_certificate(&agent_record, "token")?;
                 tx.node_joined(&host)?;
-                let revoked = tx.revoked_serials()?;
                 let response = v1::JoinResponse {
                     certificate_pem: issued.certificate_pem,
                     ca_pem: agent.ca_pem,
@@ -76,7 +105,7 @@ impl Enrollment {
                     agent_certificate_pem: agent.certificate_pem,
                     agent_key_pem: agent.key_pem,
                 };
-                Ok(Ok((host, response, revoked)))
+                Ok(Ok((host, response)))
             })
             .await
             .map_err(|error| {
@@ -84,8 +113,7 @@ impl Enrollment {
                 tracing::error!(%error, "a node could not join");
                 ErrorCode::Internal.status("the controller cannot let anybody join now; its log says why")
             })?;
-        let (host, response, revoked) = joined.map_err(refused)?;
-        self.doorkeeper.revoke(revoked);
+        let (host, response) = joined.map_err(refused)?;
         self.welcome(&host);
         Ok(response)
     }

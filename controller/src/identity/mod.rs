@@ -6,35 +6,38 @@
 //!
 //! - [`ca`]: makes and keeps the CA, signs.
 //! - [`peer`]: reads role, name and serial from a verified certificate.
-//! - [`join`]: the one call that needs no certificate.
+//! - [`join`], [`recover`]: the calls that need no certificate.
+//! - [`host`]: what a node and the agents beside it are given.
 
 pub mod ca;
+pub(crate) mod host;
 pub mod join;
 pub mod peer;
+pub(crate) mod recover;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tonic::{Request, Status};
 use wa_link::clock;
-use wa_link::principal::Role;
+use wa_link::principal::{Principal, Role};
 use wa_proto::ErrorCode;
 
 use crate::metrics::Metrics;
+use crate::store::Revoked;
 use peer::Peer;
 
 /// Decides on every call who calls and whether the role may.
 pub struct Doorkeeper {
-    /// Serials.
-    revoked: watch::Sender<HashSet<String>>,
+    revoked: watch::Receiver<Arc<Revoked>>,
     metrics: Arc<Metrics>,
 }
 
 impl Doorkeeper {
-    pub fn new(revoked: impl IntoIterator<Item = String>, metrics: Arc<Metrics>) -> Self {
-        Self { revoked: watch::Sender::new(revoked.into_iter().collect()), metrics }
+    /// `revoked` is the store's.
+    pub fn new(revoked: watch::Receiver<Arc<Revoked>>, metrics: Arc<Metrics>) -> Self {
+        Self { revoked, metrics }
     }
 
     /// The caller, if it has a certificate of one of these roles that was not revoked.
@@ -54,13 +57,7 @@ impl Doorkeeper {
             Ok(peer) => peer,
             Err(error) => return refuse(error.to_string()),
         };
-        if self.is_revoked(&peer.serial) {
-            return refuse(format!("the certificate of {} was revoked", peer.principal));
-        }
-        // TLS looked at the times when the connection was made; it may live long after.
-        if peer.expires <= clock::now() {
-            return refuse(format!("the certificate of {} has expired", peer.principal));
-        }
+        self.holds(&peer)?;
         if !roles.contains(&peer.principal.role) {
             let allowed: Vec<_> = roles.iter().map(|role| role.as_str()).collect();
             return refuse(format!(
@@ -72,27 +69,50 @@ impl Doorkeeper {
         Ok(peer)
     }
 
-    pub fn is_revoked(&self, serial: &str) -> bool {
-        self.revoked.borrow().contains(serial)
+    /// Whether the certificate holds now: it was not revoked and has not run out.
+    ///
+    /// # Errors
+    /// The refusal, with what to do.
+    pub fn holds(&self, peer: &Peer) -> Result<(), Status> {
+        let Principal { role, name } = &peer.principal;
+        let again = match role {
+            Role::Node | Role::Agent => format!("enrol the host again with a token of `wa fleet token {name}`"),
+            Role::Viewer | Role::Operator | Role::Admin => {
+                format!("an admin gives a new context with `wa fleet operator add {name} --role {role}`")
+            }
+        };
+        // TLS looked at the times when the connection was made; it may live long after.
+        let problem = match (self.is_revoked(peer), peer.expires <= clock::now()) {
+            (true, _) => "was revoked",
+            (false, true) => "has expired",
+            (false, false) => return Ok(()),
+        };
+        Err(ErrorCode::Refused.status(format!("the certificate of {} {problem}: {again}", peer.principal)))
     }
 
-    /// From now on these serials open nothing, and their live streams end.
-    pub fn revoke(&self, serials: impl IntoIterator<Item = String>) {
-        self.revoked.send_modify(|revoked| revoked.extend(serials));
+    pub fn is_revoked(&self, peer: &Peer) -> bool {
+        self.revoked.borrow().bars(peer)
     }
 
-    /// Completes when this serial is revoked.
-    pub async fn revocation(&self, serial: &str) {
-        // The sender lives as long as `self`.
-        drop(self.revoked.subscribe().wait_for(|revoked| revoked.contains(serial)).await);
+    /// Completes when this certificate is revoked.
+    pub async fn revocation(&self, peer: &Peer) {
+        // An error says that the store is closed: then nothing is revoked any more.
+        if self.revoked.clone().wait_for(|revoked| revoked.bars(peer)).await.is_err() {
+            std::future::pending().await
+        }
     }
 
-    /// Completes when the caller may no longer listen: revoked, or its certificate has run out.
-    pub async fn barred(&self, peer: &Peer) {
-        let left = Duration::try_from(peer.expires.duration_since(clock::now())).unwrap_or(Duration::ZERO);
-        tokio::select! {
-            () = self.revocation(&peer.serial) => {}
-            () = tokio::time::sleep(left) => {}
+    /// Completes, with the refusal, when the caller may no longer listen: revoked, or its certificate has run out.
+    pub async fn barred(&self, peer: &Peer) -> Status {
+        loop {
+            let left = Duration::try_from(peer.expires.duration_since(clock::now())).unwrap_or(Duration::ZERO);
+            tokio::select! {
+                () = self.revocation(peer) => {}
+                () = tokio::time::sleep(left) => {}
+            }
+            if let Err(refusal) = self.holds(peer) {
+                return refusal;
+            }
         }
     }
 }

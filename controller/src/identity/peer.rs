@@ -7,7 +7,7 @@ use wa_proto::Timestamp;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use super::ca::hex;
+use super::ca::{CLOCK_MARGIN, hex};
 
 /// Who calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Peer {
     pub principal: Principal,
     /// Lower-case hex.
     pub serial: String,
+    /// Whole seconds.
+    pub issued: Timestamp,
     pub expires: Timestamp,
 }
 
@@ -46,9 +48,15 @@ impl Peer {
             })
             .collect();
         let [uri] = uris.as_slice() else { return Err(UnknownPeer::Names) };
-        let expires = Timestamp::from_second(certificate.validity().not_after.timestamp())
-            .map_err(|_| UnknownPeer::Unreadable)?;
-        Ok(Self { principal: uri.parse()?, serial: hex(certificate.raw_serial()), expires })
+        let time = |second| Timestamp::from_second(second).map_err(|_| UnknownPeer::Unreadable);
+        let validity = certificate.validity();
+        let begins = time(validity.not_before.timestamp())?;
+        Ok(Self {
+            principal: uri.parse()?,
+            serial: hex(certificate.raw_serial()),
+            issued: begins.saturating_add(CLOCK_MARGIN).map_err(|_| UnknownPeer::Unreadable)?,
+            expires: time(validity.not_after.timestamp())?,
+        })
     }
 
     /// As [`Self::of`], of the first certificate of a PEM text; `None` if it is nobody's.

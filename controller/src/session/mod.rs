@@ -4,13 +4,14 @@
 //! door, and a message that cannot be what it claims ends its stream and nobody else's; acknowledgement only after the
 //! commit; events overtake bulk; every buffer is bounded, so a slow store or node slows only its own stream.
 //!
-//! Operation: one task per session holds five loops that run side by side:
+//! Operation: one task per session holds six loops that run side by side:
 //!
 //! ```text
 //! reader ─► events lane: blocks, pane reports ─► store ─► Ack ─┐
 //!        ─► bulk lane: blocks, several under way ─► store ─► Ack ─┤
 //!        ─► at once: permits, heartbeats, renewals, screens ──────┼─► to the node
-//! outbox ─► actions, oldest first, all open ones anew each time ──┘
+//! outbox ─► actions, oldest first, all open ones anew each time ──┤
+//! rules ──► the pushed packs, whole, at first and on each change ─┘
 //! guard  ─► shutdown, revocation, another session, expiry of the certificate
 //! ```
 //!
@@ -30,18 +31,19 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 use tracing::Instrument as _;
-use wa_link::principal::{Principal, Role};
+use wa_link::principal::Role;
 use wa_link::shutdown::Tasks;
 use wa_link::{clock, trace};
 use wa_proto::wire::v1::controller_message::Kind as Down;
 use wa_proto::wire::v1::node_message::Kind as Up;
 use wa_proto::wire::{to_us, v1};
-use wa_proto::{ActionId, ErrorCode, Event, EventId, EventKind, Host, Lane, SpoolId, Timestamp};
+use wa_proto::{ActionId, ErrorCode, Event, EventId, EventKind, Host, Lane, SpoolId};
 
 use crate::api::status;
 use crate::gate::{Gate, Labels, Verdict};
 use crate::identity::Doorkeeper;
-use crate::identity::ca::{Authority, Csr};
+use crate::identity::ca::Authority;
+use crate::identity::host::{Given, Wanted, give};
 use crate::identity::peer::Peer;
 use crate::metrics::Metrics;
 use crate::registry::{Registry, SessionHandle};
@@ -116,13 +118,7 @@ pub(crate) struct Session {
     /// Bytes of bulk that were not acknowledged yet.
     bulk_in_flight: AtomicU64,
     /// The node's newest certificate: what it came with, or what it was given since.
-    certificate: Mutex<Certificate>,
-}
-
-#[derive(Clone)]
-struct Certificate {
-    serial: String,
-    expires: Timestamp,
+    certificate: Mutex<Peer>,
 }
 
 impl NodeLink {
@@ -162,7 +158,7 @@ impl NodeLink {
             handle: Arc::clone(&handle),
             out: out.clone(),
             bulk_in_flight: AtomicU64::new(0),
-            certificate: Mutex::new(Certificate { serial: peer.serial, expires: peer.expires }),
+            certificate: Mutex::new(peer),
             link: self,
         };
         let result = session.serve(welcome, stream, requests).await;
@@ -259,6 +255,7 @@ impl Session {
             ended = incoming => ended,
             ended = self.outbox() => ended,
             ended = self.forward(requests) => ended,
+            ended = self.rules() => ended,
             ended = self.guard() => ended,
         }
     }
@@ -294,8 +291,10 @@ impl Session {
                 }
                 Some(Up::PermitRequest(request)) => self.permit(&request).await?,
                 Some(Up::Heartbeat(heartbeat)) => self.heartbeat(heartbeat).await?,
-                Some(Up::ScreenReply(reply)) => self.handle.screen_arrived(reply),
+                Some(Up::ScreenReply(reply)) => self.handle.screens.arrived(reply.request_id, reply),
                 Some(Up::Renew(request)) => self.renew(&request).await?,
+                Some(Up::Rules(report)) => self.rules_reported(report),
+                Some(Up::RulesReply(reply)) => self.rules_reply(reply),
                 Some(Up::Hello(_)) => return Err(ErrorCode::Usage.status("a session has one Hello")),
                 None => Metrics::add(&self.link.metrics.unknown_messages, 1),
             }
@@ -379,9 +378,10 @@ impl Session {
     /// A new certificate over the live session.
     async fn renew(&self, request: &v1::RenewRequest) -> Result<(), Status> {
         let mut reply = v1::RenewReply::default();
-        match self.issue(&request.csr_pem).await {
-            Ok(certificate_pem) => {
-                reply.certificate_pem = certificate_pem;
+        match self.issue(request).await {
+            Ok(given) => {
+                reply.certificate_pem = given.node.certificate_pem;
+                reply.agent_certificate_pem = given.agent_pem;
                 reply.ca_pem = self.link.authority.certificate_pem().to_owned();
             }
             Err(reason) => {
@@ -392,27 +392,23 @@ impl Session {
         self.send(Down::Renew(reply)).await
     }
 
-    async fn issue(&self, csr_pem: &str) -> Result<String, String> {
-        let csr = Csr::parse(csr_pem).map_err(|e| e.to_string())?;
+    async fn issue(&self, request: &v1::RenewRequest) -> Result<Given, String> {
+        let wanted = Wanted::parse(&request.csr_pem, &request.agent_csr_pem).map_err(|e| e.to_string())?;
         let (authority, name) = (Arc::clone(&self.link.authority), self.host.clone());
-        let present = self.certificate().serial.clone();
-        let issued = self.link.store.write(move |tx| {
+        let present = self.certificate().clone();
+        let given = self.link.store.write(move |tx| {
             // This session may have yet to hear of it.
-            if tx.is_revoked(&present)? {
+            if tx.bars(&present)? {
                 return Err(StoreError::refused("the node's certificate was revoked"));
             }
-            let who = Principal { role: Role::Node, name };
-            let issued =
-                authority.sign(who, &csr, tx.now).map_err(|e| StoreError::Failed(e.to_string().into()))?;
-            tx.record_certificate(&issued.record, &format!("node:{}", issued.record.principal.name))?;
-            Ok(issued)
+            give(tx, &authority, &name, &wanted, &format!("node:{name}"))
         });
-        let issued = issued.await.map_err(|e| e.to_string())?;
-        *self.certificate() = Certificate { serial: issued.record.serial, expires: issued.record.expires };
-        Ok(issued.certificate_pem)
+        let given = given.await.map_err(|e| e.to_string())?;
+        *self.certificate() = given.node.peer();
+        Ok(given)
     }
 
-    fn certificate(&self) -> MutexGuard<'_, Certificate> {
+    fn certificate(&self) -> MutexGuard<'_, Peer> {
         self.certificate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -430,6 +426,31 @@ impl Session {
         }
     }
 
+    /// Sends the wanted packs, whole, at first and whenever they change. A node that reads slowly is sent the newest.
+    async fn rules(&self) -> Result<(), Status> {
+        let mut wanted = self.link.store.rules();
+        loop {
+            let set = Arc::clone(&wanted.borrow_and_update());
+            let packs = set.packs.iter().map(|pushed| (&pushed.pack).into()).collect();
+            self.send(Down::RulePacks(v1::RulePacks { revision: set.revision.clone(), packs })).await?;
+            if wanted.changed().await.is_err() {
+                return Err(shuts_down());
+            }
+        }
+    }
+
+    fn rules_reported(&self, report: v1::RulesReport) {
+        self.link.registry.rules_reported(&self.host, &self.handle, report);
+    }
+
+    /// What it says of its rules is kept here, in the order in which the node said it.
+    fn rules_reply(&self, mut reply: v1::RulesReply) {
+        if let Some(report) = reply.report.take() {
+            self.rules_reported(report);
+        }
+        self.handle.rules.arrived(reply.request_id, reply);
+    }
+
     /// Passes on what other parts of the controller have for the node.
     async fn forward(&self, mut requests: mpsc::Receiver<v1::ControllerMessage>) -> Result<(), Status> {
         while let Some(message) = requests.recv().await {
@@ -444,12 +465,8 @@ impl Session {
         const LOOK: Duration = Duration::from_secs(2);
         let doorkeeper = &self.link.doorkeeper;
         loop {
-            let Certificate { serial, expires } = self.certificate().clone();
-            if clock::now() >= expires {
-                return Err(
-                    ErrorCode::Refused.status("the node's certificate has expired: it must enrol again")
-                );
-            }
+            let certificate = self.certificate().clone();
+            doorkeeper.holds(&certificate)?;
             tokio::select! {
                 biased;
                 () = self.handle.end.triggered() => {
@@ -457,9 +474,7 @@ impl Session {
                     let named = || ErrorCode::Unreachable.status(reason.as_str());
                     return Err(if reason.is_empty() { shuts_down() } else { named() });
                 }
-                () = doorkeeper.revocation(&serial) => {
-                    return Err(ErrorCode::Refused.status("the node's certificate was revoked"));
-                }
+                () = doorkeeper.revocation(&certificate) => {}
                 () = self.out.closed() => return Ok(()),
                 () = tokio::time::sleep(LOOK) => {}
             }

@@ -9,7 +9,12 @@ use rusqlite_migration::{M, Migrations};
 use super::StoreError;
 
 /// A step stays as it is once it was released; what changes later is a step of its own.
-const STEPS: &[M<'_>] = &[M::up(include_str!("schema.sql")), M::up(include_str!("conversations.sql"))];
+const STEPS: &[M<'_>] = &[
+    M::up(include_str!("schema.sql")),
+    M::up(include_str!("conversations.sql")),
+    M::up(include_str!("rules.sql")),
+    M::up(include_str!("identity.sql")),
+];
 const MIGRATIONS: Migrations<'_> = Migrations::from_slice(STEPS);
 
 /// Pages of 4 KiB after which the writer itself copies the write-ahead log back: the checkpoint thread keeps it far
@@ -91,6 +96,21 @@ mod tests {
     #[test]
     fn the_steps_are_valid() {
         MIGRATIONS.validate().unwrap();
+    }
+
+    /// Each step was the last once.
+    #[test]
+    fn a_database_of_any_earlier_version_is_brought_up_to_date() {
+        for steps in 1..STEPS.len() {
+            let place = tempfile::tempdir().unwrap();
+            let path = place.path().join("state.db");
+            let mut conn = Connection::open(&path).unwrap();
+            Migrations::from_slice(&STEPS[..steps]).to_latest(&mut conn).unwrap();
+            drop(conn);
+            let conn = create(&path).unwrap();
+            conn.prepare("SELECT expires_us, mid, shadow FROM certificates, messages, rule_packs, revocations")
+                .unwrap();
+        }
     }
 
     #[test]

@@ -25,6 +25,12 @@ mod outbox;
 mod people;
 mod queue;
 mod readers;
+mod revocations;
+#[cfg(test)]
+mod revocations_tests;
+mod rules;
+#[cfg(test)]
+mod rules_tests;
 mod runs;
 mod search;
 mod tx;
@@ -52,6 +58,8 @@ pub use messages::Said;
 pub use nodes::NodeRow;
 pub use outbox::{ActionRow, Earlier};
 pub use people::{IssuedCertificate, NewToken, Pause, TokenRefusal};
+pub use revocations::{CertificateRow, RecoveryRefusal, Revocation, Revoked};
+pub use rules::{PushedPack, RuleChange, RuleSet};
 pub use runs::{InboxItem, InboxRow, RunSummary};
 pub use search::{Hit, InvalidPattern, Pattern, Search};
 pub use tx::{Committed, Queued, Tx};
@@ -75,6 +83,8 @@ pub struct Store {
     readers: Arc<Readers>,
     log_grew: watch::Sender<()>,
     events_grew: watch::Sender<()>,
+    rules: watch::Sender<Arc<RuleSet>>,
+    revoked: watch::Sender<Arc<Revoked>>,
 }
 
 /// What a controller that starts finds.
@@ -84,8 +94,6 @@ pub struct Kept {
     pub actions: Vec<Queued>,
     pub runs: Vec<Run>,
     pub pauses: Vec<Pause>,
-    /// Serials.
-    pub revoked: Vec<String>,
 }
 
 /// Wakes followers, then tells the orchestrator.
@@ -93,6 +101,8 @@ struct Announce {
     observer: Arc<dyn Observer>,
     log_grew: watch::Sender<()>,
     events_grew: watch::Sender<()>,
+    rules: watch::Sender<Arc<RuleSet>>,
+    revoked: watch::Sender<Arc<Revoked>>,
 }
 
 impl Observer for Announce {
@@ -106,6 +116,12 @@ impl Observer for Announce {
         }
         if what.events {
             self.events_grew.send_replace(());
+        }
+        if let Some(rules) = &what.rules {
+            self.rules.send_replace(Arc::clone(rules));
+        }
+        if let Some(revoked) = &what.revoked {
+            self.revoked.send_replace(Arc::clone(revoked));
         }
         self.observer.committed(what);
     }
@@ -128,16 +144,19 @@ impl Store {
             actions: outbox::open_actions(&conn)?,
             runs: runs::open_runs(&conn)?,
             pauses: people::pauses(&conn)?,
-            revoked: people::revoked(&conn, now)?,
         };
         let (log_grew, events_grew) = (watch::Sender::new(()), watch::Sender::new(()));
+        let rules = watch::Sender::new(Arc::new(rules::load(&conn)?));
+        let revoked = watch::Sender::new(Arc::new(revocations::load(&conn, now)?));
         let announce = Announce {
             observer: observer(&kept),
             log_grew: log_grew.clone(),
             events_grew: events_grew.clone(),
+            rules: rules.clone(),
+            revoked: revoked.clone(),
         };
         let writer = Writer::start(path, conn, Arc::new(announce), metrics)?;
-        Ok((Self { writer, readers: Readers::new(path), log_grew, events_grew }, kept))
+        Ok((Self { writer, readers: Readers::new(path), log_grew, events_grew, rules, revoked }, kept))
     }
 
     /// Runs `work` in the next commit, apart from others in it, and answers once it is durable.
@@ -211,6 +230,21 @@ impl Store {
     /// Changes whenever there are new events.
     pub fn events_grew(&self) -> watch::Receiver<()> {
         self.events_grew.subscribe()
+    }
+
+    /// The pushed packs as they are wanted now, in the order of commits.
+    pub fn rules(&self) -> watch::Receiver<Arc<RuleSet>> {
+        self.rules.subscribe()
+    }
+
+    /// What opens nothing any more, in the order of commits: it has changed before a revocation is answered.
+    pub fn revoked(&self) -> watch::Receiver<Arc<Revoked>> {
+        self.revoked.subscribe()
+    }
+
+    /// People with a certificate, by name: the newest one of each name and role.
+    pub async fn operators(&self) -> Result<Vec<CertificateRow>, StoreError> {
+        self.readers.read(revocations::operators).await
     }
 
     pub async fn log_head(&self) -> Result<i64, StoreError> {

@@ -135,6 +135,10 @@ impl Tx<'_> {
                 outcome.kind.as_str(),
                 outcome.reason
             ])?;
+        if let Some(pane) = &outcome.spawned {
+            // Whoever asked for it may ask about it, also before its node has shown it, and after it has ended.
+            self.stream(host, pane)?;
+        }
         let action = decode(&body)?;
         self.audit(&Entry {
             who: &who,

@@ -52,7 +52,7 @@ pub struct Pause {
     pub since: Timestamp,
 }
 
-/// How long expired tokens and certificates are kept, so that whoever comes with one is told what is wrong with it. The
+/// How long expired tokens and certificates are kept, longer than a node may recover with one, so that whoever comes with one is told what is wrong with it. The
 /// audit trail keeps them for good.
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(24 * 60);
 
@@ -133,8 +133,11 @@ impl Tx<'_> {
             .execute(params![secret_hash.as_slice(), to_us(self.now)])?;
         if replaces {
             for role in [Role::Node, Role::Agent] {
-                self.revoke(&Principal { role, name: node.name.clone() })?;
+                self.revoke(&Principal { role, name: node.name.clone() }, "token", "replaced")?;
             }
+        }
+        for role in [Role::Node, Role::Agent] {
+            self.reinstate(&Principal { role, name: node.name.clone() })?;
         }
         Ok(Ok(node.name))
     }
@@ -152,30 +155,6 @@ impl Tx<'_> {
             detail: &refusal.to_string(),
         })?;
         Ok(Err(refusal))
-    }
-
-    /// Ends every live certificate of a principal.
-    pub fn revoke(&self, who: &Principal) -> Result<(), StoreError> {
-        self.conn
-            .prepare_cached(
-                "UPDATE certificates SET revoked_us = ?3 WHERE role = ?1 AND name = ?2 AND revoked_us IS NULL",
-            )?
-            .execute(params![who.role.as_str(), who.name.as_str(), to_us(self.now)])?;
-        Ok(())
-    }
-
-    pub fn is_revoked(&self, serial: &str) -> Result<bool, StoreError> {
-        let found: Option<i64> = self
-            .conn
-            .prepare_cached("SELECT 1 FROM certificates WHERE serial = ?1 AND revoked_us IS NOT NULL")?
-            .query_row([serial], |row| row.get(0))
-            .optional()?;
-        Ok(found.is_some())
-    }
-
-    /// Serials of certificates that were revoked and have not run out by themselves.
-    pub fn revoked_serials(&self) -> Result<Vec<String>, StoreError> {
-        revoked(self.conn, self.now)
     }
 
     pub fn record_certificate(&self, issued: &IssuedCertificate, by: &str) -> Result<(), StoreError> {
@@ -233,12 +212,4 @@ pub(super) fn pauses(conn: &Connection) -> Result<Vec<Pause>, StoreError> {
         });
     }
     Ok(out)
-}
-
-/// Serials of certificates that were revoked and have not run out by themselves.
-pub(super) fn revoked(conn: &Connection, now: Timestamp) -> Result<Vec<String>, StoreError> {
-    let mut statement =
-        conn.prepare("SELECT serial FROM certificates WHERE revoked_us IS NOT NULL AND expires_us > ?1")?;
-    let serials = statement.query_map([to_us(now)], |row| row.get(0))?;
-    Ok(serials.collect::<Result<_, _>>()?)
 }

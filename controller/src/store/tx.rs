@@ -2,11 +2,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use rusqlite::Connection;
 use wa_proto::{Action, Host, Outcome, PaneRef, RunId, Timestamp};
 
-use super::StoreError;
+use super::{Revoked, RuleSet, StoreError};
 
 /// One transaction on the writer's connection. The verbs on it are spread over the files of this module, by subject.
 pub struct Tx<'c> {
@@ -36,6 +37,10 @@ pub struct Committed {
     pub runs: Vec<(Host, PaneRef, bool)>,
     /// The earliest wake-up time that was set.
     pub wake: Option<Timestamp>,
+    /// The pushed packs, if they are others now.
+    pub rules: Option<Arc<RuleSet>>,
+    /// All that is revoked, if it is more now.
+    pub revoked: Option<Arc<Revoked>>,
 }
 
 /// An action in the outbox.
@@ -137,6 +142,8 @@ impl Committed {
         self.actions.extend(other.actions);
         self.settled.extend(other.settled);
         self.runs.extend(other.runs);
+        self.rules = other.rules.or(self.rules.take());
+        self.revoked = other.revoked.or(self.revoked.take());
         self.wake = match (self.wake, other.wake) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),

@@ -193,7 +193,7 @@ async fn the_admin_address_tells_counters_and_health() {
     let mut config = wa_controller::Config::local(place.path().join("data"));
     config.admin_listen = Some("127.0.0.1:0".parse().unwrap());
     let desk = Desk::with(place, config).await;
-    desk.enrol("web-1").await;
+    let identity = desk.enrol("web-1").await;
     let address = desk.running().admin_addr.unwrap();
     let get = async |path: &str| {
         let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
@@ -206,6 +206,12 @@ async fn the_admin_address_tells_counters_and_health() {
     let metrics = get("/metrics").await;
     assert!(metrics.contains("\nwa_controller_joins_total 1\n"), "{metrics}");
     assert!(!metrics.contains("web-1"));
+    let _node = Node::connect(&desk, &identity, SpoolId::generate()).await;
+    assert!(get("/metrics").await.contains("\nwa_controller_nodes_rules_off 0\n"));
+    let packs = vec![crate::rules::pack("shop", "shop.one")];
+    let push = v1::PushRulesRequest { packs, timeout_ms: 1, ..Default::default() };
+    desk.admin().await.push_rules(push).await.unwrap();
+    assert!(get("/metrics").await.contains("\nwa_controller_nodes_rules_off 1\n"));
     assert!(get("/state.db").await.starts_with("HTTP/1.1 404"));
     desk.stop().await;
 }

@@ -5,7 +5,9 @@
 mod acting;
 mod conversations;
 mod desk;
+mod identity;
 mod joining;
 mod roles;
+mod rules;
 mod sessions;
 mod workflows;

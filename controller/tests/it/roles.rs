@@ -17,6 +17,8 @@ const ACT: &[Role] = &[Role::Operator, Role::Admin, Role::Agent];
 /// Which roles may call what. `None`: anybody.
 const METHODS: &[(&str, Option<&[Role]>)] = &[
     ("Join", None),
+    ("Challenge", None),
+    ("Recover", None),
     ("Session", Some(&[Role::Node])),
     ("CreateToken", Some(&[Role::Admin])),
     ("FleetStatus", Some(READ)),
@@ -29,12 +31,21 @@ const METHODS: &[(&str, Option<&[Role]>)] = &[
     ("Act", Some(ACT)),
     ("Pause", Some(&[Role::Operator, Role::Admin])),
     ("ListRuns", Some(READ)),
+    ("PushRules", Some(&[Role::Admin])),
+    ("ListRules", Some(READ)),
+    ("ExplainPane", Some(READ)),
+    ("UnknownScreens", Some(READ)),
+    ("Revoke", Some(&[Role::Admin])),
+    ("AddOperator", Some(&[Role::Admin])),
+    ("ListOperators", Some(&[Role::Admin])),
 ];
 
 async fn call(channel: Channel, method: &str) -> Result<(), Status> {
     let mut fleet = FleetClient::new(channel.clone());
     match method {
         "Join" => EnrollmentClient::new(channel).join(v1::JoinRequest::default()).await.map(drop),
+        "Challenge" => EnrollmentClient::new(channel).challenge(v1::ChallengeRequest {}).await.map(drop),
+        "Recover" => EnrollmentClient::new(channel).recover(v1::RecoverRequest::default()).await.map(drop),
         "Session" => {
             let (sender, receiver) = tokio::sync::mpsc::channel(1);
             drop(sender);
@@ -52,6 +63,13 @@ async fn call(channel: Channel, method: &str) -> Result<(), Status> {
         "Act" => fleet.act(v1::ActRequest::default()).await.map(drop),
         "Pause" => fleet.pause(v1::PauseRequest::default()).await.map(drop),
         "ListRuns" => fleet.list_runs(v1::ListRunsRequest::default()).await.map(drop),
+        "PushRules" => fleet.push_rules(v1::PushRulesRequest::default()).await.map(drop),
+        "ListRules" => fleet.list_rules(v1::ListRulesRequest {}).await.map(drop),
+        "ExplainPane" => fleet.explain_pane(v1::ExplainPaneRequest::default()).await.map(drop),
+        "UnknownScreens" => fleet.unknown_screens(v1::UnknownScreensRequest::default()).await.map(drop),
+        "Revoke" => fleet.revoke(v1::RevokeRequest::default()).await.map(drop),
+        "AddOperator" => fleet.add_operator(v1::AddOperatorRequest::default()).await.map(drop),
+        "ListOperators" => fleet.list_operators(v1::ListOperatorsRequest {}).await.map(drop),
         other => panic!("no such method: {other}"),
     }
 }
@@ -123,6 +141,11 @@ async fn an_agent_sees_and_reaches_its_own_host_only() {
     let mut agent = desk.fleet(Role::Agent, "web-1").await;
     let nodes = agent.fleet_status(v1::FleetStatusRequest {}).await.unwrap().into_inner().nodes;
     assert_eq!(nodes.iter().map(|node| node.host.as_str()).collect::<Vec<_>>(), ["web-1"]);
+    let rules = agent.list_rules(v1::ListRulesRequest {}).await.unwrap().into_inner().nodes;
+    assert_eq!(rules.iter().map(|node| node.host.as_str()).collect::<Vec<_>>(), ["web-1"]);
+    let unknown =
+        agent.unknown_screens(v1::UnknownScreensRequest::default()).await.unwrap().into_inner().hosts;
+    assert_eq!(unknown.iter().map(|host| host.host.as_str()).collect::<Vec<_>>(), ["web-1"]);
     let elsewhere = Some(crate::desk::address("web-2", 1));
     let refused = [
         agent
@@ -134,6 +157,8 @@ async fn an_agent_sees_and_reaches_its_own_host_only() {
             .await
             .map(drop),
         agent.logs(v1::LogsRequest { pane: elsewhere.clone(), ..Default::default() }).await.map(drop),
+        agent.explain_pane(v1::ExplainPaneRequest { pane: elsewhere.clone() }).await.map(drop),
+        agent.unknown_screens(v1::UnknownScreensRequest { host: "web-2".into() }).await.map(drop),
         agent
             .act(v1::ActRequest {
                 pane: elsewhere,

@@ -298,7 +298,7 @@ async fn a_certificate_is_renewed_over_the_session() {
     let mut identity = desk.enrol("web-1").await;
     let mut node = Node::connect(&desk, &identity, SpoolId::generate()).await;
     let (csr_pem, key_pem) = wa_link::tls::csr().unwrap();
-    node.send(Up::Renew(v1::RenewRequest { csr_pem })).await;
+    node.send(Up::Renew(v1::RenewRequest { csr_pem, ..Default::default() })).await;
     let reply = |m: &Down| if let Down::Renew(reply) = m { Some(reply.clone()) } else { None };
     let renewed = node.next(reply).await.unwrap();
     assert_eq!(renewed.error, "");
@@ -306,7 +306,7 @@ async fn a_certificate_is_renewed_over_the_session() {
     Node::connect(&desk, &identity, SpoolId::generate()).await;
     node.ended().await;
     let mut node = Node::connect(&desk, &identity, SpoolId::generate()).await;
-    node.send(Up::Renew(v1::RenewRequest { csr_pem: "no".into() })).await;
+    node.send(Up::Renew(v1::RenewRequest { csr_pem: "no".into(), ..Default::default() })).await;
     assert!(node.next(reply).await.unwrap().error.contains("request"));
 }
 
@@ -412,17 +412,22 @@ async fn a_node_that_says_nothing_does_not_hold_up_the_end() {
     drop((out, session));
 }
 
-/// A replaced node may have its last word under way: it is not given a new certificate.
+/// A revoked node may have its last word under way: it is not given a new certificate.
 #[tokio::test]
 async fn a_revoked_certificate_is_not_renewed() {
     let desk = Desk::start().await;
     let identity = desk.enrol("web-1").await;
     let mut node = Node::connect(&desk, &identity, SpoolId::generate()).await;
     let who = wa_link::principal::Principal { role: Role::Node, name: "web-1".parse().unwrap() };
-    desk.running().store().write(move |tx| tx.revoke(&who)).await.unwrap();
     let (csr_pem, _) = wa_link::tls::csr().unwrap();
-    node.send(Up::Renew(v1::RenewRequest { csr_pem })).await;
+    // Both are in the store's queue before the session can have heard of the revocation.
+    let revoked = desk.running().store().write(move |tx| tx.revoke(&who, "operator:ada", ""));
+    let renew = node.send(Up::Renew(v1::RenewRequest { csr_pem, ..Default::default() }));
+    let (revoked, ()) = tokio::join!(revoked, renew);
+    assert_eq!(revoked.unwrap(), 1);
     let reply = |m: &Down| if let Down::Renew(reply) = m { Some(reply.clone()) } else { None };
-    let renewed = node.next(reply).await.unwrap();
-    assert!(renewed.error.contains("revoked") && renewed.certificate_pem.is_empty(), "{renewed:?}");
+    match node.next(reply).await {
+        Ok(renewed) => assert!(renewed.error.contains("revoked") && renewed.certificate_pem.is_empty(), "{renewed:?}"),
+        Err(ended) => assert!(ended.message().contains("revoked"), "{ended}"),
+    }
 }

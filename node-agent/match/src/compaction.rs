@@ -70,6 +70,12 @@ impl Compaction {
         *self = Self { present: Mark::of(sight), armed: sight.working, ..Self::default() };
     }
 
+    /// Other rules find marks now: what is marked is old, and nothing else changes.
+    pub(crate) fn adopt(&mut self, sight: &Sight<'_>) {
+        self.present = Mark::of(sight);
+        (self.away_since, self.changed_since) = (None, None);
+    }
+
     /// Whether a compaction has just happened.
     pub(crate) fn observe(&mut self, sight: &Sight<'_>, now: Timestamp) -> bool {
         let mark = Mark::of(sight);

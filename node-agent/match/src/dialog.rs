@@ -19,7 +19,7 @@ pub(crate) struct Dialog {
 /// Choices and commands longer than this are cut.
 const FIELD_CHARS: usize = 400;
 
-pub(crate) fn read(sheet: &Sheet, view: &ComposerView) -> Option<Dialog> {
+pub(crate) fn read(sheet: &Sheet, view: &ComposerView, cols: u32) -> Option<Dialog> {
     if view.content != Composer::Dialog {
         return None;
     }
@@ -28,31 +28,79 @@ pub(crate) fn read(sheet: &Sheet, view: &ComposerView) -> Option<Dialog> {
         !matches!(c, '›' | '❯' | '●' | '·' | '◦' | '>' | '│') && !('\u{2800}'..='\u{28ff}').contains(c)
     };
     let text: String = rows.clone().flat_map(|row| sheet.text(row).chars()).filter(moving).collect();
-    let options: Vec<&str> =
-        rows.clone().map(|row| sheet.text(row)).filter(|text| is_option(text)).map(label).collect();
+    let labels: Vec<String> =
+        rows.clone().filter(|row| is_option(sheet.text(*row))).map(|row| label(sheet, row, cols)).collect();
     let mut fields = BTreeMap::new();
-    if !options.is_empty() {
-        fields.insert("options".to_owned(), cut(&options.join(" | ")));
+    if !labels.is_empty() {
+        fields.insert("choices".to_owned(), cut(&labels.join(" | ")));
     }
     if let Some(command) = command(sheet, view) {
         fields.insert("command".to_owned(), cut(&command));
+    }
+    if let Some(cwd) = cwd(sheet, view) {
+        fields.insert("cwd".to_owned(), cut(&cwd));
     }
     let row = rows
         .clone()
         .find(|row| !sheet.is_blank(*row) && !sheet.text(*row).starts_with(['─', '╭']))
         .unwrap_or(rows.start);
     let line = sheet.text(row).trim().to_owned();
-    Some(Dialog { key: hash::squeezed(&text), fields, choices: options.len() > 1, row, line })
+    // A setting that somebody opens to change it shows which choice holds now: nobody waits for the answer.
+    let setting = labels.iter().any(|label| label.ends_with('✔'));
+    let choices = labels.len() > 1 && !setting;
+    Some(Dialog { key: hash::squeezed(&text), fields, choices, row, line })
 }
 
 fn cut(text: &str) -> String {
     text.chars().take(FIELD_CHARS).collect()
 }
 
-/// `› 1. Yes, proceed (y)` without glyph and number.
-fn label(text: &str) -> &str {
-    let text = text.trim_start_matches(['›', '❯', '●', '·', '>', ' ', '│']);
-    text.split_once(". ").map_or(text, |(_, label)| label).trim()
+/// `› 1. Yes, proceed (y)` without glyph and number. What stands in a column of its own behind it explains it; what did not
+/// fit into the row goes on in the next, under the label.
+fn label(sheet: &Sheet, row: usize, cols: u32) -> String {
+    let part = |text: &str| {
+        let text = text.trim_matches(|c: char| c.is_whitespace() || c == '│');
+        text.split_once("  ").map_or(text, |(label, _)| label).to_owned()
+    };
+    let text = sheet.text(row);
+    let bare = text.trim_start_matches(['›', '❯', '●', '·', '>', ' ', '│']);
+    let rest = bare.split_once(". ").map_or(bare, |(_, label)| label).trim_start();
+    let mut label = part(rest);
+    let indent = |row: usize| sheet.rows.get(row).map_or(0, |row| row.column);
+    let under = indent(row) + text[..text.len() - rest.len()].chars().count();
+    let mut width = indent(row) + text.trim_end_matches([' ', '│']).chars().count();
+    for next in row + 1..row + 4 {
+        let more = sheet.text(next);
+        let word = more.split_whitespace().next().map_or(0, |word| word.chars().count());
+        let wrapped = indent(next) == under && width + 1 + word + EDGE > cols as usize;
+        if more.is_empty() || is_option(more) || !wrapped {
+            break;
+        }
+        width = under + more.chars().count();
+        label = format!("{label} {}", part(more));
+    }
+    label
+}
+
+/// Columns that agents leave free at the right edge, border and all.
+const EDGE: usize = 3;
+
+/// Where the command would run, where the dialog says so.
+fn cwd(sheet: &Sheet, view: &ComposerView) -> Option<String> {
+    let inside = |text: &str, mark: &str| {
+        let (_, rest) = text.split_once(mark)?;
+        let end = rest.find(']').unwrap_or(rest.len());
+        Some(rest[..end].trim().to_owned())
+    };
+    let named = |text: &str| {
+        let (name, path) = text.split_once(':')?;
+        matches!(name, "Directory" | "Working directory" | "cwd" | "Cwd").then(|| path.trim().to_owned())
+    };
+    let texts = view.rows.clone().map(|row| sheet.text(row));
+    let mut found =
+        texts.filter_map(|text| inside(text, "[current working directory ").or_else(|| named(text)));
+    // A path that the edge has cut is no path.
+    found.next().filter(|path| !path.contains('…') && !path.is_empty())
 }
 
 /// Codex writes `$ command`; Claude Code under a heading; Gemini CLI right above its question.

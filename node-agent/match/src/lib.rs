@@ -5,15 +5,25 @@
 //! - [`Redactor`] takes secrets out of texts, rows and frames.
 //! - [`identify`] tells from the process table which program holds a terminal.
 //! - [`composer::read`] finds where an agent takes text, and what stands there; [`shell::prompt_row`] does for shells.
-//! - [`Engine`] runs rules, which are data, over a frame.
+//! - [`Engine`] runs rules, which are data in packs ([`Pack`]), over a frame.
 //! - [`PaneMatcher`] follows one pane over time: events once each, and one state. [`scan()`] looks at one saved screen.
+//! - [`PaneMatcher::explain`] and [`explain_screen`] say rule by rule why.
 
+mod aside;
+#[cfg(test)]
+mod aside_tests;
 mod cells;
 mod compaction;
 pub mod composer;
 #[cfg(test)]
 mod corpus_tests;
 mod dialog;
+mod drift;
+#[cfg(test)]
+mod drift_tests;
+mod explanation;
+#[cfg(test)]
+mod explanation_tests;
 mod hash;
 mod look;
 mod matcher;
@@ -30,8 +40,10 @@ mod rules;
 mod saved;
 mod scan;
 pub mod session;
+mod shadow;
 pub mod shell;
 mod state;
+mod still;
 mod testimony;
 #[cfg(test)]
 mod testimony_tests;
@@ -39,10 +51,11 @@ mod testimony_tests;
 mod testing;
 
 pub use composer::{Composer, ComposerView, Held, Working};
+pub use explanation::{Explanation, RuleTrace, Verdict, explain_screen};
 pub use matcher::PaneMatcher;
-pub use observation::{Detected, Facts, Observation, Progress};
+pub use observation::{Detected, Facts, Observation, Progress, UnknownKind, UnknownLook};
 pub use process::{Foreground, ProcessInfo, identify};
 pub use redact::{Finding, PatternError, Redactor, RedactorState, UserPattern};
-pub use rules::{Engine, PackError, PackSource};
+pub use rules::{Engine, Origin, Pack, PackError, PackInfo, RuleInfo, revision};
 pub use scan::scan;
 pub use testimony::Testimony;

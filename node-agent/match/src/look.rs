@@ -28,10 +28,20 @@ pub(crate) struct Look {
     pub(crate) version: String,
     pub(crate) view: ComposerView,
     pub(crate) hits: Vec<Hit>,
+    /// Matches of rules in shadow.
+    pub(crate) shadowed: Vec<Hit>,
+    /// The agent's process holds the terminal.
+    pub(crate) alive: bool,
+    /// The agent that has just gone, or whose last words stand there.
+    pub(crate) left: Option<AgentKind>,
     /// The last submitted prompt: row and hash of its words.
     pub(crate) prompt: Option<(usize, u64)>,
     pub(crate) sheet: Sheet,
     pub(crate) title: TitleSign,
+    /// Columns of the pane.
+    pub(crate) cols: u32,
+    /// The shell says that the agent's command is over.
+    pub(crate) over: bool,
 }
 
 /// What earlier looks found out.
@@ -48,45 +58,157 @@ pub(crate) struct Known<'a> {
 
 pub(crate) fn look(engine: &Engine, frame: &Frame, facts: &Facts, known: &Known<'_>) -> Look {
     let sheet = Sheet::new(frame);
+    let silent = matches!(facts.foreground, Foreground::Unknown | Foreground::Remote { .. });
+    let sure = facts.foreground.agent_pid().is_some_and(|pid| pid != 0) && !known.still;
+    let command = (!sure).then(|| command_on_screen(&sheet)).flatten();
+    let quoted = command.as_ref().is_some_and(|command| command.prints);
+    let command = command.and_then(|command| Some((command.agent?, command.over)));
     let (agent, by_process, mut version) = match &facts.foreground {
         Foreground::Agent { kind, version, .. } => (Some(kind.clone()), true, version.clone()),
         Foreground::Shell { .. } | Foreground::Other { .. } => (None, false, String::new()),
         Foreground::Unknown | Foreground::Remote { .. } => {
-            (known.agent.cloned().or_else(|| agent_on_screen(frame, &sheet)), false, String::new())
+            let seen = || agent_on_screen(frame, &sheet);
+            let runs = |(_, over): &&(AgentKind, bool)| !over || known.still;
+            let begun = || command.as_ref().filter(runs).map(|(agent, _)| agent.clone());
+            (known.agent.cloned().or_else(seen).or_else(begun), false, String::new())
         }
     };
     if version.is_empty() && agent.is_some() {
         version = known.version.to_owned();
     }
-    let view = agent.as_ref().map_or_else(ComposerView::missing, |agent| composer::read(frame, agent));
+    let view = agent.as_ref().map_or_else(ComposerView::missing, |agent| composer::glance(frame, agent));
     let prompt = agent.as_ref().and_then(|agent| last_prompt(&sheet, agent, &view));
     let title = match title_sign(&facts.title, agent.as_ref()) {
         TitleSign::None if facts.progress == Some(Progress::Busy) => TitleSign::Working,
         sign => sign,
     };
-    // A saved end screen without a process table: its own words name the agent.
-    let left = known.left.cloned().or_else(|| end_on_screen(&facts.foreground, agent.as_ref(), &sheet));
-    let scene = Scene {
-        sheet: &sheet,
-        view: &view,
-        agent: agent.as_ref(),
-        alive: by_process && !known.still,
-        left: left.as_ref(),
-        version: &version,
-        prompt: prompt.map(|(row, _)| row),
+    // A saved end screen without a process table: its own words name the agent, or the command that began it.
+    // What another program prints are nobody's last words.
+    let over = command.filter(|(_, over)| *over && view.content == Composer::Missing).map(|(agent, _)| agent);
+    let ended = || end_on_screen(silent && !quoted, agent.as_ref(), &sheet).or_else(|| over.clone());
+    let left = known.left.cloned().or_else(ended);
+    // Named by a person, it may have ended on this very screen.
+    let alive = sure || (quoted && known.left.is_none());
+    let over = over.is_some() && over == agent;
+    let (hits, shadowed) = (Vec::new(), Vec::new());
+    let cols = frame.cols;
+    let mut look = Look {
+        agent,
+        by_process,
+        version,
+        view,
+        hits,
+        shadowed,
+        alive,
+        left,
+        prompt,
+        sheet,
+        title,
+        cols,
+        over,
     };
-    let hits = engine.hits(&scene);
+    let hits = engine.hits(&look.scene());
+    let is_shadow = |hit: &Hit| engine.rule(hit.rule).is_some_and(|rule| rule.shadow);
+    (look.shadowed, look.hits) = hits.into_iter().partition(is_shadow);
     // The lowest banner is of the session that is on the screen.
-    let silent = facts.foreground.version().is_empty();
-    if silent && let Some(banner) = hits.iter().rev().find_map(|hit| hit.fields.get("version")) {
-        version = banner.clone();
+    let unversioned = facts.foreground.version().is_empty();
+    if unversioned && let Some(banner) = look.hits.iter().rev().find_map(|hit| hit.fields.get("version")) {
+        look.version = banner.clone();
     }
-    Look { agent, by_process, version, view, hits, prompt, sheet, title }
+    look
+}
+
+impl Look {
+    /// The screen, as rules are run over it.
+    pub(crate) fn scene(&self) -> Scene<'_> {
+        Scene {
+            sheet: &self.sheet,
+            view: &self.view,
+            agent: self.agent.as_ref(),
+            alive: self.alive,
+            left: self.left.as_ref(),
+            version: &self.version,
+            prompt: self.prompt.map(|(row, _)| row),
+        }
+    }
+}
+
+/// A command that stands behind a shell's prompt.
+struct Command {
+    /// The agent that it runs, if it runs one.
+    agent: Option<AgentKind>,
+    /// The same prompt stands below it again.
+    over: bool,
+    /// It prints what was written elsewhere.
+    prints: bool,
+}
+
+/// Programs whose output may be anybody's words.
+const PRINTERS: &[&str] = &[
+    "cat",
+    "bat",
+    "head",
+    "tail",
+    "less",
+    "more",
+    "nl",
+    "sed",
+    "awk",
+    "grep",
+    "rg",
+    "ag",
+    "git",
+    "diff",
+    "echo",
+    "printf",
+    "history",
+    "strings",
+    "zcat",
+    "jq",
+    "curl",
+    "find",
+    "journalctl",
+];
+
+/// The last command on the screen. A prompt names the user or the directory and ends in `$`, `#` or `%`; that a command
+/// is over shows in the same prompt, which waits in the last row.
+fn command_on_screen(sheet: &Sheet) -> Option<Command> {
+    let rows = 0..sheet.rows.len();
+    let last = rows.clone().rev().find(|row| !sheet.is_blank(*row))?;
+    let prompts = |row: &usize| prompt_and_command(sheet, *row).is_some_and(|(_, rest)| !rest.is_empty());
+    let row = rows.rev().find(prompts)?;
+    let (prompt, command) = prompt_and_command(sheet, row)?;
+    let programs = || command.split(['|', '&', ';']).filter_map(|part| part.split_whitespace().next());
+    let agent = match programs().next_back()? {
+        "codex" => Some(AgentKind::codex()),
+        "gemini" => Some(AgentKind::gemini()),
+        "claude" => Some(AgentKind::claude()),
+        _ => None,
+    };
+    let prints = agent.is_none() && programs().any(|program| PRINTERS.contains(&program));
+    let waits =
+        prompt_and_command(sheet, last).is_some_and(|(again, rest)| again == prompt && rest.is_empty());
+    Some(Command { agent, over: last > row && waits, prints })
+}
+
+/// `dev@box:~/webapp$ codex login`: the prompt, and what was typed behind it.
+fn prompt_and_command(sheet: &Sheet, row: usize) -> Option<(&str, &str)> {
+    let place = sheet.rows.get(row)?;
+    let text = sheet.text(row);
+    let end = text.find(['$', '#', '%']).filter(|end| place.column == 0 && !place.boxed && *end >= 2)?;
+    let (prompt, rest) = text.split_at(end + 1);
+    let names = prompt.contains('@') || prompt.starts_with(['~', '/']);
+    let names = names && !prompt.contains(char::is_whitespace);
+    (names && (rest.is_empty() || rest.starts_with(' '))).then(|| (prompt, rest.trim()))
 }
 
 /// The agent whose composer or dialog stands on the screen, with words beside it that only it prints.
 fn agent_on_screen(frame: &Frame, sheet: &Sheet) -> Option<AgentKind> {
-    let proof: [(AgentKind, &[&str]); 3] = [
+    let proof: [(AgentKind, &[&str]); 6] = [
+        // Before Claude Code, whose composer looks the same.
+        (AgentKind::new("copilot"), &["/commands·?help", "escinterrupt", "Copilotv", "tellCopilotwhattodo"]),
+        (AgentKind::new("opencode"), &["ctrl+pcommands", "Permissionrequired"]),
+        (AgentKind::new("aider"), &["Aiderv", "(Y)es/(N)o"]),
         (AgentKind::claude(), &["ClaudeCode", "❯", "esctointerrupt", "EsctocancelTab", "Esctocancel"]),
         (
             AgentKind::gemini(),
@@ -97,6 +219,14 @@ fn agent_on_screen(frame: &Frame, sheet: &Sheet) -> Option<AgentKind> {
                 "GeminiCLI",
                 "1.Allowonce",
                 "Usagelimitreached",
+                "Wearecurrentlyexperiencinghighdemand",
+                "GeminiAPIKey",
+                "loopwasdetected",
+                "ConfirmRewind",
+                "LoginwithGoogle",
+                "SigninwithGoogle",
+                "SignedinwithGoogle",
+                "LoggedinwithGoogle",
             ],
         ),
         (
@@ -108,20 +238,23 @@ fn agent_on_screen(frame: &Frame, sheet: &Sheet) -> Option<AgentKind> {
                 "OpenAICodex(v",
                 "default·~",
                 "Pressenterto",
+                "pressenterto",
                 "enterselect",
+                "entertosubmit",
+                "Codexjustgotanupgrade",
+                "WelcometoCodex",
             ],
         ),
     ];
     proof.into_iter().find_map(|(kind, words)| {
-        let view = composer::read(frame, &kind);
+        let view = composer::glance(frame, &kind);
         let there =
             view.content != Composer::Missing && words.iter().any(|word| sheet.squeezed.contains(word));
         there.then_some(kind)
     })
 }
 
-fn end_on_screen(foreground: &Foreground, agent: Option<&AgentKind>, sheet: &Sheet) -> Option<AgentKind> {
-    let silent = matches!(foreground, Foreground::Unknown | Foreground::Remote { .. });
+fn end_on_screen(silent: bool, agent: Option<&AgentKind>, sheet: &Sheet) -> Option<AgentKind> {
     if agent.is_some() || !silent {
         return None;
     }
@@ -131,6 +264,8 @@ fn end_on_screen(foreground: &Foreground, agent: Option<&AgentKind>, sheet: &She
         ("codexresume", AgentKind::codex()),
         ("Agentpoweringdown", AgentKind::gemini()),
         ("gemini--resume", AgentKind::gemini()),
+        ("opencode-sses_", AgentKind::new("opencode")),
+        ("copilot--resume=", AgentKind::new("copilot")),
     ];
     words.into_iter().find(|(word, _)| sheet.squeezed.contains(word)).map(|(_, kind)| kind)
 }

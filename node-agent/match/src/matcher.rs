@@ -10,6 +10,7 @@
 use jiff::{SignedDuration, Timestamp};
 use wa_proto::{AgentKind, EventKind, Frame, PaneState, StateDetail, Witness};
 
+use crate::aside::Aside;
 use crate::compaction::{Compaction, Sight};
 use crate::composer::Composer;
 use crate::hash;
@@ -17,17 +18,15 @@ use crate::look::{Known, Look, TitleSign, look};
 use crate::observation::{Detected, Facts, Observation};
 use crate::presence::{Match, Moment, Presences};
 use crate::process::Foreground;
-use crate::reading;
+use crate::reading::{self, Marks};
 use crate::resets::Resets;
-use crate::rules::{Engine, Rearm};
+use crate::rules::{Engine, Hit, Rearm, Region, Rule};
+use crate::shadow::Gates;
 use crate::state::{self, Inputs, Left};
 use crate::testimony::{Testimonies, Testimony};
 
 /// An end screen may reach us this long after its process is gone.
 const LAST_WORDS: SignedDuration = SignedDuration::from_secs(1);
-/// Milliseconds that a match must stand on a screen without a composer, and a dialog anywhere.
-const HALF_DRAWN: u32 = 500;
-const DIALOG_HOLD: u32 = 150;
 /// Prompts remembered, to know a new one from one that came back into view.
 const PROMPTS: usize = 32;
 
@@ -69,10 +68,13 @@ pub struct PaneMatcher {
     pub(crate) presences: Presences,
     pub(crate) compaction: Compaction,
     pub(crate) session_id: String,
+    /// The session whose end was told last.
+    ended_session: String,
     /// Warnings that were told in this turn, by window.
     warned: Vec<(u64, String)>,
     pub(crate) resets: Resets,
     testimonies: Testimonies,
+    pub(crate) aside: Aside,
     wakeup: Option<Timestamp>,
 }
 
@@ -90,9 +92,11 @@ impl Default for PaneMatcher {
             presences: Presences::default(),
             compaction: Compaction::default(),
             session_id: String::new(),
+            ended_session: String::new(),
             warned: Vec::new(),
             resets: Resets::default(),
             testimonies: Testimonies::default(),
+            aside: Aside::default(),
             wakeup: None,
         }
     }
@@ -105,6 +109,20 @@ struct Turn {
     /// A marker or the title says that it works on a prompt.
     marked: bool,
     history: bool,
+}
+
+impl Turn {
+    /// What a frame with these marks says of compactions.
+    fn sight<'m>(&self, seen: &Look, marks: Option<&'m Marks<'_>>) -> Sight<'m> {
+        Sight {
+            marks: marks.map(|marks| (marks.count, marks.below.as_str())),
+            compacting: seen.view.working.as_ref().is_some_and(|working| working.compacting),
+            turn_began: self.began,
+            prompt_changed: self.prompt_changed,
+            working: self.marked,
+            whole: reading::is_whole(seen),
+        }
+    }
 }
 
 impl PaneMatcher {
@@ -126,18 +144,23 @@ impl PaneMatcher {
     /// Takes in a frame and tells what happened and how things stand.
     pub fn observe(&mut self, engine: &Engine, frame: &Frame, facts: &Facts, now: Timestamp) -> Observation {
         let first = std::mem::replace(&mut self.fresh, false);
+        self.aside.begin(engine, now);
         let facts = &self.settled_facts(facts);
         let mut events = Vec::new();
         self.follow_exit(facts, frame, now);
-        let seen = self.look(engine, frame, facts);
+        let mut seen = self.look(engine, frame, facts);
+        self.follow_command(&mut seen, now);
         let started = self.follow_start(&seen, facts, first, &mut events);
         let turn = self.count_turn(&seen, first, first || started);
         self.rules(engine, &seen, &turn, facts, now, &mut events);
         self.compactions(engine, &seen, &turn, first || started, now, &mut events);
         self.dialogs(engine, &seen, &turn, now, &mut events);
+        let shadowed = self.shadow(engine, &seen, &turn, first || started, now);
         self.close_exit(now, &mut events);
         let detail = self.decide(&seen, facts, first, &turn, now, &mut events);
         self.hear(&mut events, now);
+        self.aside.end(&events);
+        let unknown = self.aside.drift.observe(engine, &seen, now);
         self.plan_wakeup(&seen, now);
         Observation {
             events,
@@ -149,11 +172,13 @@ impl PaneMatcher {
             agent_pid: self.running.as_ref().filter(|_| seen.agent.is_some()).map_or(0, |agent| agent.pid),
             session_id: self.session_id.clone(),
             composer: seen.view,
+            shadowed,
+            unknown,
         }
     }
 
     /// A process table that cannot be read for the moment says nothing against the agent that it named before.
-    fn settled_facts(&self, facts: &Facts) -> Facts {
+    pub(crate) fn settled_facts(&self, facts: &Facts) -> Facts {
         let mut facts = facts.clone();
         if let (Foreground::Unknown, Some(agent)) = (&facts.foreground, &self.running)
             && agent.pid != 0
@@ -184,7 +209,18 @@ impl PaneMatcher {
         }
     }
 
-    fn look(&self, engine: &Engine, frame: &Frame, facts: &Facts) -> Look {
+    /// Known by the screen alone, an agent is gone when the shell's prompt waits again below its command.
+    fn follow_command(&mut self, seen: &mut Look, now: Timestamp) {
+        if seen.over
+            && let Some(agent) = self.running.take_if(|agent| agent.pid == 0)
+        {
+            self.left = None;
+            self.leaving = Some(Leaving { agent, since: now, crashed: false });
+            seen.left = seen.agent.take();
+        }
+    }
+
+    pub(crate) fn look(&self, engine: &Engine, frame: &Frame, facts: &Facts) -> Look {
         let by_screen = self.running.as_ref().filter(|agent| agent.pid == 0);
         let known = Known {
             agent: by_screen.map(|agent| &agent.kind),
@@ -209,6 +245,11 @@ impl PaneMatcher {
             return false;
         }
         let pid = facts.foreground.agent_pid().unwrap_or(0);
+        let shown = seen.view.content != Composer::Missing || is_banner(seen);
+        if facts.foreground.agent().is_some() && pid == 0 && !shown {
+            // Named by a person: it is there when it shows itself.
+            return false;
+        }
         self.running = Some(Running {
             kind: kind.clone(),
             pid,
@@ -262,7 +303,8 @@ impl PaneMatcher {
         Moment {
             turn: self.running.as_ref().map_or(1, |agent| agent.turns),
             prompt_changed: turn.prompt_changed,
-            whole: reading::is_whole(seen),
+            // Where no agent runs there is no composer to wait for.
+            whole: reading::is_whole(seen) || self.running.is_none(),
             history: turn.history,
             now,
         }
@@ -290,12 +332,17 @@ impl PaneMatcher {
             if hit.event == EventKind::SessionEnded && seen.agent.is_some() && !quiet {
                 continue;
             }
-            visible.push(hit.key);
-            let hold = if moment.whole { rule.text.hold } else { rule.text.hold.max(HALF_DRAWN) };
-            let found = Match { key: hit.key, rearm: rule.text.rearm, cooldown: rule.text.cooldown, hold };
+            let key = occurrence(rule, hit, &seen.hits);
+            visible.push(key);
+            if reading::is_stale(engine, seen, hit) {
+                continue;
+            }
+            let hold = if moment.whole { rule.text.hold } else { rule.text.hold.max(reading::HALF_DRAWN) };
+            let found = Match { key, rearm: rule.text.rearm, cooldown: rule.text.cooldown, hold };
             // A sign-in that waits is news whenever it is seen, as a dialog is.
             let waits = reading::authenticating(seen).is_some_and(|waits| waits.key == hit.key);
-            let moment = Moment { history: moment.history && !waits, ..moment };
+            let history = moment.history || self.aside.is_new(rule);
+            let moment = Moment { history: history && !waits, ..moment };
             let appeared = self.presences.appears(&found, &moment);
             if !appeared || !reading::is_witnessed(engine, seen, hit) {
                 continue;
@@ -310,7 +357,7 @@ impl PaneMatcher {
                         leaving.crashed = true;
                     }
                 }
-                EventKind::LimitWarning if self.was_warned(&event) => {}
+                EventKind::LimitWarning | EventKind::LimitReached if self.was_warned(&event) => {}
                 _ => events.push(event),
             }
         }
@@ -320,29 +367,39 @@ impl PaneMatcher {
         self.presences.settle(&visible, &moment);
     }
 
-    /// One warning for a window in one turn, in however many places it stands.
+    /// One warning for a window in one turn, and one limit for a model, in however many places they stand. What names
+    /// neither is of the one that was told before.
     fn was_warned(&mut self, event: &Detected) -> bool {
         let turns = self.running.as_ref().map_or(0, |agent| agent.turns);
         self.warned.retain(|(turn, _)| *turn == turns);
-        let window = event.fields.get("window").cloned().unwrap_or_default();
-        if self.warned.iter().any(|(_, told)| *told == window) {
+        let of = |name: &str| event.fields.get(name).map_or("", String::as_str);
+        let kind = event.kind.as_str();
+        let key =
+            format!("{kind} {}{}", of("window"), if kind == "limit.reached" { of("model") } else { "" });
+        let nameless = event.kind == EventKind::LimitReached && key.ends_with(' ');
+        if self.warned.iter().any(|(_, told)| *told == key || (nameless && told.starts_with(kind))) {
             return true;
         }
-        self.warned.push((turns, window));
+        self.warned.push((turns, key));
         false
     }
 
     /// The end screen of the agent that runs, or has just gone. Told once, though it names the session in two places.
     fn end_session(&mut self, event: &mut Detected, events: &mut Vec<Detected>) {
         let leaving = self.leaving.as_mut().map(|leaving| &mut leaving.agent);
+        let id = event.fields.get("session_id").cloned().unwrap_or_default();
         let mut told = false;
         if let Some(agent) = self.running.as_mut().or(leaving) {
+            // What never took a prompt (a list of sessions, left again) uncovers the end that was there before.
+            if !agent.settled && agent.turns == 0 && !id.is_empty() && id == self.ended_session {
+                return;
+            }
             told = std::mem::replace(&mut agent.ended, true);
             event.agent = Some(agent.kind.clone());
         }
-        let id = event.fields.get("session_id").cloned().unwrap_or_default();
         let same = id.is_empty() || id == self.session_id;
         if !id.is_empty() {
+            self.ended_session.clone_from(&id);
             self.session_id = id;
         }
         if !(told && same) {
@@ -363,14 +420,10 @@ impl PaneMatcher {
             return;
         }
         let marks = reading::marks(seen);
-        let sight = Sight {
-            marks: marks.as_ref().map(|marks| (marks.count, marks.below.as_str())),
-            compacting: seen.view.working.as_ref().is_some_and(|working| working.compacting),
-            turn_began: turn.began,
-            prompt_changed: turn.prompt_changed,
-            working: turn.marked,
-            whole: reading::is_whole(seen),
-        };
+        let sight = turn.sight(seen, marks.as_ref());
+        if self.aside.marks_changed(false) {
+            self.compaction.adopt(&sight);
+        }
         if begin {
             self.compaction.begin(&sight);
         } else if self.compaction.observe(&sight, now)
@@ -378,6 +431,30 @@ impl PaneMatcher {
         {
             events.push(reading::detected(engine, seen, marks.last));
         }
+    }
+
+    /// What the rules in shadow would have told.
+    fn shadow(
+        &mut self,
+        engine: &Engine,
+        seen: &Look,
+        turn: &Turn,
+        started: bool,
+        now: Timestamp,
+    ) -> Vec<Detected> {
+        let mut shadow = std::mem::take(&mut self.aside.shadow);
+        let marks = reading::marks_of(seen, &seen.shadowed);
+        let gates = Gates {
+            moment: &self.moment(seen, turn, now),
+            is_new: &|rule| self.aside.is_new(rule),
+            quiet: self.quiet.is_some_and(|(_, since)| now.duration_since(since) >= state::QUIET),
+            sight: &turn.sight(seen, marks.as_ref()),
+            started,
+            marks_changed: self.aside.marks_changed(true),
+        };
+        let told = shadow.observe(engine, seen, &gates, now);
+        self.aside.shadow = shadow;
+        told
     }
 
     fn dialogs(
@@ -391,7 +468,7 @@ impl PaneMatcher {
         let Some((key, event)) = reading::approval(engine, seen) else { return };
         // A dialog that is open at first sight still waits for an answer: that is news.
         let moment = Moment { history: false, ..self.moment(seen, turn, now) };
-        let found = Match { key, rearm: Rearm::Gone, cooldown: 300, hold: DIALOG_HOLD };
+        let found = Match { key, ..reading::DIALOG };
         if self.presences.appears(&found, &moment) {
             events.push(event);
         }
@@ -545,7 +622,14 @@ impl PaneMatcher {
         let quiet = quiet.filter(|_| seen.agent.is_some() && !dialog);
         let leaving = self.leaving.as_ref().and_then(|leaving| leaving.since.checked_add(LAST_WORDS).ok());
         let compaction = self.compaction.next_wakeup();
-        let all = [quiet, leaving, compaction, self.presences.next_wakeup(), self.testimonies.next_wakeup()];
+        let all = [
+            quiet,
+            leaving,
+            compaction,
+            self.presences.next_wakeup(now),
+            self.testimonies.next_wakeup(),
+            self.aside.next_wakeup(now),
+        ];
         self.wakeup = all.into_iter().flatten().filter(|at| *at > now).min();
     }
 }
@@ -564,12 +648,29 @@ fn is_marked(seen: &Look, agent: &Running, asked: bool) -> bool {
 
 /// A session in which nothing has happened yet: the banner stands there and no prompt was submitted.
 pub(crate) fn is_new_session(seen: &Look) -> bool {
-    seen.hits.iter().any(|hit| hit.event == EventKind::AgentStarted)
+    is_banner(seen)
         && seen.prompt.is_none()
         && seen.view.working.is_none()
         && matches!(seen.view.content, Composer::Empty | Composer::Missing)
         && reading::marks(seen).is_none()
         && reading::limited(seen).is_none()
+}
+
+/// Names a match. A shell keeps the last words of one command above those of the next: the second of the same words is
+/// another one.
+pub(crate) fn occurrence(rule: &Rule, hit: &Hit, hits: &[Hit]) -> u64 {
+    let above = hits.iter().filter(|other| other.key == hit.key && other.rows.start < hit.rows.start).count();
+    match above {
+        nth @ 1.. if rule.text.region == Region::End => {
+            hash::hash(&[&rule.id, &format!("{:x} {nth}", hit.key)])
+        }
+        _ => hit.key,
+    }
+}
+
+/// Whether the agent's banner is on the screen.
+fn is_banner(seen: &Look) -> bool {
+    seen.hits.iter().any(|hit| hit.event == EventKind::AgentStarted)
 }
 
 /// The shell has just said that it stopped a job.

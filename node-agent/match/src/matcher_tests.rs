@@ -443,7 +443,7 @@ fn a_dialog_fires_once_until_it_is_answered() {
         (asked.fields["kind"].as_str(), asked.fields["command"].as_str()),
         ("exec", "touch /etc/zz-probe && echo done")
     );
-    assert!(asked.fields["options"].starts_with("Yes, proceed (y) | "), "{}", asked.fields["options"]);
+    assert!(asked.fields["choices"].starts_with("Yes, proceed (y) | "), "{}", asked.fields["choices"]);
     assert_eq!((last.state, last.detail.kind.as_str()), (PaneState::Waiting, "approval"));
     let mut moved = dialog.clone();
     for row in &mut moved.rows {

@@ -1,6 +1,7 @@
 //! What goes into the matcher beside a frame, and what comes out.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use wa_proto::{AgentKind, EventKind, PaneState, StateDetail, Witness};
 
@@ -71,4 +72,35 @@ pub struct Observation {
     pub session_id: String,
     /// The agent's composer; missing when no agent is there.
     pub composer: ComposerView,
+    /// What rules in shadow would have told, let through by the same gates. No events: they are to be counted. Without
+    /// secrets.
+    pub shadowed: Vec<Detected>,
+    /// What looks like a dialog or a footer of the agent, and nothing knows it. Told once, as long as it stands.
+    pub unknown: Vec<UnknownLook>,
+}
+
+/// Rows of a screen that nothing knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownLook {
+    pub kind: UnknownKind,
+    /// Frame rows.
+    pub rows: Range<usize>,
+    /// Names the shape, without numbers, paths and quoted words: the same screen again has the same key.
+    pub key: u64,
+}
+
+/// What the rows look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum UnknownKind {
+    Dialog,
+    Footer,
+}
+
+impl UnknownKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Dialog => "dialog",
+            Self::Footer => "footer",
+        }
+    }
 }

@@ -25,6 +25,9 @@ struct Presence {
     fired: u64,
     #[serde(skip)]
     away_since: Option<Timestamp>,
+    /// Away for its cool-down; what is missing is a whole frame, and no time will bring that.
+    #[serde(skip)]
+    overdue: bool,
     /// It appeared, and fires if it still stands then.
     #[serde(skip)]
     fires_at: Option<Timestamp>,
@@ -55,11 +58,23 @@ pub(crate) struct Moment {
     pub(crate) now: Timestamp,
 }
 
+/// What has become of a match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It has not stood long enough.
+    Waits,
+    /// It fired in this agent process.
+    Told,
+    /// It stands there and has not fired.
+    History,
+    Absent,
+}
+
 impl Presences {
     /// Takes note of a match and tells whether it fires.
     pub(crate) fn appears(&mut self, found: &Match, moment: &Moment) -> bool {
         let known = self.entry(found);
-        known.away_since = None;
+        (known.away_since, known.overdue) = (None, false);
         let appeared = !std::mem::replace(&mut known.visible, true);
         if appeared && !moment.history {
             let hold = SignedDuration::from_millis(i64::from(found.hold));
@@ -81,6 +96,16 @@ impl Presences {
         fires
     }
 
+    /// What has become of a match.
+    pub(crate) fn standing(&self, key: u64) -> Standing {
+        match self.known.iter().find(|known| known.key == key.cast_signed()) {
+            Some(known) if known.fires_at.is_some() => Standing::Waits,
+            Some(known) if known.fired > 0 => Standing::Told,
+            Some(known) if known.visible => Standing::History,
+            _ => Standing::Absent,
+        }
+    }
+
     fn entry(&mut self, found: &Match) -> &mut Presence {
         let key = found.key.cast_signed();
         let at = self.known.iter().position(|known| known.key == key).unwrap_or_else(|| {
@@ -88,8 +113,9 @@ impl Presences {
                 self.known.remove(0);
             }
             let (cooldown, by_turn) = (found.cooldown, found.rearm == Rearm::Turn);
-            let (away_since, fires_at) = (None, None);
-            let new = Presence { key, visible: false, fired: 0, away_since, fires_at, cooldown, by_turn };
+            let (away_since, overdue, fires_at) = (None, false, None);
+            let new =
+                Presence { key, visible: false, fired: 0, away_since, overdue, fires_at, cooldown, by_turn };
             self.known.push(new);
             self.known.len() - 1
         });
@@ -109,11 +135,10 @@ impl Presences {
             }
             let since = *known.away_since.get_or_insert(moment.now);
             let cooldown = SignedDuration::from_millis(i64::from(known.cooldown));
-            if moment.whole
-                && ((known.by_turn && moment.prompt_changed) || moment.now.duration_since(since) >= cooldown)
-            {
+            known.overdue = moment.now.duration_since(since) >= cooldown;
+            if moment.whole && ((known.by_turn && moment.prompt_changed) || known.overdue) {
                 known.visible = false;
-                known.away_since = None;
+                (known.away_since, known.overdue) = (None, false);
             }
         }
     }
@@ -126,11 +151,14 @@ impl Presences {
         }
     }
 
-    pub(crate) fn next_wakeup(&self) -> Option<Timestamp> {
+    /// The next moment at which something may change by itself. What is overdue waits for a whole frame, and must not
+    /// hide what comes after it.
+    pub(crate) fn next_wakeup(&self, now: Timestamp) -> Option<Timestamp> {
         let wake = |known: &Presence| {
             let cooldown = SignedDuration::from_millis(i64::from(known.cooldown));
-            known.away_since.and_then(|since| since.checked_add(cooldown).ok()).or(known.fires_at)
+            let away = known.away_since.filter(|_| !known.overdue);
+            away.and_then(|since| since.checked_add(cooldown).ok()).or(known.fires_at)
         };
-        self.known.iter().filter_map(wake).min()
+        self.known.iter().filter_map(wake).filter(|at| *at > now).min()
     }
 }

@@ -120,7 +120,8 @@ const REMOTES: &[&str] = &[
     "multipass",
 ];
 
-const RUNTIMES: &[&str] = &["node", "nodejs", "bun", "deno", "tsx", "python", "python3", "uv", "MainThread"];
+const RUNTIMES: &[&str] =
+    &["node", "nodejs", "bun", "deno", "tsx", "python", "python3", "Python", "uv", "MainThread"];
 
 /// An agent as it appears in names and paths.
 struct Known {
@@ -152,9 +153,20 @@ const AGENTS: &[Known] = &[
         paths: &["/claude/versions/", "/@anthropic-ai/claude-code", "/@anthropic-ai+claude-code"],
         not_interactive: &["--bg-spare", "--bg-pty-host", "daemon"],
     },
-    Known { kind: "opencode", names: &["opencode"], paths: &["/opencode-ai/"], not_interactive: &["serve"] },
+    Known {
+        kind: "opencode",
+        names: &["opencode"],
+        paths: &["/opencode-ai/", "/opencode-linux-", "/opencode-darwin-"],
+        not_interactive: &["serve", "web", "acp"],
+    },
     Known { kind: "aider", names: &["aider"], paths: &["/aider-chat/"], not_interactive: &[] },
-    Known { kind: "copilot", names: &["copilot"], paths: &["/@github/copilot/"], not_interactive: &[] },
+    Known {
+        kind: "copilot",
+        names: &["copilot"],
+        paths: &["/@github/copilot/", "/@github/copilot-", "/@github+copilot"],
+        // The first two serve another program; the rest are of a deployment tool of the same name.
+        not_interactive: &["--acp", "--headless", "app", "env", "svc", "job", "task", "pipeline", "storage"],
+    },
     Known { kind: "qwen", names: &["qwen"], paths: &["/@qwen-code/"], not_interactive: &[] },
     Known {
         kind: "cursor",
@@ -216,15 +228,17 @@ impl Known {
     /// What was passed to the agent itself, if this process is that agent.
     fn arguments<'a>(&self, process: &'a ProcessInfo) -> Option<&'a [String]> {
         let rest = process.args.get(1..).unwrap_or_default();
-        if let Some((script, after)) = script_of(process) {
+        let called = process.args.first().is_some_and(|argv0| self.names.contains(&program(argv0)));
+        // A program with its runtime inside is called by its own name, and what follows is no script.
+        if !called && let Some((script, after)) = script_of(process) {
             if self.names.contains(&basename(script)) || self.owns(script) {
                 return Some(after);
             }
             // A runtime that runs something else, unless it has renamed itself to the agent.
             return self.names.contains(&process.comm.as_str()).then_some(rest);
         }
-        let named = self.names.contains(&process.comm.as_str())
-            || process.args.first().is_some_and(|argv0| self.names.contains(&program(argv0)))
+        let named = called
+            || self.names.contains(&process.comm.as_str())
             || process.exe.as_deref().is_some_and(|exe| self.names.contains(&program(exe)) || self.owns(exe))
             || self.names.first().is_some_and(|name| is_release_name(&process.comm, name));
         named.then_some(rest)
@@ -419,6 +433,32 @@ mod tests {
         assert_eq!(identify(&[npm]), agent("claude", "", 5));
         let helper = process(5, 5, "2.1.112", &format!("{exe} --bg-spare"), exe);
         assert!(identify(&[helper]).agent().is_none());
+    }
+
+    #[test]
+    fn opencode_aider_and_copilot() {
+        let npm = [
+            process(30, 30, "node", "node /n/bin/opencode", "/usr/bin/node"),
+            process(37, 30, "opencode", "/n/opencode-ai/bin/.opencode", "/n/opencode-linux-x64/bin/opencode"),
+        ];
+        assert_eq!(identify(&npm), agent("opencode", "", 30));
+        let server = process(5, 5, "opencode", "opencode serve --port 4096", "/u/.opencode/bin/opencode");
+        assert!(identify(&[server]).agent().is_none());
+
+        let script = "/u/.local/share/uv/tools/aider-chat/bin/python /u/.local/bin/aider --model sonnet";
+        let uv = process(5, 5, "aider", script, "/usr/bin/python3.12");
+        assert_eq!(identify(&[uv]), agent("aider", "", 5));
+        let module = process(5, 5, "python3", "python3 -m aider", "/usr/bin/python3.12");
+        assert_eq!(identify(&[module]), agent("aider", "", 5));
+        let other = process(5, 5, "python3", "python3 manage.py aider", "/usr/bin/python3.12");
+        assert_eq!(identify(&[other]), Foreground::Other { name: "python3".to_owned() });
+
+        let npm = process(5, 5, "node", "node /n/@github/copilot/npm-loader.js", "/usr/bin/node");
+        assert_eq!(identify(&[npm]), agent("copilot", "", 5));
+        let single = process(5, 5, "MainThread", "copilot -p fix --allow-all-tools", "/u/.local/bin/copilot");
+        assert_eq!(identify(&[single]), agent("copilot", "", 5));
+        let deploys = process(5, 5, "copilot", "copilot svc deploy", "/usr/local/bin/copilot");
+        assert_eq!(identify(&[deploys]), Foreground::Other { name: "copilot".to_owned() });
     }
 
     #[test]

@@ -8,12 +8,17 @@ use crate::composer::{self, Composer};
 use crate::dialog::{self, Dialog};
 use crate::look::Look;
 use crate::observation::Detected;
-use crate::rules::{Engine, Hit};
+use crate::presence::Match;
+use crate::rules::{Engine, Hit, Rearm, Region};
 
 /// Marks of different forms this near to each other are of one compaction.
 const MARK_ROWS: usize = 8;
 /// As much of the text below a mark is compared.
 const BELOW_CHARS: usize = 80;
+/// Milliseconds that a match must stand on a screen without a composer.
+pub(crate) const HALF_DRAWN: u32 = 500;
+/// How a dialog must stand, and be gone; its key is still to be said.
+pub(crate) const DIALOG: Match = Match { key: 0, rearm: Rearm::Gone, cooldown: 300, hold: 150 };
 
 /// Compaction marks: how many, the last of them, and the squeezed text below it.
 pub(crate) struct Marks<'l> {
@@ -23,8 +28,12 @@ pub(crate) struct Marks<'l> {
 }
 
 pub(crate) fn marks(look: &Look) -> Option<Marks<'_>> {
-    let mut hits: Vec<&Hit> =
-        look.hits.iter().filter(|hit| hit.event == EventKind::ContextCompacted).collect();
+    marks_of(look, &look.hits)
+}
+
+/// The marks among these matches.
+pub(crate) fn marks_of<'l>(look: &Look, hits: &'l [Hit]) -> Option<Marks<'l>> {
+    let mut hits: Vec<&Hit> = hits.iter().filter(|hit| hit.event == EventKind::ContextCompacted).collect();
     hits.sort_by_key(|hit| hit.rows.start);
     let last = *hits.last()?;
     let together =
@@ -42,11 +51,37 @@ pub(crate) fn limited(look: &Look) -> Option<&Hit> {
     reached.filter(|hit| is_last(look, hit)).max_by_key(|hit| hit.rows.start)
 }
 
+/// A footer that speaks of a limit while the agent works is late: agents refresh it when a turn is over.
+pub(crate) fn is_stale(engine: &Engine, look: &Look, hit: &Hit) -> bool {
+    hit.event == EventKind::LimitReached
+        && look.view.working.is_some()
+        && engine.rule(hit.rule).is_some_and(|rule| rule.text.region == Region::Footer)
+}
+
+/// Whether the last submitted prompt is the last thing above the composer: nothing came back for it yet.
+pub(crate) fn is_unanswered(look: &Look) -> bool {
+    let (Some((row, _)), Some(top)) = (look.prompt, look.view.live_top) else { return false };
+    let mut block = (String::new(), Vec::new());
+    look.sheet.block(row, top, &mut block.0, &mut block.1);
+    let words = block.0.trim_start_matches(['›', '>', '❯', '*', '!', ' ']);
+    // Only an idle agent offers to go back to a prompt.
+    let offers = |row: usize| look.sheet.text(row).contains("to edit previous message");
+    // What is typed with a slash is done at once.
+    !words.is_empty()
+        && !look.view.footer.clone().any(offers)
+        && !words.starts_with('/')
+        && (row + block.1.len()..top).all(|row| look.sheet.is_blank(row))
+}
+
 /// Whether nothing but remarks stands between a hit and the live area.
 fn is_last(look: &Look, hit: &Hit) -> bool {
     let top = look.view.live_top.unwrap_or(look.sheet.rows.len());
+    // What it says goes on to the end of its block, though the rule may read only how it begins.
+    let mut block = (String::new(), Vec::new());
+    look.sheet.block(hit.rows.start, top, &mut block.0, &mut block.1);
+    let end = hit.rows.end.max(hit.rows.start + block.1.len());
     let remarks = ["⎿", "/", "─", "✻", "Worked for", "✳", "✶"];
-    (hit.rows.end..top).all(|row| {
+    (end..top).all(|row| {
         let text = look.sheet.text(row);
         text.is_empty()
             || look.sheet.rows[row].column >= 2
@@ -60,7 +95,9 @@ pub(crate) fn authenticating(look: &Look) -> Option<&Hit> {
     let over = |hit: &&Hit| matches!(hit.event, EventKind::AuthSucceeded | EventKind::AuthFailed);
     let hit = look.hits.iter().filter(waits).max_by_key(|hit| hit.rows.start)?;
     let ended = look.hits.iter().filter(over).any(|end| end.rows.start >= hit.rows.end);
-    (!ended && look.agent.is_some() && look.view.content == Composer::Missing).then_some(hit)
+    let asks = look.view.content == Composer::Dialog && look.view.rows.contains(&hit.rows.start);
+    let waits = asks || look.view.content == Composer::Missing;
+    (!ended && look.agent.is_some() && waits).then_some(hit)
 }
 
 pub(crate) fn warning(look: &Look) -> Option<&Hit> {
@@ -69,7 +106,7 @@ pub(crate) fn warning(look: &Look) -> Option<&Hit> {
 
 /// The dialog on the screen, with the rule that knows it.
 pub(crate) fn dialog(look: &Look) -> Option<(Dialog, Option<&Hit>)> {
-    let dialog = dialog::read(&look.sheet, &look.view)?;
+    let dialog = dialog::read(&look.sheet, &look.view, look.cols)?;
     let hit = look.hits.iter().find(|hit| hit.event == EventKind::ApprovalRequested);
     Some((dialog, hit))
 }
@@ -77,7 +114,10 @@ pub(crate) fn dialog(look: &Look) -> Option<(Dialog, Option<&Hit>)> {
 /// The event of a dialog that waits for a choice; `None` where there is nothing to choose (pickers, overlays).
 pub(crate) fn approval(engine: &Engine, look: &Look) -> Option<(u64, Detected)> {
     let (dialog, hit) = dialog(look)?;
-    if !dialog.choices && hit.is_none() {
+    // A dialog that signs in is told as that.
+    let signs_in = |hit: &Hit| matches!(hit.event, EventKind::AuthRequired | EventKind::AuthSucceeded);
+    let inside = |hit: &&Hit| look.view.rows.contains(&hit.rows.start) && signs_in(hit);
+    if hit.is_none() && (!dialog.choices || look.hits.iter().any(|hit| inside(&hit))) {
         return None;
     }
     let mut event = match hit {
@@ -102,7 +142,7 @@ pub(crate) fn approval(engine: &Engine, look: &Look) -> Option<(u64, Detected)> 
 pub(crate) fn detected(engine: &Engine, look: &Look, hit: &Hit) -> Detected {
     Detected {
         kind: hit.event,
-        agent: look.agent.clone(),
+        agent: look.agent.clone().or_else(|| look.left.clone()),
         rule: engine.rule(hit.rule).map_or_else(String::new, |rule| rule.id.to_string()),
         fields: hit.fields.clone(),
         secrets: hit.secrets.clone(),
@@ -123,8 +163,15 @@ pub(crate) fn witnesses(look: &Look) -> Vec<Witness> {
 
 /// Whether the witnesses that a rule needs are there.
 pub(crate) fn is_witnessed(engine: &Engine, look: &Look, hit: &Hit) -> bool {
+    lacking(engine, look, hit).is_empty()
+}
+
+/// The witnesses that a rule needs and that are not there, in words.
+pub(crate) fn lacking(engine: &Engine, look: &Look, hit: &Hit) -> Vec<String> {
     let present = witnesses(look);
-    engine.rule(hit.rule).is_some_and(|rule| rule.witnesses().iter().all(|witness| present.contains(witness)))
+    let needed = engine.rule(hit.rule).map_or(&[][..], |rule| rule.witnesses());
+    let lacking = needed.iter().filter(|witness| !present.contains(witness));
+    lacking.map(|witness| format!("the witness {}", witness.as_str())).collect()
 }
 
 /// An event that a state or the process table tells, not a text.

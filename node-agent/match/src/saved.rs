@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 use wa_proto::{AgentKind, PaneState, Timestamp};
 
+use crate::aside::Aside;
 use crate::compaction::Compaction;
 use crate::matcher::{PaneMatcher, Running};
 use crate::presence::Presences;
@@ -28,6 +29,9 @@ struct Saved {
     compaction: Compaction,
     presences: Presences,
     resets: Resets,
+    /// The live rules, as a hash.
+    #[serde(default)]
+    rules: Option<i64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -53,6 +57,7 @@ impl PaneMatcher {
             compaction: self.compaction.clone(),
             presences: self.presences.clone(),
             resets: self.resets.clone(),
+            rules: self.aside.rules(),
         };
         let Ok(text) = toml::to_string(&saved) else { return Vec::new() };
         let mut bytes = vec![VERSION];
@@ -82,6 +87,7 @@ impl PaneMatcher {
         matcher.compaction = saved.compaction;
         matcher.presences = saved.presences;
         matcher.resets = saved.resets;
+        matcher.aside = Aside::restored(saved.rules);
         Some(matcher)
     }
 }

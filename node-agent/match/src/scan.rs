@@ -6,13 +6,15 @@
 use jiff::Timestamp;
 use wa_proto::{EventKind, Frame, PaneState};
 
-use crate::composer::Composer;
+use crate::composer::{self, Composer};
+use crate::drift;
 use crate::look::{Known, look};
 use crate::matcher::is_new_session;
 use crate::observation::{Detected, Facts, Observation};
 use crate::reading;
 use crate::resets;
 use crate::rules::Engine;
+use crate::shadow;
 use crate::state::{self, Inputs};
 
 /// Runs the engine over one screen. `facts.foreground` may name the agent that runs there.
@@ -29,12 +31,12 @@ pub fn scan(engine: &Engine, frame: &Frame, facts: &Facts, now: Timestamp) -> Ob
             hit.event,
             EventKind::AgentStarted | EventKind::ContextCompacted | EventKind::ApprovalRequested
         );
-        if !gated && reading::is_witnessed(engine, &seen, hit) {
+        if !gated && !reading::is_stale(engine, &seen, hit) && reading::is_witnessed(engine, &seen, hit) {
             tell(reading::detected(engine, &seen, hit), &mut events);
         }
     }
     if let Some(banner) = seen.hits.iter().find(|hit| hit.event == EventKind::AgentStarted)
-        && is_new_session(&seen)
+        && (is_new_session(&seen) || !seen.agent.as_ref().is_some_and(composer::is_known))
     {
         tell(reading::detected(engine, &seen, banner), &mut events);
     }
@@ -66,6 +68,13 @@ pub fn scan(engine: &Engine, frame: &Frame, facts: &Facts, now: Timestamp) -> Ob
     for event in &mut events {
         resets::read(event, facts.zone.as_ref(), now);
     }
+    let mut shadowed: Vec<Detected> = Vec::new();
+    for hit in seen.shadowed.iter().filter(|hit| reading::is_witnessed(engine, &seen, hit)) {
+        let event = shadow::counted(engine, &seen, hit);
+        if !shadowed.iter().any(|told| told.rule == event.rule) {
+            shadowed.push(event);
+        }
+    }
     let session = events.iter().find_map(|event| event.fields.get("session_id"));
     Observation {
         state,
@@ -77,5 +86,7 @@ pub fn scan(engine: &Engine, frame: &Frame, facts: &Facts, now: Timestamp) -> Ob
         session_id: session.cloned().unwrap_or_default(),
         composer: seen.view.clone(),
         events,
+        shadowed,
+        unknown: drift::unknown(engine, &seen).into_iter().collect(),
     }
 }

@@ -11,7 +11,9 @@ use wa_proto::{PaneState, StateDetail};
 use crate::composer::Composer;
 use crate::look::{Look, TitleSign};
 use crate::process::Foreground;
+use crate::reading;
 use crate::rules::Hit;
+use crate::still;
 
 /// So long an agent must be quiet to be idle.
 pub(crate) const QUIET: SignedDuration = SignedDuration::from_millis(500);
@@ -73,6 +75,9 @@ pub(crate) fn decide(inputs: &Inputs<'_>) -> (PaneState, StateDetail) {
 fn agent(inputs: &Inputs<'_>) -> (PaneState, StateDetail) {
     let view = &inputs.look.view;
     let title = inputs.look.title;
+    if let Some(hit) = inputs.authenticating.filter(|_| view.content == Composer::Dialog) {
+        return (PaneState::Authenticating, why(&hit.line));
+    }
     if view.content == Composer::Dialog || title == TitleSign::Waiting {
         let kind = if inputs.dialog_kind.is_empty() { "dialog" } else { "approval" };
         let detail = StateDetail { kind: kind.to_owned(), ..why("a dialog is open") };
@@ -92,6 +97,9 @@ fn agent(inputs: &Inputs<'_>) -> (PaneState, StateDetail) {
     }
     if let Some(hit) = inputs.limited {
         return (PaneState::Limited, limit(hit));
+    }
+    if inputs.still && reading::is_unanswered(inputs.look) {
+        return (PaneState::Working, why("nothing has answered the last prompt yet"));
     }
     let quiet = inputs.still || inputs.now.duration_since(inputs.quiet_since) >= QUIET;
     let ready = title == TitleSign::Ready && inputs.before != PaneState::Working;
@@ -116,7 +124,9 @@ fn without_composer(inputs: &Inputs<'_>) -> (PaneState, StateDetail) {
         return (PaneState::Limited, limit(hit));
     }
     if inputs.still {
-        return (PaneState::Unknown, why("no composer on the screen"));
+        let told = still::state(inputs.look);
+        let (state, words) = told.unwrap_or((PaneState::Unknown, "no composer on the screen".to_owned()));
+        return (state, why(&words));
     }
     if !inputs.had_composer {
         return (PaneState::Starting, why("no composer yet"));

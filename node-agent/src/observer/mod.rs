@@ -15,6 +15,7 @@ mod batch;
 mod budget;
 mod capture;
 mod discover;
+mod numbers;
 mod pane;
 mod panes;
 mod prompts;
@@ -45,6 +46,7 @@ use wa_screen::Removal;
 
 use crate::board::Board;
 use crate::process::{self, ProcessTable};
+use crate::rules::Rules;
 use crate::session_file::{Homes, SessionFiles};
 use crate::spool::Spool;
 use crate::vault::Vault;
@@ -55,6 +57,7 @@ pub use discover::{Discovery, InvalidSocket, MuxSocket};
 pub use slow::Fallback;
 pub use view::{Connected, Link, LookError, MuxHandle, Muxes, View};
 
+use numbers::Numbers;
 use pane::Watched;
 use slow::{Looker, Reason};
 use ttys::{OwnTtys, Ttys};
@@ -84,7 +87,7 @@ pub struct Shared {
     pub spool: Spool,
     pub board: Arc<Board>,
     pub processes: Arc<dyn ProcessTable>,
-    pub engine: Arc<Engine>,
+    pub rules: Rules,
     pub redactor: Redactor,
     pub capture: Capture,
     pub sessions: SessionFiles,
@@ -98,12 +101,12 @@ pub struct Shared {
 
 impl Shared {
     /// Over this spool and board, with the usual of everything else.
-    pub fn new(tasks: &Tasks, spool: Spool, board: Arc<Board>, engine: Arc<Engine>) -> Self {
+    pub fn new(tasks: &Tasks, spool: Spool, board: Arc<Board>, rules: Rules) -> Self {
         Self {
             spool,
+            rules,
             board,
             processes: Arc::from(process::of_this_host()),
-            engine,
             redactor: Redactor::builtin().clone(),
             capture: Capture::default(),
             sessions: SessionFiles::start(tasks, Homes::from_env()),
@@ -145,9 +148,10 @@ struct Observer {
     /// Codec and version of the last connection.
     spoke: Option<(u64, String)>,
     panes: BTreeMap<u64, Watched>,
-    /// The highest pane number that was met, or has ended unmet, of this generation.
-    highest: Option<u64>,
+    /// Of this generation.
+    numbers: Numbers,
     files: Files,
+    engine: watch::Receiver<Arc<Engine>>,
     malformed: VecDeque<Instant>,
     /// It was only looked at before, for malformed frames: the next one is enough.
     probation: bool,
@@ -222,8 +226,9 @@ impl Starter {
             pid: None,
             spoke: None,
             panes: BTreeMap::new(),
-            highest: None,
+            numbers: Numbers::default(),
             files: Files::new(self.shared.sessions.clone()),
+            engine: self.shared.rules.follow(),
             malformed: VecDeque::new(),
             probation: false,
             name: name.clone(),
@@ -334,7 +339,7 @@ impl Observer {
             self.lose_panes(Removal::MuxLost).await;
         }
         if self.generation.as_ref() != Some(&generation) {
-            self.highest = None;
+            self.numbers = Numbers::default();
         }
         self.lose_older_generations(&generation).await;
         self.generation = Some(generation);

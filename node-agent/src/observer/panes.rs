@@ -37,7 +37,7 @@ impl Observer {
         // Until its terminal is known.
         watched.set_mirror(self.is_gui());
         self.panes.insert(id, watched);
-        self.highest = self.highest.max(Some(id));
+        self.numbers.meet(id);
         true
     }
 
@@ -52,13 +52,11 @@ impl Observer {
         true
     }
 
-    /// A pane that ended before it was met: whatever it printed is lost. Numbers only grow, so one that is not above all
-    /// that were met has been dealt with.
+    /// A pane that ended before it was met: whatever it printed is lost.
     pub(super) async fn lose_unmet(&mut self, generation: &Generation, id: u64) {
-        if self.is_gui() || self.highest.is_some_and(|highest| id <= highest) {
+        if self.is_gui() || !self.numbers.end_unmet(id) {
             return;
         }
-        self.highest = Some(id);
         let pane = PaneRef { mux: self.name.clone(), generation: generation.clone(), pane_id: id };
         let position = v1::PanePosition { pane: Some(pane.into()), ..v1::PanePosition::default() };
         self.append(batch::lost(position, GapCause::Exit)).await;

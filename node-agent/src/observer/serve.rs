@@ -7,12 +7,11 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
-use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use wa_link::shutdown::Shutdown;
 use wa_mux::client::{PaneInfo, RequestError};
@@ -25,7 +24,7 @@ use super::Observer;
 use super::pane::{Moment, News, Watched};
 use super::scan::{Scanned, Scans};
 use super::verify::{self, Held, Turns};
-use super::view::{Command, LookError, View};
+use super::view::{Asked, Command, LookError};
 
 /// Events taken in one go before anything else is done.
 const BURST: usize = 64;
@@ -36,7 +35,7 @@ const MAX_EARLY: usize = 64;
 /// What waits for a barrier of a pane.
 enum Waiter {
     Baseline,
-    Look(oneshot::Sender<Result<Arc<View>, LookError>>),
+    Asked(Asked),
     Rows(Option<Vec<Row>>),
     Held(Box<Held>),
 }
@@ -125,6 +124,7 @@ impl Observer {
                 }
                 Some(command) = self.commands.recv() => self.command(&mut connection, command),
                 (following, update) = self.files.next() => self.session_update(following, update),
+                Ok(()) = self.engine.changed() => self.new_rules(),
                 _ = connection.scans.exits.next() => connection.scans.soon(),
                 () = sleep_until(wake) => {}
             }
@@ -160,6 +160,14 @@ impl Observer {
         connection.pending.push(Box::pin(async move { Done::Verified(look.await) }));
     }
 
+    /// From now on all panes are looked at with other rules.
+    pub(super) fn new_rules(&mut self) {
+        let engine = self.engine.borrow_and_update().clone();
+        for pane in self.panes.values_mut() {
+            pane.new_rules(&engine);
+        }
+    }
+
     /// Does what is due in the panes. Returns what is to be fetched.
     pub(super) async fn wake_panes(&mut self) -> Vec<(u64, Vec<Range<i64>>)> {
         let now = Moment::now();
@@ -168,7 +176,7 @@ impl Observer {
             if pane.wake_at(now).is_none_or(|at| at > now.here) {
                 continue;
             }
-            if let Some(ranges) = pane.wake(&self.shared.engine, now) {
+            if let Some(ranges) = pane.wake(now) {
                 fetches.push((*id, ranges));
             }
             groups.extend(pane.due_group());
@@ -226,9 +234,8 @@ impl Observer {
 
     async fn remove(&mut self, connection: &mut Connection, id: u64) {
         for waiter in connection.waiters.remove(&id).into_iter().flatten() {
-            if let Waiter::Look(reply) = waiter {
-                // The one who asked may have gone.
-                let _gone = reply.send(Err(LookError::NoPane));
+            if let Waiter::Asked(asked) = waiter {
+                asked.fail(LookError::NoPane);
             }
         }
         if self.drop_pane(id, Removal::Exit).await {
@@ -241,18 +248,14 @@ impl Observer {
     async fn barrier(&mut self, connection: &mut Connection, id: u64, alive: bool) {
         let waiter = connection.waiters.get_mut(&id).and_then(VecDeque::pop_front);
         if !alive {
-            if let Some(Waiter::Look(reply)) = waiter {
-                // The one who asked may have gone.
-                let _gone = reply.send(Err(LookError::NoPane));
+            if let Some(Waiter::Asked(asked)) = waiter {
+                asked.fail(LookError::NoPane);
             }
             return self.remove(connection, id).await;
         }
         let Some(pane) = self.panes.get_mut(&id) else { return };
         match waiter {
-            Some(Waiter::Look(reply)) => {
-                // The one who asked may have gone.
-                let _gone = reply.send(Ok(pane.view()));
-            }
+            Some(Waiter::Asked(asked)) => asked.answer(pane),
             Some(Waiter::Rows(rows)) => {
                 if let Some(ranges) = pane.rows(rows) {
                     connection.fetch(id, ranges);
@@ -338,14 +341,13 @@ impl Observer {
 
     fn command(&mut self, connection: &mut Connection, command: Command) {
         match command {
-            Command::Look { pane_id, reply } => {
+            Command::Ask { pane_id, asked } => {
                 if self.panes.contains_key(&pane_id) {
-                    connection.barrier(pane_id, Waiter::Look(reply));
+                    connection.barrier(pane_id, Waiter::Asked(asked));
                 } else if connection.first_list && connection.early.len() < MAX_EARLY {
-                    connection.early.push(Command::Look { pane_id, reply });
+                    connection.early.push(Command::Ask { pane_id, asked });
                 } else {
-                    // The one who asked may have gone.
-                    let _gone = reply.send(Err(LookError::NoPane));
+                    asked.fail(LookError::NoPane);
                 }
             }
             Command::Follow { pane_id, reply } => {

@@ -20,7 +20,7 @@ use wa_proto::wire::v1;
 use wa_proto::{EventKind, Generation};
 use wa_screen::{Options, Removal};
 
-use super::pane::{Moment, Watched};
+use super::pane::Moment;
 use super::scan::{Scanned, Scans};
 use super::serve::sleep_until;
 use super::view::{Command, Link, LookError};
@@ -156,6 +156,7 @@ impl Observer {
                 () = self.ttys.changed() => self.judge_mirrors(),
                 Some(command) = self.commands.recv() => self.command_slowly(command),
                 (following, update) = self.files.next() => self.session_update(following, update),
+                Ok(()) = self.engine.changed() => self.new_rules(),
                 () = sleep_until(wake) => {}
             }
             let fetches = self.wake_panes().await;
@@ -284,15 +285,11 @@ impl Observer {
     /// What was seen last: nothing fresher can be had.
     fn command_slowly(&mut self, command: Command) {
         match command {
-            Command::Look { pane_id, reply } => {
-                let view = self.panes.get_mut(&pane_id).map(Watched::view);
-                // The one who asked may have gone.
-                let _gone = reply.send(match view {
-                    Some(view) if view.seq == 0 => Err(LookError::NotSeen),
-                    Some(view) => Ok(view),
-                    None => Err(LookError::NoPane),
-                });
-            }
+            Command::Ask { pane_id, asked } => match self.panes.get_mut(&pane_id) {
+                Some(pane) if pane.is_seen() => asked.answer(pane),
+                Some(_) => asked.fail(LookError::NotSeen),
+                None => asked.fail(LookError::NoPane),
+            },
             Command::Follow { pane_id, reply } => {
                 // The one who asked may have gone.
                 let _gone = reply.send(self.panes.get_mut(&pane_id).map(|pane| pane.follow()));

@@ -15,8 +15,10 @@ use wa_match::{Foreground, ProcessInfo};
 use wa_mux::Client;
 use wa_proto::{AgentKind, Frame, Generation, MuxName, PaneRef, PaneState};
 
+use super::pane::Watched;
 use super::ttys::{Terminal, Ttys};
 use crate::hook::HookReport;
+use crate::rules::explain::Explained;
 
 /// A look takes a round trip; longer than a request may take means that it will not come.
 const LOOK: Duration = Duration::from_secs(12);
@@ -51,6 +53,8 @@ pub enum LookError {
     NoPane,
     /// It is only looked at from time to time, and was not yet.
     NotSeen,
+    /// It is shown only; why, in words.
+    NotMatched(String),
     Frozen(String),
 }
 
@@ -62,6 +66,7 @@ impl fmt::Display for LookError {
             Self::NotSeen => {
                 f.write_str("not yet seen: the pane is only looked at from time to time; try again")
             }
+            Self::NotMatched(why) => write!(f, "no rules are run over the pane: {why}"),
             Self::Frozen(error) => f.write_str(error),
         }
     }
@@ -87,14 +92,39 @@ pub struct Connected {
 /// Asked of an observer.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// Fresh.
-    Look { pane_id: u64, reply: oneshot::Sender<Result<Arc<View>, LookError>> },
+    /// Answered afresh.
+    Ask { pane_id: u64, asked: Asked },
     /// Every changed frame from now on; ends with the pane.
     Follow { pane_id: u64, reply: oneshot::Sender<Option<watch::Receiver<Arc<View>>>> },
     /// An action begins (or ends): until then, what changes in the composer is our doing.
     Acting { pane_id: u64, active: bool },
     /// An agent's hook was called from this terminal.
     Hook { terminal: Terminal, report: Box<HookReport> },
+}
+
+/// What is asked of one pane.
+#[derive(Debug)]
+pub(super) enum Asked {
+    Look(oneshot::Sender<Result<Arc<View>, LookError>>),
+    Explain(oneshot::Sender<Result<Box<Explained>, LookError>>),
+}
+
+impl Asked {
+    /// The one who asked may have gone.
+    pub(super) fn answer(self, pane: &mut Watched) {
+        match self {
+            Self::Look(reply) => drop(reply.send(Ok(pane.view()))),
+            Self::Explain(reply) => drop(reply.send(pane.explain().map(Box::new))),
+        }
+    }
+
+    /// The one who asked may have gone.
+    pub(super) fn fail(self, error: LookError) {
+        match self {
+            Self::Look(reply) => drop(reply.send(Err(error))),
+            Self::Explain(reply) => drop(reply.send(Err(error))),
+        }
+    }
 }
 
 /// Speaks to the observer of one mux server.
@@ -121,9 +151,24 @@ impl MuxHandle {
     /// A fresh view of a pane, over the observer's own connection.
     pub async fn look(&self, pane_id: u64) -> Result<Arc<View>, LookError> {
         let (reply, answer) = oneshot::channel();
-        self.commands.send(Command::Look { pane_id, reply }).await.map_err(|_| LookError::NoMux)?;
+        self.ask(pane_id, Asked::Look(reply), answer).await
+    }
+
+    /// Why a pane is in its state, rule by rule, over a fresh frame.
+    pub async fn explain(&self, pane_id: u64) -> Result<Box<Explained>, LookError> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(pane_id, Asked::Explain(reply), answer).await
+    }
+
+    async fn ask<T>(
+        &self,
+        pane_id: u64,
+        asked: Asked,
+        answer: oneshot::Receiver<Result<T, LookError>>,
+    ) -> Result<T, LookError> {
+        self.commands.send(Command::Ask { pane_id, asked }).await.map_err(|_| LookError::NoMux)?;
         match timeout(LOOK, answer).await {
-            Ok(view) => view.map_err(|_| LookError::NoMux)?,
+            Ok(answer) => answer.map_err(|_| LookError::NoMux)?,
             Err(_) => Err(LookError::Frozen(format!(
                 "the mux server did not show the pane within {} s",
                 LOOK.as_secs()

@@ -5,11 +5,12 @@
 //! the one block that is being written and no more. Receiving: acknowledgements release the spool; everything else is
 //! handed on without waiting.
 
+mod answer;
+
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
@@ -19,12 +20,13 @@ use wa_link::context::Context;
 use wa_link::shutdown::Shutdown;
 use wa_link::tls::{self, Identity};
 use wa_proto::wire::{from_us, to_us, v1};
-use wa_proto::{Action, ActionId, Lane, PaneRef, Timestamp};
+use wa_proto::{Action, ActionId, Lane, Timestamp};
 
 use super::block::{self, BLOCK_BYTES};
 use super::permit::{Answer, Ask};
 use super::{Client, Ended, Parts};
 use crate::spool::{Durable, Status};
+use answer::Answering;
 
 /// Versions of the protocol that are spoken here.
 const PROTOCOLS: [u32; 1] = [1];
@@ -38,13 +40,10 @@ const RENEW_RETRY: Duration = Duration::from_secs(60);
 const DRAIN: Duration = Duration::from_millis(1500);
 /// Answers and questions that wait for room.
 const MAX_CONTROL: usize = 256;
-/// Screens looked at for the controller at a time.
-const MAX_SCREENS: usize = 16;
 /// Larger messages are refused, in bytes.
 const MAX_MESSAGE: usize = 4 << 20;
 
 type Message = v1::node_message::Kind;
-type ScreenAnswer = BoxFuture<'static, v1::ScreenReply>;
 
 struct Link<'a> {
     parts: &'a mut Parts,
@@ -60,7 +59,9 @@ struct Link<'a> {
     in_flight: VecDeque<(u64, u64)>,
     control: VecDeque<Message>,
     permits: HashMap<ActionId, oneshot::Sender<Answer>>,
-    screens: FuturesUnordered<ScreenAnswer>,
+    answers: FuturesUnordered<Answering>,
+    /// Which report on the rules was made last.
+    rules: watch::Receiver<u64>,
     /// Version of the board that was told last.
     reported: Option<u64>,
     report_at: Option<Instant>,
@@ -118,7 +119,8 @@ async fn open(
         in_flight: VecDeque::new(),
         control: VecDeque::new(),
         permits: HashMap::new(),
-        screens: FuturesUnordered::new(),
+        answers: FuturesUnordered::new(),
+        rules: parts.rules.reports(),
         reported: None,
         report_at: Some(Instant::now()),
         renew_at,
@@ -185,6 +187,7 @@ impl Link<'_> {
         mut inbound: Streaming<v1::ControllerMessage>,
         shutdown: &Shutdown,
     ) -> Result<Ended, Ended> {
+        self.report_rules();
         let mut heartbeat = ticks(HEARTBEAT);
         let triggered = shutdown.triggered();
         tokio::pin!(triggered);
@@ -207,7 +210,8 @@ impl Link<'_> {
                     }
                 }
                 Some(ask) = self.parts.permits.asks.recv() => self.ask(ask),
-                Some(reply) = self.screens.next() => self.control.push_back(Message::ScreenReply(reply)),
+                Some(reply) = self.answers.next() => self.control.push_back(reply),
+                Ok(()) = self.rules.changed() => self.report_rules(),
                 Ok(()) = self.health.changed() => heartbeat.reset_after(HEALTH_DELAY),
                 _ = heartbeat.tick() => self.heartbeat().await,
                 Ok(()) = self.durable.changed() => {}
@@ -294,6 +298,13 @@ impl Link<'_> {
         }))
     }
 
+    /// What runs here now.
+    fn report_rules(&mut self) {
+        self.rules.mark_unchanged();
+        let report = self.parts.rules.report();
+        self.push(Message::Rules(report));
+    }
+
     /// A change of a pane: when it has to leave.
     fn schedule_report(&mut self) {
         let Some(urgency) = self.parts.board.urgency_since(self.reported) else { return };
@@ -342,7 +353,7 @@ impl Link<'_> {
         match tls::csr() {
             Ok((csr_pem, key_pem)) => {
                 self.renewing = Some(key_pem);
-                self.push(Message::Renew(v1::RenewRequest { csr_pem }));
+                self.push(Message::Renew(v1::RenewRequest { csr_pem, ..Default::default() }));
             }
             Err(error) => {
                 tracing::error!(%error, "no certificate request");
@@ -360,6 +371,8 @@ impl Link<'_> {
             Some(Kind::Action(action)) => self.action(action),
             Some(Kind::Permit(permit)) => self.permit(permit),
             Some(Kind::ScreenRequest(request)) => self.screen(request),
+            Some(Kind::RulePacks(packs)) => self.parts.rules.want(packs),
+            Some(Kind::RulesRequest(request)) => self.rules(request),
             Some(Kind::Renew(reply)) => self.renewed(reply).await,
             Some(Kind::Heartbeat(reply)) => self.round_trip(&reply),
             Some(Kind::Welcome(_)) => return Err(Ended::Protocol("a second welcome".to_owned())),
@@ -423,35 +436,6 @@ impl Link<'_> {
         };
         // The one who asked may have given up.
         let _gone = reply.send(answer);
-    }
-
-    fn screen(&mut self, request: v1::ScreenRequest) {
-        let request_id = request.request_id;
-        let failed = move |error: String| v1::ScreenReply { request_id, error, ..v1::ScreenReply::default() };
-        let pane = request.pane.map(PaneRef::try_from);
-        let answer: ScreenAnswer = match pane {
-            _ if self.screens.len() >= MAX_SCREENS => {
-                self.push(Message::ScreenReply(failed("too many screens at once".to_owned())));
-                return;
-            }
-            Some(Ok(pane)) => {
-                let screens = &self.parts.screens;
-                let secrets = if request.reveal { screens.secrets(&pane) } else { Vec::new() };
-                let screen = screens.screen(pane);
-                Box::pin(async move {
-                    match screen.await {
-                        Ok(screen) => {
-                            let (screen, error) = (Some(screen), String::new());
-                            v1::ScreenReply { request_id, screen, error, secrets }
-                        }
-                        Err(error) => failed(error),
-                    }
-                })
-            }
-            Some(Err(error)) => return self.push(Message::ScreenReply(failed(error.to_string()))),
-            None => return self.push(Message::ScreenReply(failed("no pane is named".to_owned()))),
-        };
-        self.screens.push(answer);
     }
 
     fn round_trip(&self, reply: &v1::HeartbeatReply) {

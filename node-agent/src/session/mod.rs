@@ -3,7 +3,7 @@
 //! Constraints: the node works without it (everything is spooled); at most one attempt per second, with full jitter;
 //! whatever the controller says, nothing is let go that it did not acknowledge and nothing is sent twice on one stream;
 //! an event waits for at most one bulk block. Operation: `run` dials and redials; `link.rs` is one stream; `permit.rs`
-//! asks before typing; `block.rs` packs records. A spool that the controller knows to be older than it says (restored
+//! asks before typing; `block.rs` packs records; `link/answer.rs` answers questions. A spool that the controller knows to be older than it says (restored
 //! from a backup, or lost) begins a new life under a new id.
 
 mod block;
@@ -30,6 +30,7 @@ use wa_proto::{Action, ActionId, PaneRef, Timestamp};
 use crate::board::Board;
 use crate::journal::Journal;
 use crate::policy::PolicyFile;
+use crate::rules::Rules;
 use crate::spool::Spool;
 
 pub use permit::{Answer, PermitDesk, Permits, permits};
@@ -47,15 +48,19 @@ pub struct Parts {
     pub journal: Journal,
     pub board: Arc<Board>,
     pub policy: Arc<PolicyFile>,
+    pub rules: Rules,
     pub permits: PermitDesk,
     pub screens: Arc<dyn Screens>,
     pub actions: Actions,
     pub clock: Arc<ControllerClock>,
 }
 
-/// Gives a fresh, redacted screen of a pane.
+/// Gives what there is to see of a pane, fresh and redacted.
 pub trait Screens: Send + Sync {
     fn screen(&self, pane: PaneRef) -> BoxFuture<'static, Result<v1::Screen, String>>;
+
+    /// Why it is in its state, rule by rule.
+    fn explain(&self, pane: PaneRef) -> BoxFuture<'static, Result<v1::Explanation, String>>;
 
     /// What is kept apart from the screen, for those who may see it.
     fn secrets(&self, pane: &PaneRef) -> Vec<v1::Secret>;

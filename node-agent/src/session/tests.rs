@@ -1,6 +1,8 @@
 //! The session against a controller of a few lines, over real TLS.
 
-use std::path::PathBuf;
+mod rules;
+
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ use wa_link::context::Context;
 use wa_link::principal::Role;
 use wa_link::shutdown::{Shutdown, Tasks};
 use wa_link::tls::{self, Identity, SERVER_NAME};
+use wa_match::Engine;
 use wa_proto::wire::v1::controller_message::Kind as Down;
 use wa_proto::wire::v1::node_message::Kind as Up;
 use wa_proto::wire::v1::{self, node_link_server::NodeLink, node_link_server::NodeLinkServer};
@@ -27,6 +30,7 @@ use super::{Actions, Answer, ControllerClock, Parts, Permits, Screens, permits};
 use crate::board::Board;
 use crate::journal::Journal;
 use crate::policy::PolicyFile;
+use crate::rules::Rules;
 use crate::spool::{Group, NewRecord, Options, Spool};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -72,7 +76,11 @@ struct Memory {
     records: Vec<v1::Record>,
     heartbeats: usize,
     panes: usize,
+    /// Of the last report that told of any.
+    last_panes: Vec<v1::Pane>,
     renewals: usize,
+    rules: Vec<v1::RulesReport>,
+    replies: Vec<v1::RulesReply>,
     acked: [u64; 2],
     acks: bool,
     credit: u64,
@@ -112,6 +120,17 @@ impl Fake {
         down.send(Ok(v1::ControllerMessage { kind: Some(kind) })).await.unwrap();
     }
 
+    /// A node's identity, good from one year to the other.
+    fn enrol(&self, url: String, years: (i32, i32), path: &Path) {
+        let context = Context {
+            name: Host::new("web-1").unwrap(),
+            controller: url,
+            role: Role::Node,
+            identity: self.ca.issue(node_name(), years),
+        };
+        context.save(path).unwrap();
+    }
+
     fn hang_up(&self) {
         self.with(|memory| memory.down = None);
     }
@@ -144,6 +163,17 @@ impl Fake {
             Up::Panes(report) => {
                 assert!(report.full || memory.panes > 0);
                 memory.panes += 1;
+                if !report.panes.is_empty() {
+                    memory.last_panes = report.panes;
+                }
+                None
+            }
+            Up::Rules(report) => {
+                memory.rules.push(report);
+                None
+            }
+            Up::RulesReply(reply) => {
+                memory.replies.push(reply);
                 None
             }
             Up::Renew(request) => {
@@ -151,7 +181,7 @@ impl Fake {
                 Some(Down::Renew(v1::RenewReply {
                     certificate_pem: self.ca.sign(&request.csr_pem),
                     ca_pem: self.ca.pem.clone(),
-                    error: String::new(),
+                    ..Default::default()
                 }))
             }
             _ => None,
@@ -214,6 +244,10 @@ impl Screens for NoScreens {
         Box::pin(async move { Err(format!("pane {} is gone", pane.pane_id)) })
     }
 
+    fn explain(&self, pane: PaneRef) -> BoxFuture<'static, Result<v1::Explanation, String>> {
+        Box::pin(async move { Err(format!("pane {} is gone", pane.pane_id)) })
+    }
+
     fn secrets(&self, _: &PaneRef) -> Vec<v1::Secret> {
         Vec::new()
     }
@@ -236,14 +270,44 @@ async fn stage(credit: u64, acks: bool) -> Stage {
 /// `years`: from when to when the node's certificate holds.
 async fn stage_with(credit: u64, acks: bool, years: (i32, i32)) -> Stage {
     let dir = tempfile::tempdir().unwrap();
-    let ca = Arc::new(Ca::new());
     let tasks = Tasks::new(Shutdown::new());
+    let (fake, url) = controller(&tasks, credit, acks).await;
+    let identity = dir.path().join("node.context.toml");
+    fake.enrol(url, years, &identity);
+    let (spool, _) = Spool::open(&dir.path().join("spool"), Options::default()).unwrap();
+    let (journal, _) = Journal::open(&dir.path().join("journal"), wa_link::clock::now()).unwrap();
+    let (permits, desk) = permits();
+    let (accepted, _accepted) = mpsc::channel(1);
+    let (refuse, refused) = mpsc::channel(8);
+    let board = Arc::new(Board::default());
+    let parts = Parts {
+        identity: identity.clone(),
+        spool: spool.clone(),
+        journal,
+        board: Arc::clone(&board),
+        policy: Arc::new(PolicyFile::new(dir.path().join("policy.toml"))),
+        rules: Rules::fixed(Arc::new(Engine::with_packs(&[]).unwrap()), board),
+        permits: desk,
+        screens: Arc::new(NoScreens),
+        actions: Actions { accepted, refused: refuse },
+        clock: Arc::new(ControllerClock::default()),
+    };
+    tasks.spawn("node", super::run(parts, tasks.shutdown().clone()));
+    Stage { _dir: dir, fake, tasks, spool, permits, identity, refused }
+}
+
+/// A controller on a port of its own, and its URL.
+async fn controller(tasks: &Tasks, credit: u64, acks: bool) -> (Fake, String) {
+    let ca = Arc::new(Ca::new());
     let memory = Memory {
         hellos: vec![],
         records: vec![],
         heartbeats: 0,
         panes: 0,
+        last_panes: vec![],
         renewals: 0,
+        rules: vec![],
+        replies: vec![],
         acked: [0, 0],
         acks,
         credit,
@@ -254,38 +318,13 @@ async fn stage_with(credit: u64, acks: bool, years: (i32, i32)) -> Stage {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
     let server = ca.issue(SanType::DnsName(SERVER_NAME.try_into().unwrap()), (2000, 2200));
-    let incoming = accept::incoming(listener, tls::server_config(&server).unwrap(), &tasks);
+    let incoming = accept::incoming(listener, tls::server_config(&server).unwrap(), tasks);
     let router = accept::server().add_service(NodeLinkServer::new(fake.clone()));
     let ended = tasks.shutdown().triggered();
     tasks.spawn("server", async move {
         drop(router.serve_with_incoming_shutdown(incoming, ended).await);
     });
-    let identity = dir.path().join("node.context.toml");
-    let context = Context {
-        name: Host::new("web-1").unwrap(),
-        controller: url,
-        role: Role::Node,
-        identity: ca.issue(node_name(), years),
-    };
-    context.save(&identity).unwrap();
-    let (spool, _) = Spool::open(&dir.path().join("spool"), Options::default()).unwrap();
-    let (journal, _) = Journal::open(&dir.path().join("journal"), wa_link::clock::now()).unwrap();
-    let (permits, desk) = permits();
-    let (accepted, _accepted) = mpsc::channel(1);
-    let (refuse, refused) = mpsc::channel(8);
-    let parts = Parts {
-        identity: identity.clone(),
-        spool: spool.clone(),
-        journal,
-        board: Arc::new(Board::default()),
-        policy: Arc::new(PolicyFile::new(dir.path().join("policy.toml"))),
-        permits: desk,
-        screens: Arc::new(NoScreens),
-        actions: Actions { accepted, refused: refuse },
-        clock: Arc::new(ControllerClock::default()),
-    };
-    tasks.spawn("node", super::run(parts, tasks.shutdown().clone()));
-    Stage { _dir: dir, fake, tasks, spool, permits, identity, refused }
+    (fake, url)
 }
 
 fn record(lane: Lane, text: &str) -> Group {

@@ -12,6 +12,7 @@ use wa_mux::codec::{Key, KeyCode, Modifiers, OsBytes};
 use wa_mux::{Client, ConnectOptions, Spawn};
 use wa_node::board::Board;
 use wa_node::observer::{self, Fallback, MuxSocket, Muxes, Shared, Sockets};
+use wa_node::rules::Rules;
 use wa_node::spool::{self, Spool};
 use wa_proto::wire::v1;
 use wa_proto::{Lane, MuxName, Pane};
@@ -43,7 +44,8 @@ impl Stage {
         let tasks = Tasks::new(Shutdown::new());
         let board = Arc::new(Board::default());
         let engine = Arc::new(Engine::with_packs(&[]).unwrap());
-        let mut shared = Shared::new(&tasks, spool.clone(), Arc::clone(&board), engine);
+        let rules = Rules::fixed(engine, Arc::clone(&board));
+        let mut shared = Shared::new(&tasks, spool.clone(), Arc::clone(&board), rules);
         shared.fallback = Fallback { program: "/nonexistent/wezterm".into(), retry: LIMIT };
         let named = vec![MuxSocket { name: MuxName::main(), path: socket.clone() }];
         let muxes = observer::start(&tasks, &shared, Sockets { named, discovery: None }, Vec::new());

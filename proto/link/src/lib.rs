@@ -1,6 +1,7 @@
 //! How words travel: everything that the programs of `wa` share around their own work.
 //!
-//! - [`tls`], [`dial`], [`accept`]: TLS 1.3 with our own CA, from both ends; [`principal`]: who a certificate speaks for.
+//! - [`tls`], [`dial`], [`accept`]: TLS 1.3 with our own CA, from both ends; [`principal`]: who a certificate speaks for;
+//!   [`recovery`]: how one that has run out is followed by another.
 //! - [`context`], [`token`]: what an operator keeps in a file, and what a new node is given.
 //! - [`config`], [`files`]: reading what people wrote, and keeping what nobody else may read.
 //! - [`backoff`], [`clock`], [`shutdown`]: time between attempts, the time itself, and the end.
@@ -15,6 +16,7 @@ pub mod context;
 pub mod dial;
 pub mod files;
 pub mod principal;
+pub mod recovery;
 pub mod shutdown;
 pub mod supervisor;
 pub mod telemetry;

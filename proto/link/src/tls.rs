@@ -12,6 +12,7 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
@@ -151,6 +152,20 @@ pub fn server_config_with(server: Arc<ServerIdentity>, ca_pem: &str) -> Result<A
     Ok(Arc::new(config))
 }
 
+/// Whether a client's certificate is one of this CA and held at that time.
+///
+/// # Errors
+/// When the CA cannot be read, or why the certificate is not accepted.
+pub fn verify_client(certificate: &CertificateDer<'_>, ca_pem: &str, at: Timestamp) -> Result<(), TlsError> {
+    let refused = |reason: String| TlsError::Damaged { what: "certificate", reason };
+    let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(ca_pem)?), provider())
+        .build()
+        .map_err(|error| TlsError::Damaged { what: "CA", reason: error.to_string() })?;
+    let since_epoch = u64::try_from(at.as_second()).map_err(|error| refused(error.to_string()))?;
+    let at = UnixTime::since_unix_epoch(Duration::from_secs(since_epoch));
+    clients.verify_client_cert(certificate, &[], at).map(drop).map_err(|error| refused(error.to_string()))
+}
+
 // ---- client
 
 /// For a node or an operator: our certificate, and only controllers of our CA.
@@ -178,6 +193,19 @@ pub fn client_config_anonymous_pinned(ca: Fingerprint) -> Result<Arc<ClientConfi
         .map_err(unusable)?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(PinnedCa { ca, provider: provider() }))
+        .with_no_client_auth();
+    Ok(finish_client(config))
+}
+
+/// For a node whose certificate has run out: none of our own, and only controllers of our CA.
+///
+/// # Errors
+/// When the CA cannot be read.
+pub fn client_config_anonymous(ca_pem: &str) -> Result<Arc<ClientConfig>, TlsError> {
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(unusable)?
+        .with_root_certificates(roots(ca_pem)?)
         .with_no_client_auth();
     Ok(finish_client(config))
 }
@@ -327,7 +355,7 @@ fn certificates(pem: &str, what: &'static str) -> Result<Vec<CertificateDer<'sta
     if found.is_empty() { Err(TlsError::NoCertificate { what }) } else { Ok(found) }
 }
 
-fn private_key(pem: &str) -> Result<PrivateKeyDer<'static>, TlsError> {
+pub(crate) fn private_key(pem: &str) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_slice(pem.as_bytes())
         .map_err(|error| TlsError::Damaged { what: "key", reason: error.to_string() })
 }

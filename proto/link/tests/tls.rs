@@ -68,6 +68,17 @@ impl Enrollment for Door {
         let shown = request.peer_certs().map_or(0, |certificates| certificates.len());
         Ok(Response::new(v1::JoinResponse { name: shown.to_string(), ..Default::default() }))
     }
+
+    async fn challenge(
+        &self,
+        _: Request<v1::ChallengeRequest>,
+    ) -> Result<Response<v1::ChallengeResponse>, Status> {
+        Err(Status::unimplemented("not at this door"))
+    }
+
+    async fn recover(&self, _: Request<v1::RecoverRequest>) -> Result<Response<v1::RecoverResponse>, Status> {
+        Err(Status::unimplemented("not at this door"))
+    }
 }
 
 struct Server {

@@ -6,6 +6,8 @@
 mod capture;
 mod disk;
 mod figures;
+mod goal;
+mod matching;
 mod react;
 
 use std::fmt::Display;
@@ -44,6 +46,8 @@ enum Bench {
     /// The poller that `capture` compares with.
     #[command(hide = true)]
     CapturePoller(capture::baseline::Args),
+    /// What recognising costs: a changed frame, a transcript.
+    Match(matching::Args),
     /// From a trigger printed in a pane to the first keystroke that its program receives.
     React(react::Args),
     /// The program in the panes of `react`.
@@ -57,6 +61,7 @@ fn main() -> anyhow::Result<()> {
         Bench::Capture(bench) => print(&capture::run(&bench).context("capture")?, args.output),
         Bench::CapturePane(pane) => capture::pane::run(&pane),
         Bench::CapturePoller(poller) => capture::baseline::run(&poller),
+        Bench::Match(bench) => print(&matching::run(&bench).context("match")?, args.output),
         Bench::React(bench) => print(&react::run(&bench).context("react")?, args.output),
         Bench::ReactPane(pane) => react::pane::run(&pane),
     }

@@ -13,17 +13,19 @@ const SPINNER: &[char] = &['·', '✢', '✳', '✶', '✻', '✽', '✺', '*', 
 const LIVE_ROWS: usize = 32;
 /// Rows of footer, menu or status line below it.
 const BELOW_ROWS: usize = 24;
+/// Rows of a dialog above its selected choice.
+const TALL: usize = 60;
 
 pub(super) fn read(frame: &Frame) -> ComposerView {
     let Some(last) = last_row(frame) else { return ComposerView::missing() };
     let place = ruled(frame, last).or_else(|| boxed(frame, last));
     let Some(place) = place else {
-        return dialog(frame, last).map_or_else(ComposerView::missing, ComposerView::dialog);
+        return dialog(frame, last).map_or_else(|| bare(frame, last), ComposerView::dialog);
     };
     let footer = place.bottom + 1..last + 1;
     let (live_top, mut working) = live_area(frame, place.top);
     if working.is_none()
-        && let Some(row) = footer.clone().find(|row| frame.rows[*row].text.contains("esc to interrupt"))
+        && let Some(row) = footer.clone().find(|row| says_busy(&frame.rows[*row].text))
     {
         let text = frame.rows[row].text.trim().to_owned();
         working = Some(Working { row, text, compacting: false, starting: false });
@@ -38,6 +40,20 @@ pub(super) fn read(frame: &Frame) -> ComposerView {
         shell_mode,
         clipped: false,
     }
+}
+
+/// No composer and no dialog: what is cut off, or half drawn. A spinner that ends it still tells that the agent works.
+fn bare(frame: &Frame, last: usize) -> ComposerView {
+    match live_area(frame, last + 1) {
+        (top, Some(working)) if indent(&frame.rows[top].text) == 0 => {
+            ComposerView { live_top: Some(top), working: Some(working), ..ComposerView::missing() }
+        }
+        _ => ComposerView::missing(),
+    }
+}
+
+fn says_busy(text: &str) -> bool {
+    text.contains("esc to interrupt") || text.contains("Esc to interrupt")
 }
 
 struct Place {
@@ -151,19 +167,23 @@ fn live_area(frame: &Frame, top: usize) -> (usize, Option<Working>) {
     (top, None)
 }
 
-/// `✻ Mulling… (esc to interrupt · 12s)`: a glyph, words up to an ellipsis, then nothing or a bracket or a bar.
+/// `✻ Mulling… (esc to interrupt · 12s)`: a glyph, words up to an ellipsis, then nothing or a bracket or a bar. While a
+/// call is tried again, the reason stands in the place of the words.
 fn is_spinner(text: &str) -> bool {
     let Some(rest) = text.trim_start().strip_prefix(SPINNER).and_then(|rest| rest.strip_prefix(' ')) else {
         return false;
     };
-    let Some((words, after)) = rest.split_once('…') else { return false };
+    if indent(text) > 2 {
+        return false;
+    }
+    let Some((words, after)) = rest.split_once('…') else {
+        return rest.contains(" · Retrying in ") && rest.contains("attempt ");
+    };
     let after = after.trim_start();
     let tail = after.is_empty() || after.starts_with(['(', '▰', '▱', '·']);
-    indent(text) <= 2
-        && tail
-        && !words.trim().is_empty()
-        && words.chars().count() <= 80
-        && !words.contains('(')
+    // What a tool has read or searched is a row of the transcript.
+    let folded = after.starts_with("(ctrl+");
+    tail && !folded && !words.trim().is_empty() && words.chars().count() <= 80 && !words.contains('(')
 }
 
 fn is_selected_option(text: &str) -> bool {
@@ -173,19 +193,106 @@ fn is_selected_option(text: &str) -> bool {
 
 /// A menu with a selected row near the end of the screen, from the rule or box above it.
 fn dialog(frame: &Frame, last: usize) -> Option<Range<usize>> {
-    let selected = (0..=last).rev().take(40).find(|row| is_selected_option(&frame.rows[*row].text))?;
-    let siblings = (selected.saturating_sub(12)..=last.min(selected + 12))
-        .filter(|row| *row != selected && is_option(&frame.rows[*row].text))
-        .count();
-    if siblings == 0 {
-        return None;
-    }
-    let top = (0..selected).rev().take(60).find(|row| {
+    let selected = numbered(frame, last).or_else(|| plain(frame, last))?;
+    let framed = (0..selected).rev().take(TALL).find(|row| {
         let text = &frame.rows[*row].text;
         is_rule(text) || text.starts_with('╭')
     });
-    let top = top.unwrap_or_else(|| {
-        (0..selected).rev().take_while(|row| !is_blank(&frame.rows[*row])).last().unwrap_or(selected)
-    });
-    Some(top..last + 1)
+    Some(framed.unwrap_or_else(|| unframed(frame, selected))..last + 1)
+}
+
+/// The first row of a dialog whose frame is cut off, or that has none: its text is indented, and what stands above it
+/// begins in column 0 or with a glyph.
+fn unframed(frame: &Frame, selected: usize) -> usize {
+    let text = |row: usize| frame.rows[row].text.as_str();
+    let inside = |row: &usize| {
+        let text = text(*row);
+        is_blank(&frame.rows[*row])
+            || (text.starts_with([' ', '│'])
+                && !text.trim_start().starts_with(['⎿', '⏺', '●', '✻', '❯', '>']))
+    };
+    let from = selected.saturating_sub(TALL);
+    let rows = (from..selected).rev();
+    let block = || rows.clone().take_while(|row| !is_blank(&frame.rows[*row])).last();
+    let all = || rows.clone().take_while(inside).filter(|row| !is_blank(&frame.rows[*row])).last();
+    let found = if text(selected).starts_with(['❯', '>']) { block() } else { all() };
+    found.unwrap_or(selected)
+}
+
+/// The selected one of numbered choices.
+fn numbered(frame: &Frame, last: usize) -> Option<usize> {
+    let selected = (0..=last).rev().take(40).find(|row| is_selected_option(&frame.rows[*row].text))?;
+    let nearby = selected.saturating_sub(12)..=last.min(selected + 12);
+    let mut siblings = nearby.filter(|row| *row != selected && is_option(&frame.rows[*row].text));
+    let end = siblings.next_back()?.max(selected);
+    let below = (end + 1..=last).filter(|row| !is_blank(&frame.rows[*row])).count();
+    (below <= BELOW_ROWS).then_some(selected)
+}
+
+/// The selected one of choices without numbers: another one stands in line with it, and a row of keys below.
+fn plain(frame: &Frame, last: usize) -> Option<usize> {
+    let text = |row: usize| frame.rows[row].text.trim_start_matches('│');
+    let hints = (0..=last).rev().take(4).find(|row| is_hint(text(*row)))?;
+    let selected = (0..hints).rev().take(12).find(|row| {
+        let inner = text(*row).trim_start();
+        indent(text(*row)) > 0
+            && inner.strip_prefix('❯').is_some_and(|rest| rest.starts_with([' ', '\u{a0}']))
+    })?;
+    let column = indent(text(selected)) + 2;
+    let beside = [selected.checked_sub(1), Some(selected + 1)];
+    let sibling = beside.into_iter().flatten().any(|row| row < hints && indent(text(row)) == column);
+    sibling.then_some(selected)
+}
+
+/// `Enter to confirm · Esc to cancel`
+fn is_hint(text: &str) -> bool {
+    let text = text.trim_start();
+    text.starts_with("Enter to ") || (text.starts_with("Esc to ") && text.contains(" · "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn screen(rows: &[&str]) -> ComposerView {
+        read(&Frame::from_text(80, &rows.join("\n")))
+    }
+
+    #[test]
+    fn a_dialog_without_its_frame_ends_at_the_transcript() {
+        let rows = [
+            "❯ continue",
+            "  ⎿  You've hit your session limit · resets in 5m",
+            "",
+            "   What do you want to do?",
+            "",
+            "   ❯ 1. Stop and wait for limit to reset",
+            "     2. Upgrade your plan",
+        ];
+        let view = screen(&rows);
+        assert_eq!((view.content, view.rows), (Composer::Dialog, 3..7));
+        let bare =
+            ["You've hit your limit", "", "What do you want to do?", "❯ 1. Stop and wait", "  2. Upgrade"];
+        assert_eq!(screen(&bare).rows, 2..5);
+    }
+
+    #[test]
+    fn choices_without_numbers_need_a_row_of_keys() {
+        let rows = [" Security guide", "", " ❯ No, exit", "   Yes, I trust this folder", ""];
+        assert_eq!(screen(&rows).content, Composer::Missing);
+        let keys = [&rows[..], &[" Enter to confirm · Esc to cancel"]].concat();
+        assert_eq!(screen(&keys).content, Composer::Dialog);
+        let prompt = ["❯ go on", "  with it", "", " Enter to confirm · Esc to cancel"];
+        assert_eq!(screen(&prompt).content, Composer::Missing, "a submitted prompt stands in column 0");
+    }
+
+    #[test]
+    fn a_spinner_at_the_end_tells_that_it_works() {
+        let spins = |row: &str| screen(&["● Done.", "", row]).working.is_some();
+        assert!(spins("* Compacting conversation… (29s)  ▰▰▰▰ 28%"));
+        assert!(spins("✳ Unable to connect to API (ENOTIMP) · Retrying in 8s · attempt 5/10"));
+        assert!(!spins("✻ Brewed for 2m 4s"));
+        assert!(!spins("● Reading 1 file… (ctrl+o to expand)"));
+        assert!(!spins("  * Loading files… (see below)"), "an indented row is an answer's");
+    }
 }

@@ -9,6 +9,18 @@ use crate::cells::{cell_at, cells_from, groups, is_blank, is_styled, last_row};
 
 /// Column where the text begins.
 const TEXT: u32 = 2;
+/// What stands in an empty composer; a saved text does not tell it by its style.
+const PLACEHOLDERS: &[&str] = &[
+    "Ask Codex to do anything",
+    "Explain this codebase",
+    "Summarize recent commits",
+    "Implement {feature}",
+    "Find and fix a bug in @filename",
+    "Write tests for @filename",
+    "Improve documentation in @filename",
+    "Run /review on my current changes",
+    "Use /skills to list available skills",
+];
 /// Rows between composer and spinner: queued messages, reasons, blanks.
 const LIVE_ROWS: usize = 24;
 
@@ -84,7 +96,9 @@ fn composer(frame: &Frame, glyph: usize, last: usize, styled: bool) -> ComposerV
     let empty = if styled {
         !text.solid && cursor == Some(glyph) && frame.cursor.col == TEXT
     } else {
-        text.all.trim().is_empty() || footer.clone().any(|row| is_idle_footer(&frame.rows[row].text))
+        text.all.trim().is_empty()
+            || PLACEHOLDERS.contains(&text.all.trim())
+            || footer.clone().any(|row| is_idle_footer(&frame.rows[row].text))
     };
     let content = match (empty, styled) {
         (true, _) => Composer::Empty,
@@ -249,7 +263,10 @@ fn dialog_top(frame: &Frame, last: usize) -> usize {
     let first = |from: usize| (from..=last).find(|row| !is_blank(&frame.rows[*row])).unwrap_or(last);
     let above = (0..=last).rev().find(|row| {
         let text = &frame.rows[*row].text;
-        text.starts_with(|c: char| !c.is_whitespace()) && !(text.starts_with("› ") && is_option(text))
+        text.starts_with(|c: char| !c.is_whitespace())
+            && !(text.starts_with("› ") && is_option(text))
+            // Screens of their own begin so: the folder to trust, the model to move to, the way to sign in.
+            && !text.starts_with("> ")
     });
     let Some(above) = above else { return first(0) };
     // Two blank rows set a dialog apart from a tool's output above it.

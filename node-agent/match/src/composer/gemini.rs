@@ -10,6 +10,8 @@ use crate::cells::{Cell, cell_at, cells_from, groups, insertion, is_blank, is_ru
 
 const PLACEHOLDERS: &[&str] = &["Type your message or @path/to/file", "Type your shell command"];
 const LIVE_ROWS: usize = 16;
+/// Blanks before what a cell of the status row has wrapped.
+const WRAPPED: usize = 16;
 
 pub(super) fn read(frame: &Frame) -> ComposerView {
     let Some(last) = last_row(frame) else { return ComposerView::missing() };
@@ -19,24 +21,76 @@ pub(super) fn read(frame: &Frame) -> ComposerView {
     {
         return view;
     }
-    if let Some(view) = banded_composer(frame, last) {
+    if let Some(view) = ruled_composer(frame, last).or_else(|| banded_composer(frame, last)) {
         return view;
     }
     boxed
-        .filter(|rows| rows.clone().any(|row| is_selected_option(&frame.rows[row].text)))
-        .map_or_else(ComposerView::missing, |rows| ComposerView::dialog(rows.start..last + 1))
+        .filter(|rows| is_dialog(frame, rows))
+        .map(|rows| rows.start)
+        .or_else(|| bare_dialog(frame, last))
+        .map_or_else(ComposerView::missing, |start| ComposerView::dialog(start..last + 1))
 }
 
-/// The lowest box in column 0, unless more than a footer follows it.
+/// The lowest box in column 0 or 1, unless more than a footer follows it.
 fn last_box(frame: &Frame, last: usize) -> Option<Range<usize>> {
-    let end = (0..=last).rev().find(|row| frame.rows[*row].text.starts_with('╰'))?;
-    let start = (0..end)
-        .rev()
-        .take_while(|row| !frame.rows[*row].text.starts_with('╰'))
-        .find(|row| frame.rows[*row].text.starts_with('╭'))?;
+    let at = |row: usize, corner: char| {
+        let text = frame.rows[row].text.as_str();
+        text.strip_prefix(' ').unwrap_or(text).starts_with(corner)
+    };
+    let end = (0..=last).rev().find(|row| at(*row, '╰'))?;
+    let start = (0..end).rev().take_while(|row| !at(*row, '╰')).find(|row| at(*row, '╭'))?;
     let below = (end + 1..=last).filter(|row| !is_blank(&frame.rows[*row])).count();
     (below <= 6).then_some(start..end + 1)
 }
+
+/// A box asks something when a choice is marked in it, or when it says which keys answer it.
+fn is_dialog(frame: &Frame, rows: &Range<usize>) -> bool {
+    let filled = rows.clone().rev().filter(|row| !inner(&frame.rows[*row].text).is_empty());
+    rows.clone().any(|row| is_selected_option(&frame.rows[row].text))
+        || filled.take(8).any(|row| is_key_hint(&frame.rows[row].text))
+}
+
+/// A box's row without its border.
+fn inner(text: &str) -> &str {
+    text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '│' | '╰' | '╯' | '─'))
+}
+
+/// `Enter to select · Esc to cancel`, `(Press Enter to submit, …)`, `Press R to restart, or Esc …`
+fn is_key_hint(text: &str) -> bool {
+    let text = inner(text).trim_start_matches('(');
+    let text = text.strip_prefix("Use ").or_else(|| text.strip_prefix("Press ")).unwrap_or(text);
+    let Some((key, rest)) = text.split_once(" to ") else { return false };
+    let known = matches!(key, "Enter" | "Esc" | "Escape" | "R" | "'r'" | "r" | "Tab" | "Ctrl+G");
+    known && rest.starts_with(|c: char| c.is_ascii_lowercase())
+}
+
+/// A question without a box around it: its choices and key hints are the last thing on the screen. Only captures of a part
+/// of a screen look so, or a row of key hints proves it.
+fn bare_dialog(frame: &Frame, last: usize) -> Option<usize> {
+    let hinted = is_key_hint(&frame.rows[last].text);
+    if is_styled(frame) && !hinted {
+        return None;
+    }
+    let from = last.saturating_sub(BARE_ROWS);
+    let marked = (from..=last).rev().find(|row| is_selected_option(&frame.rows[*row].text))?;
+    let follows = |row: usize| {
+        let text = frame.rows[row].text.as_str();
+        is_blank(&frame.rows[row])
+            || is_option(text)
+            || is_key_hint(text)
+            || crate::cells::indent(text) >= 4
+            || text.trim() == "▼"
+    };
+    if !(marked + 1..=last).all(follows) {
+        return None;
+    }
+    let said = |row: &usize| frame.rows[*row].text.trim_start().starts_with(['✦', 'ℹ', '✕', '⚠', '>']);
+    let start = (from..marked).rev().find(said).map_or(from, |row| row + 1);
+    (start..=marked).find(|row| !is_blank(&frame.rows[*row]))
+}
+
+/// A bare question is no longer than this.
+const BARE_ROWS: usize = 60;
 
 fn is_selected_option(text: &str) -> bool {
     let inner = text.trim_start_matches(['│', ' ']);
@@ -62,6 +116,29 @@ fn boxed_composer(frame: &Frame, rows: &Range<usize>, last: usize) -> Option<Com
     }
     let footer = rows.end..last + 1;
     Some(view(frame, Body { rows: inner, top: rows.start, column: 4, glyph, clipped: !is_glyph }, footer))
+}
+
+/// ` > text` directly between two rules across the pane (0.30), often with a hint row and a third rule above.
+fn ruled_composer(frame: &Frame, last: usize) -> Option<ComposerView> {
+    let ruled = |row: &usize| frame.rows[*row].text.starts_with('─') && is_rule(&frame.rows[*row].text);
+    let mut rules = (0..=last).rev().filter(ruled);
+    let (below, above) = (rules.next()?, rules.next()?);
+    let rows = above + 1..below;
+    let glyph = cell_at(frame.rows.get(rows.start)?, 1).map_or(' ', |cell| cell.ch);
+    let spaced = cell_at(&frame.rows[rows.start], 2).is_none_or(|cell| cell.is_blank());
+    let insert = insertion(frame, rows.clone(), 3);
+    if rows.is_empty()
+        || !matches!(glyph, '>' | '!' | '*')
+        || !spaced
+        || (is_styled(frame) && insert.is_none())
+    {
+        return None;
+    }
+    let hint = above.checked_sub(2).filter(|row| ruled(row)).unwrap_or(above);
+    let end = rows.clone().rev().find(|row| !is_blank(&frame.rows[*row])).map_or(rows.start, |row| row);
+    let end = insert.map_or(end, |(row, _)| row.max(end)) + 1;
+    let body = Body { rows: rows.start..end, top: hint, column: 3, glyph, clipped: false };
+    Some(view(frame, body, below + 1..last + 1))
 }
 
 /// A rule across the pane, a hint row, and ` > text` with blank or half-block rows around it.
@@ -185,6 +262,8 @@ fn live_area(frame: &Frame, top: usize) -> (usize, Option<Working>) {
         let queue_head = text.trim_start().starts_with("Queued (press");
         if queue_head || (crate::cells::indent(text) >= 2 && hint.iter().any(|words| text.contains(words))) {
             live = row;
+        } else if crate::cells::indent(text) >= WRAPPED {
+            // The status row's cells wrap each for itself.
         } else if !(text.starts_with("    ") && has_queue_head(frame, row)) {
             break;
         }

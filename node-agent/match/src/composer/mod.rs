@@ -11,6 +11,7 @@
 mod claude;
 mod codex;
 mod gemini;
+mod light;
 
 use std::ops::Range;
 
@@ -77,6 +78,16 @@ pub fn read(frame: &Frame, agent: &AgentKind) -> ComposerView {
         "gemini" => gemini::read(frame),
         "claude" => claude::read(frame),
         _ => ComposerView::missing(),
+    }
+}
+
+/// Reads composer or dialog to tell a state, also of agents whose composer is known too little to type into.
+pub(crate) fn glance(frame: &Frame, agent: &AgentKind) -> ComposerView {
+    match agent.as_str() {
+        "opencode" => light::opencode(frame),
+        "copilot" => light::copilot(frame),
+        "aider" => light::aider(frame),
+        _ => read(frame, agent),
     }
 }
 

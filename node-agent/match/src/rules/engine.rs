@@ -1,7 +1,8 @@
 //! Packs made ready, and run over one scene.
 //!
 //! Operation. All literals of all rules are searched in one pass over the squeezed text. Only a rule whose literals were
-//! all seen looks further: at each row of its region that begins in its columns, its pattern is tried on the block there.
+//! all seen looks further: at each row of its region that begins in its columns, and with a byte with which its pattern
+//! can begin, the pattern is tried on the block there.
 //! Matching is linear in the text (no back-references, size limits on every pattern). A pack loads whole or not at all,
 //! and not unless every example fires and no counter-example does.
 
@@ -9,51 +10,62 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
-use aho_corasick::AhoCorasick;
 use regex::{Regex, RegexBuilder};
+use regex_syntax::hir::literal::Extractor;
 use wa_proto::{AgentKind, EventKind, Frame, Witness};
 
-use super::pack::{self, PackError, PackSource, Region, RuleText};
+use super::literals::Literals;
+use super::pack::{PackError, Region, RuleText};
+use super::set::{Loaded, PackInfo};
 use super::text::{Sheet, normal, normalise};
 use super::version::VersionRange;
+use crate::aside::Definitions;
 use crate::composer::{self, Composer, ComposerView};
 use crate::hash;
 
-const BUILTIN: &[PackSource<'static>] = &[
-    PackSource { name: "claude", text: include_str!("../../packs/claude.toml") },
-    PackSource { name: "codex", text: include_str!("../../packs/codex.toml") },
-    PackSource { name: "gemini", text: include_str!("../../packs/gemini.toml") },
-    PackSource { name: "shell", text: include_str!("../../packs/shell.toml") },
-];
-
 /// A compiled pattern may take this many bytes.
-const PATTERN_BYTES: usize = 1 << 20;
+const PATTERN_BYTES: usize = 1 << 18;
 /// Rows below an agent's last words: a shell's prompt and what it prints first.
-const END_ROWS: usize = 4;
+pub(super) const END_ROWS: usize = 4;
+/// Glyphs of what a result hangs from.
+const HEADS: &[char] = &['⏺', '●', '❯', '>', '!'];
 /// A longer capture is cut, in bytes.
 const FIELD_BYTES: usize = 1200;
 
 static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
     #[expect(clippy::expect_used, reason = "the packs are compiled in, and a test loads them")]
-    Engine::from_packs(BUILTIN).expect("the built-in packs load")
+    Engine::with_packs(&[]).expect("the built-in packs load")
 });
 
 /// All rules, ready to run. Immutable; one for all panes.
 pub struct Engine {
+    pub(super) packs: Vec<PackInfo>,
     rules: Vec<Rule>,
-    literals: AhoCorasick,
-    /// Rule and bit of each literal.
-    owners: Vec<(usize, u32)>,
+    literals: Literals,
+    /// What the rules say, to know them again in another engine.
+    definitions: Arc<Definitions>,
 }
 
 pub(crate) struct Rule {
     pub(crate) id: Arc<str>,
+    /// Its pack, and the line of its id there.
+    pub(crate) pack: usize,
+    pub(crate) line: Option<usize>,
+    /// Only counted.
+    pub(crate) shadow: bool,
+    /// Hash of all that decides where and when it matches.
+    pub(crate) definition: u64,
     pub(crate) text: RuleText,
-    pattern: Regex,
-    above: Option<Regex>,
-    versions: VersionRange,
+    pub(super) pattern: Regex,
+    pub(super) above: Option<Regex>,
+    /// Words that may not be on the screen, squeezed.
+    pub(super) without: Vec<String>,
+    not_below: Option<Regex>,
+    pub(super) versions: VersionRange,
     /// Bits of all its literals.
     needs: u32,
+    /// Bytes with which its matches begin; `None`: any.
+    first: Option<Box<[bool; 256]>>,
 }
 
 /// A rule that matched, and where.
@@ -92,49 +104,49 @@ impl Engine {
         &ENGINE
     }
 
-    /// The built-in packs and these beside them.
+    /// Compiles the packs of a set and runs their examples.
     ///
     /// # Errors
-    /// As [`Engine::from_packs`].
-    pub fn with_packs(more: &[PackSource<'_>]) -> Result<Self, PackError> {
-        let sources: Vec<PackSource<'_>> = BUILTIN.iter().chain(more).copied().collect();
-        Self::from_packs(&sources)
-    }
-
-    /// Compiles packs and runs their examples.
-    ///
-    /// # Errors
-    /// The first mistake: the path in the file, or the rule and which example failed.
-    pub fn from_packs(sources: &[PackSource<'_>]) -> Result<Self, PackError> {
+    /// The first rule that does not compile, or whose examples say otherwise.
+    pub(super) fn build(packs: Vec<Loaded>) -> Result<Self, PackError> {
         let (mut rules, mut words, mut owners) = (Vec::new(), Vec::new(), Vec::new());
-        let mut origins = Vec::new();
-        for source in sources {
-            for text in pack::parse(*source)?.rule {
+        let mut infos = Vec::with_capacity(packs.len());
+        for (pack, loaded) in packs.into_iter().enumerate() {
+            for (text, line) in loaded.rules {
                 let at = rules.len();
-                let rule = Rule::compile(text).map_err(|(rule, problem)| PackError::Rule {
-                    pack: source.name.to_owned(),
-                    rule,
-                    problem,
+                let id = text.id.clone();
+                let rule = Rule::compile(text, (pack, line), loaded.info.shadow).map_err(|problem| {
+                    PackError::Rule { pack: loaded.info.name.clone(), line, rule: id, problem }
                 })?;
                 for (bit, literal) in rule.text.literals.iter().enumerate() {
                     words.push(squeeze(literal));
                     owners.push((at, 1 << bit));
                 }
-                origins.push(source.name);
                 rules.push(rule);
             }
+            infos.push(loaded.info);
         }
-        let literals =
-            AhoCorasick::new(&words).map_err(|error| PackError::Literals { problem: error.to_string() })?;
-        let engine = Self { rules, literals, owners };
-        for (at, origin) in origins.into_iter().enumerate() {
+        let literals = Literals::new(&words, owners)
+            .map_err(|error| PackError::Set { problem: format!("the literals do not build: {error}") })?;
+        let definitions = Arc::new(Definitions::of(&rules));
+        let engine = Self { packs: infos, rules, literals, definitions };
+        for (at, rule) in engine.rules.iter().enumerate() {
             engine.prove(at).map_err(|problem| PackError::Rule {
-                pack: origin.to_owned(),
-                rule: engine.rules[at].text.id.clone(),
+                pack: engine.packs[rule.pack].name.clone(),
+                line: rule.line,
+                rule: rule.text.id.clone(),
                 problem,
             })?;
         }
         Ok(engine)
+    }
+
+    pub(crate) fn definitions(&self) -> &Arc<Definitions> {
+        &self.definitions
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter()
     }
 
     pub(crate) fn rule(&self, at: usize) -> Option<&Rule> {
@@ -144,10 +156,7 @@ impl Engine {
     /// Runs all rules over a scene. Hits are in the order of rules, then rows.
     pub(crate) fn hits(&self, scene: &Scene<'_>) -> Vec<Hit> {
         let mut seen = vec![0_u32; self.rules.len()];
-        for found in self.literals.find_overlapping_iter(&scene.sheet.squeezed) {
-            let (rule, bit) = self.owners[found.pattern().as_usize()];
-            seen[rule] |= bit;
-        }
+        self.literals.search(scene.sheet.squeezed.bytes(), &mut seen);
         let mut hits = Vec::new();
         let mut block = Block::default();
         for (at, rule) in self.rules.iter().enumerate() {
@@ -185,7 +194,7 @@ impl Engine {
     fn hits_of_sample(&self, at: usize, text: &str, cols: u32, version: &str) -> Vec<Hit> {
         let frame = Frame::from_text(cols, text);
         let kind = AgentKind::new(self.rules[at].text.agent.clone());
-        let view = composer::read(&frame, &kind);
+        let view = composer::glance(&frame, &kind);
         let sheet = Sheet::new(&frame);
         let prompt = last_prompt(&sheet, &kind, &view).map(|(row, _)| row);
         let scene = Scene {
@@ -209,45 +218,89 @@ struct Block {
 }
 
 impl Rule {
-    fn compile(text: RuleText) -> Result<Self, (String, String)> {
-        let fail = |problem: String| (text.id.clone(), problem);
+    fn compile(text: RuleText, place: (usize, Option<usize>), shadow: bool) -> Result<Self, String> {
         if text.literals.is_empty() || text.literals.len() > 32 {
-            return Err(fail("it needs 1 to 32 literals".to_owned()));
+            return Err("it needs 1 to 32 literals".to_owned());
         }
         if text.literals.iter().any(|literal| squeeze(literal).len() < 3) {
-            return Err(fail("a literal needs at least 3 characters".to_owned()));
+            return Err("a literal needs at least 3 characters".to_owned());
         }
-        let pattern = compile(&text.pattern).map_err(|problem| fail(format!("pattern: {problem}")))?;
-        let above = match text.above.as_str() {
-            "" => None,
-            above => Some(compile(above).map_err(|problem| fail(format!("above: {problem}")))?),
+        let pattern = compile(&text.pattern).map_err(|problem| format!("pattern: {problem}"))?;
+        let optional = |name: &str, pattern: &str| match pattern {
+            "" => Ok(None),
+            pattern => compile(pattern).map(Some).map_err(|problem| format!("{name}: {problem}")),
         };
-        let versions = VersionRange::parse(&text.versions).map_err(&fail)?;
+        let above = optional("above", &text.above)?;
+        let not_below = optional("not_below", &text.not_below)?;
+        let versions = VersionRange::parse(&text.versions)?;
         let needs = u32::try_from((1_u64 << text.literals.len()) - 1).unwrap_or(u32::MAX);
-        Ok(Self { id: text.id.as_str().into(), pattern, above, versions, needs, text })
+        let (pack, line) = place;
+        let without = text.without.iter().map(|words| squeeze(words)).collect();
+        let id = text.id.as_str().into();
+        let definition = text.definition(shadow);
+        let first = first_bytes(&pattern);
+        Ok(Self {
+            id,
+            pack,
+            line,
+            shadow,
+            definition,
+            pattern,
+            above,
+            not_below,
+            versions,
+            needs,
+            without,
+            first,
+            text,
+        })
     }
 
     fn concerns(&self, scene: &Scene<'_>) -> bool {
-        let is = |agent: Option<&AgentKind>| agent.is_some_and(|agent| agent.as_str() == self.text.agent);
-        let is = |agent: Option<&AgentKind>| agent.is_some() && (self.text.agent == "*" || is(agent));
         let here = match self.text.region {
-            Region::End => is(scene.left) || (!scene.alive && is(scene.agent)),
-            _ => is(scene.agent),
+            Region::End => self.is_over(scene),
+            _ => self.is_agent(scene.agent),
         };
-        here && self.versions.holds(scene.version)
+        let barred = |words: &String| scene.sheet.squeezed.contains(words);
+        here && self.versions.holds(scene.version) && !self.without.iter().any(barred)
+    }
+
+    fn is_agent(&self, agent: Option<&AgentKind>) -> bool {
+        agent.is_some_and(|agent| self.text.agent == "*" || agent.as_str() == self.text.agent)
+    }
+
+    /// Its agent runs here, or has just gone.
+    pub(super) fn is_of(&self, scene: &Scene<'_>) -> bool {
+        self.is_agent(scene.agent) || self.is_agent(scene.left)
+    }
+
+    /// Its agent may have said its last words.
+    pub(super) fn is_over(&self, scene: &Scene<'_>) -> bool {
+        self.is_agent(scene.left) || (!scene.alive && self.is_agent(scene.agent))
     }
 
     fn run(&self, at: usize, scene: &Scene<'_>, block: &mut Block, hits: &mut Vec<Hit>) {
         let sheet = scene.sheet;
         let mut next = 0;
         for row in 0..sheet.rows.len() {
-            if row < next || sheet.is_blank(row) || !self.begins(scene, row) {
+            if row < next
+                || sheet.is_blank(row)
+                || !self.may_begin(sheet.text(row))
+                || !self.begins(scene, row)
+            {
                 continue;
             }
             let end = self.text.rows.map_or(usize::MAX, |rows| row.saturating_add(rows));
             sheet.block(row, end.min(sheet.rows.len()), &mut block.text, &mut block.starts);
+            // Few rows match: only for those are captures worth their memory.
+            if !self.pattern.is_match(&block.text) {
+                continue;
+            }
             let Some(captures) = self.pattern.captures(&block.text) else { continue };
             let Some(whole) = captures.get(0) else { continue };
+            if self.hangs_wrong(sheet, row) {
+                continue;
+            }
             let Some(above) = self.above(sheet, row) else { continue };
             let taken = block.starts.iter().filter(|start| **start < whole.end()).count().max(1);
             if self.text.region == Region::End && below(sheet, row + taken) > END_ROWS {
@@ -265,6 +318,12 @@ impl Rule {
         }
     }
 
+    /// Whether its pattern can match a block that begins with this text.
+    fn may_begin(&self, text: &str) -> bool {
+        let may = |byte: &u8| self.first.as_ref().is_none_or(|first| first[usize::from(*byte)]);
+        text.as_bytes().first().is_some_and(may)
+    }
+
     fn begins(&self, scene: &Scene<'_>, row: usize) -> bool {
         let Some(place) = scene.sheet.rows.get(row) else { return false };
         self.text.columns.is_none_or(|(from, to)| (from..=to).contains(&place.column))
@@ -273,10 +332,24 @@ impl Rule {
     }
 
     /// What the row above tells, where the rule asks for one; `None` where it is not the one.
-    fn above(&self, sheet: &Sheet, row: usize) -> Option<BTreeMap<String, String>> {
+    pub(super) fn above(&self, sheet: &Sheet, row: usize) -> Option<BTreeMap<String, String>> {
         let Some(above) = &self.above else { return Some(BTreeMap::new()) };
         let row = (0..row).rev().find(|row| !sheet.is_blank(*row))?;
         above.captures(sheet.text(row)).map(|captures| self.fields(above, &captures))
+    }
+
+    /// Whether it hangs from a row that says whose words these are: a tool's output begins as a notice does.
+    pub(super) fn hangs_wrong(&self, sheet: &Sheet, row: usize) -> bool {
+        let Some(not_below) = &self.not_below else { return false };
+        let column = sheet.rows[row].column;
+        let mut above = (0..row).rev().take_while(|above| !sheet.is_blank(*above));
+        // A tool has one result; what hangs below that is a notice. Hooks only announce themselves in between.
+        let is_result = |row: usize| sheet.text(row).starts_with('⎿') && !sheet.text(row).contains(" hook");
+        let head = above.find(|above| {
+            let outer = sheet.rows[*above].column < column || sheet.text(*above).starts_with(HEADS);
+            outer || is_result(*above)
+        });
+        head.is_some_and(|head| not_below.is_match(sheet.text(head)))
     }
 
     fn fields(&self, pattern: &Regex, captures: &regex::Captures<'_>) -> BTreeMap<String, String> {
@@ -326,7 +399,7 @@ impl Rule {
     }
 }
 
-fn in_region(scene: &Scene<'_>, row: usize, region: Region) -> bool {
+pub(super) fn in_region(scene: &Scene<'_>, row: usize, region: Region) -> bool {
     let view = scene.view;
     let dialog = view.content == Composer::Dialog;
     let missing = view.content == Composer::Missing;
@@ -342,11 +415,11 @@ fn in_region(scene: &Scene<'_>, row: usize, region: Region) -> bool {
     }
 }
 
-/// Rows from this one on that have something on them and do not belong to a box.
-fn below(sheet: &Sheet, row: usize) -> usize {
+/// Rows from this one on that have something on them and do not belong to a box; at most one more than [`END_ROWS`].
+pub(super) fn below(sheet: &Sheet, row: usize) -> usize {
     let counts =
         |row: &usize| !sheet.is_blank(*row) && !sheet.rows[*row].boxed && !sheet.text(*row).starts_with('╰');
-    (row..sheet.rows.len()).filter(counts).count()
+    (row..sheet.rows.len()).filter(counts).take(END_ROWS + 1).count()
 }
 
 /// The last submitted prompt above the live area: its row, and a hash of its words that no re-wrap changes.
@@ -359,19 +432,36 @@ pub(crate) fn last_prompt(sheet: &Sheet, agent: &AgentKind, view: &ComposerView)
         _ => return None,
     };
     let mut text = (String::new(), Vec::new());
+    // Where no composer was found, the last row may be one that has lost its frame.
+    let bare = view.content == Composer::Missing;
+    let last = (0..end).rev().find(|row| !sheet.is_blank(*row)).filter(|_| bare);
     let row = (0..end).rev().find(|row| {
         let words = sheet.text(*row).strip_prefix(glyphs).and_then(|rest| rest.strip_prefix(' '));
         let place = &sheet.rows[*row];
-        // The command that compacts stands below the mark that it leaves.
-        words.is_some_and(|words| place.column <= 1 && !place.boxed && !words.trim().starts_with("/compact"))
+        // The command that compacts stands below the mark that it leaves, and Claude Code itself types the one that asks
+        // what to do about a limit; nobody submits a result.
+        let own = ["/compact", "/rate-limit-options", "⎿"];
+        let is_prompt = |words: &str| !own.iter().any(|own| words.trim_start().starts_with(own));
+        words.is_some_and(|words| place.column <= 1 && !place.boxed && is_prompt(words) && last != Some(*row))
     })?;
     sheet.block(row, end, &mut text.0, &mut text.1);
     let words: String = text.0.chars().filter(|c| !c.is_whitespace()).take(60).collect();
     Some((row, hash::squeezed(&words)))
 }
 
-fn squeeze(literal: &str) -> String {
+pub(super) fn squeeze(literal: &str) -> String {
     literal.chars().map(normal).filter(|c| !c.is_whitespace() && !matches!(c, '│' | '─')).collect()
+}
+
+/// Bytes with which the matches of a compiled pattern begin, where they are few enough to be told.
+fn first_bytes(pattern: &Regex) -> Option<Box<[bool; 256]>> {
+    let hir = regex_syntax::parse(pattern.as_str()).ok()?;
+    let prefixes = Extractor::new().extract(&hir);
+    let mut bytes = Box::new([false; 256]);
+    for prefix in prefixes.literals()? {
+        bytes[usize::from(*prefix.as_bytes().first()?)] = true;
+    }
+    Some(bytes)
 }
 
 /// Compiles a pattern: anchored, with blanks that a wrap may have eaten.

@@ -1,6 +1,7 @@
 //! Packs: rules as data.
 //!
-//! A pack is a TOML file. Unknown keys are refused, and the path of a mistake is named. A rule tells what must be on the
+//! A pack is a TOML file: `schema = "wa.pack/1"`, if wanted a `version`, a `description` and `disable = ["rule.id", …]`,
+//! then rules. Unknown keys are refused, and line and path of a mistake are named. A rule tells what must be on the
 //! screen (literals, then a pattern), where (agent, version, region, column, box), which witnesses it needs, and when it may
 //! fire again. It carries the real lines that it was written from, and lines that look alike and must not fire.
 //!
@@ -9,34 +10,110 @@
 //! in which agents print when a limit ends.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, Deserializer};
 use wa_proto::{EventKind, Witness};
 
-/// Where a pack comes from: a name for messages, and its text.
-#[derive(Debug, Clone, Copy)]
-pub struct PackSource<'a> {
-    pub name: &'a str,
-    pub text: &'a str,
+use crate::hash;
+
+/// The only format there is.
+const SCHEMA: &str = "wa.pack/1";
+/// A larger file is no pack.
+pub(crate) const PACK_BYTES: usize = 1 << 20;
+/// Longest version, in characters.
+const VERSION_CHARS: usize = 64;
+const DESCRIPTION_CHARS: usize = 2000;
+
+/// Who brought a pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Origin {
+    /// Compiled in.
+    Builtin,
+    /// Named by this host's configuration.
+    Local,
+    /// Sent by the controller.
+    Pushed,
 }
 
-/// What is wrong with a pack. The whole pack is refused.
+impl Origin {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Builtin => "builtin",
+            Self::Local => "local",
+            Self::Pushed => "pushed",
+        }
+    }
+}
+
+/// A pack's file, and how it is to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pack {
+    /// Its file name without `.toml`: 1 to 64 of letters, digits, `.`, `_` and `-`.
+    pub name: String,
+    pub text: String,
+    pub origin: Origin,
+    /// What its rules find is counted, and nothing more.
+    pub shadow: bool,
+}
+
+/// What is wrong with a set of packs. The whole set is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PackError {
-    #[error("pack {pack}: {path}: {problem}")]
-    Syntax { pack: String, path: String, problem: String },
-    #[error("pack {pack}: rule {rule}: {problem}")]
-    Rule { pack: String, rule: String, problem: String },
-    #[error("the literals of the packs do not build: {problem}")]
-    Literals { problem: String },
+    /// The file is not TOML, or holds what a pack must not.
+    #[error("pack {pack}{}: {path}: {problem}", place(*.line))]
+    Syntax {
+        pack: String,
+        /// 1-based, where it is known.
+        line: Option<usize>,
+        /// `rule[2].region`, or `the file`.
+        path: String,
+        problem: String,
+    },
+    /// A rule cannot be, or one of its samples says otherwise.
+    #[error("pack {pack}{}: rule {rule}: {problem}", place(*.line))]
+    Rule {
+        pack: String,
+        /// 1-based line of the rule's `id`.
+        line: Option<usize>,
+        rule: String,
+        problem: String,
+    },
+    /// The packs cannot run together.
+    #[error("the packs together: {problem}")]
+    Set { problem: String },
 }
 
+fn place(line: Option<usize>) -> String {
+    line.map_or_else(String::new, |line| format!(", line {line}"))
+}
+
+/// The file of a pack, read.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Pack {
+pub(crate) struct PackText {
     pub(crate) schema: String,
     #[serde(default)]
+    pub(crate) version: String,
+    #[serde(default)]
+    pub(crate) description: String,
+    /// Ids of rules of other packs that are switched off.
+    #[serde(default)]
+    pub(crate) disable: Vec<String>,
+    #[serde(default)]
     pub(crate) rule: Vec<RuleText>,
+}
+
+/// A pack that was read, and where things stand in it.
+#[derive(Debug, Clone)]
+pub(crate) struct Parsed {
+    pub(crate) pack: PackText,
+    /// Line of each rule's id.
+    pub(crate) lines: Vec<Option<usize>>,
+    /// Line of `disable`.
+    pub(crate) disable_line: Option<usize>,
 }
 
 /// Part of a screen. A row may be in several: a tail is part of its transcript.
@@ -53,6 +130,19 @@ pub(crate) enum Region {
     Footer,
     /// An agent's last words: no composer any more, and only a shell's prompt may follow.
     End,
+}
+
+impl Region {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Transcript => "transcript",
+            Self::Tail => "tail",
+            Self::Dialog => "dialog",
+            Self::Composer => "composer",
+            Self::Footer => "footer",
+            Self::End => "end",
+        }
+    }
 }
 
 /// When a match may fire again.
@@ -92,6 +182,13 @@ pub(crate) struct RuleText {
     /// What the row above must match, if anything; its captures are fields too.
     #[serde(default)]
     pub(crate) above: String,
+    /// None of these may be on the screen, blanks aside.
+    #[serde(default)]
+    pub(crate) without: Vec<String>,
+    /// What the row that it hangs from must not match: the nearest one further out, with neither a blank row nor another
+    /// result between.
+    #[serde(default)]
+    pub(crate) not_below: String,
     /// Fields that the text does not hold.
     #[serde(default)]
     pub(crate) fields: BTreeMap<String, String>,
@@ -117,6 +214,18 @@ pub(crate) struct RuleText {
     pub(crate) example: Vec<Example>,
     #[serde(default)]
     pub(crate) counter: Vec<Counter>,
+}
+
+impl RuleText {
+    /// Hash of all that decides where and when it matches; its samples do not.
+    pub(crate) fn definition(&self, shadow: bool) -> u64 {
+        let place =
+            (self.event, &self.agent, &self.versions, self.region, self.columns, self.boxed, self.rows);
+        let words = (&self.literals, &self.pattern, &self.above, &self.fields, &self.words, &self.key);
+        let bars = (&self.not_below, &self.without);
+        let gates = (bars, &self.secrets, &self.witnesses, self.rearm, shadow);
+        hash::hash(&[&self.id, &format!("{place:?} {words:?} {gates:?}")])
+    }
 }
 
 fn default_cooldown() -> u32 {
@@ -151,21 +260,56 @@ fn default_cols() -> u32 {
     80
 }
 
-pub(crate) fn parse(source: PackSource<'_>) -> Result<Pack, PackError> {
-    let syntax = |path: String, problem: String| PackError::Syntax {
-        pack: source.name.to_owned(),
-        path: if path == "." { "the file".to_owned() } else { path },
+/// Reads a pack. Nothing in it is looked at further than its header.
+pub(crate) fn parse(source: &Pack) -> Result<Parsed, PackError> {
+    let line = |span: Option<Range<usize>>| span.map(|span| line_of(&source.text, span.start));
+    let syntax = |line: Option<usize>, path: &str, problem: &str| PackError::Syntax {
+        pack: source.name.clone(),
+        line,
+        path: if path == "." { "the file".to_owned() } else { path.to_owned() },
         problem: problem.trim().replace('\n', " "),
     };
-    let deserializer = toml::Deserializer::parse(source.text)
-        .map_err(|error| syntax("the file".to_owned(), error.to_string()))?;
-    let pack: Pack = serde_path_to_error::deserialize(deserializer)
-        .map_err(|error| syntax(error.path().to_string(), error.inner().to_string()))?;
-    if pack.schema != "wa.pack/1" {
+    if source.text.len() > PACK_BYTES {
+        return Err(syntax(None, "the file", &format!("it is larger than {PACK_BYTES} bytes")));
+    }
+    let table = DeTable::parse(&source.text)
+        .map_err(|error| syntax(line(error.span()), "the file", error.message()))?;
+    let of = |name: &str| {
+        table.get_ref().get_key_value(name).map(|(key, _)| line_of(&source.text, key.span().start))
+    };
+    let (schema_line, version_line, disable_line) = (of("schema"), of("version"), of("disable"));
+    let lines = rule_lines(&source.text, table.get_ref());
+    let pack: PackText = serde_path_to_error::deserialize(Deserializer::from(table)).map_err(|error| {
+        syntax(line(error.inner().span()), &error.path().to_string(), error.inner().message())
+    })?;
+    if pack.schema != SCHEMA {
+        let problem = format!("{:?} is not known; write {SCHEMA:?}", pack.schema);
+        return Err(syntax(schema_line, "schema", &problem));
+    }
+    if pack.version.chars().count() > VERSION_CHARS || pack.version.chars().any(char::is_control) {
+        return Err(syntax(version_line, "version", "it is longer than 64 characters, or not one line"));
+    }
+    if pack.description.chars().count() > DESCRIPTION_CHARS {
         return Err(syntax(
-            "schema".to_owned(),
-            format!("{:?} is not known; write \"wa.pack/1\"", pack.schema),
+            None,
+            "description",
+            &format!("it is longer than {DESCRIPTION_CHARS} characters"),
         ));
     }
-    Ok(pack)
+    Ok(Parsed { pack, lines, disable_line })
+}
+
+/// Where the id of each rule stands; of one without an id, where the rule begins.
+fn rule_lines(text: &str, table: &DeTable<'_>) -> Vec<Option<usize>> {
+    let rules = table.get("rule").and_then(|rules| rules.get_ref().as_array());
+    let line = |rule: &Spanned<DeValue<'_>>| {
+        let id = rule.get_ref().as_table().and_then(|rule| rule.get("id"));
+        Some(line_of(text, id.map_or(rule.span().start, |id| id.span().start)))
+    };
+    rules.into_iter().flat_map(|rules| rules.iter()).map(line).collect()
+}
+
+/// The 1-based line of a byte.
+fn line_of(text: &str, at: usize) -> usize {
+    text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count() + 1
 }

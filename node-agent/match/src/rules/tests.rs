@@ -2,6 +2,10 @@ use super::text::Sheet;
 use super::*;
 use wa_proto::{Frame, FrameRow};
 
+pub(super) fn pack_of(name: &str, text: &str) -> Pack {
+    Pack { name: name.to_owned(), text: text.to_owned(), origin: Origin::Pushed, shadow: false }
+}
+
 /// A pack of one rule, with one line exchanged.
 fn pack(from: &str, to: &str) -> Result<(), String> {
     let text = r#"
@@ -23,15 +27,15 @@ text = "  ■ You hit your limit until 5pm"
 "#;
     assert!(text.contains(from), "{from}");
     let text = text.replacen(from, to, 1);
-    Engine::from_packs(&[PackSource { name: "t", text: &text }]).map(drop).map_err(|error| error.to_string())
+    Engine::from_packs(&[pack_of("t", &text)]).map(drop).map_err(|error| error.to_string())
 }
 
 #[test]
 fn the_builtin_packs_load() {
-    for name in ["claude", "codex", "gemini", "shell"] {
+    for name in ["claude", "codex", "gemini", "shell", "opencode", "aider", "copilot"] {
         let path = format!("{}/packs/{name}.toml", env!("CARGO_MANIFEST_DIR"));
         let text = std::fs::read_to_string(path).unwrap();
-        if let Err(error) = Engine::from_packs(&[PackSource { name, text: &text }]) {
+        if let Err(error) = Engine::from_packs(&[pack_of(name, &text)]) {
             panic!("{error}");
         }
     }
@@ -66,7 +70,7 @@ fn a_bad_pack_is_refused_with_its_place() {
 #[test]
 fn a_rule_without_an_example_does_not_load() {
     let text = "schema = \"wa.pack/1\"\n[[rule]]\nid = \"t\"\nevent = \"bell\"\nagent = \"codex\"\nregion = \"tail\"\nliterals = [\"abc\"]\npattern = 'abc'\nrearm = \"once\"\n";
-    let error = Engine::from_packs(&[PackSource { name: "t", text }]).err().unwrap().to_string();
+    let error = Engine::from_packs(&[pack_of("t", text)]).err().unwrap().to_string();
     assert!(error.contains("a rule needs a real sample"), "{error}");
 }
 

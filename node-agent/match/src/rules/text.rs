@@ -7,9 +7,13 @@
 //! Format. One buffer of normalised rows without border, indent and trailing blanks, and one buffer of the whole text
 //! without any blanks, in which the literals of all rules are searched at once. A *block* is a row and the rows that go on
 //! from it, joined: with nothing between where the row was full, else with a blank.
+//!
+//! Operation. Every changed frame comes through here, so rows are taken as they mostly are: printable ASCII, copied whole.
+//! Only what is not is looked at character by character.
 
 use std::ops::Range;
 
+use memchr::memmem;
 use unicode_width::UnicodeWidthStr as _;
 use wa_proto::Frame;
 
@@ -28,6 +32,11 @@ pub(crate) fn normal(c: char) -> char {
     }
 }
 
+/// Characters of borders, which count as little as blanks.
+pub(crate) fn is_border(c: char) -> bool {
+    matches!(c, '│' | '─')
+}
+
 pub(crate) fn normalise(text: &str) -> String {
     text.chars().map(normal).collect()
 }
@@ -41,18 +50,46 @@ pub(crate) struct Row {
     pub(crate) boxed: bool,
     /// The terminal says that the next row goes on from it, and not behind a blank.
     wrapped: bool,
-    /// Its text reaches the right edge.
+    /// Its text reaches the right edge, where a word may have been cut.
     full: bool,
     /// It begins something new.
     opens: bool,
+    blank: bool,
 }
+
+/// Text without blanks and borders.
+pub(crate) struct Squeezed(Vec<u8>);
+
+impl Squeezed {
+    pub(crate) fn contains(&self, words: &str) -> bool {
+        memmem::find(&self.0, words.as_bytes()).is_some()
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// What a byte means for [`Sheet::push_body`]: 1 is kept when squeezed, 0 is a blank, [`OTHER`] needs a closer look.
+const CLASSES: [u8; 256] = {
+    let mut classes = [OTHER; 256];
+    let mut byte = 0x21;
+    while byte < 0x7f {
+        classes[byte] = 1;
+        byte += 1;
+    }
+    classes[b' ' as usize] = 0;
+    classes[b'`' as usize] = OTHER;
+    classes
+};
+const OTHER: u8 = 2;
 
 /// The rows of a frame, normalised.
 pub(crate) struct Sheet {
     text: String,
     pub(crate) rows: Vec<Row>,
     /// Everything without blanks and borders.
-    pub(crate) squeezed: String,
+    pub(crate) squeezed: Squeezed,
 }
 
 impl Sheet {
@@ -61,39 +98,66 @@ impl Sheet {
         let mut sheet = Self {
             text: String::with_capacity(size),
             rows: Vec::with_capacity(frame.rows.len()),
-            squeezed: String::with_capacity(size),
+            squeezed: Squeezed(vec![0; size]),
         };
+        let mut squeezed = 0;
         for row in &frame.rows {
-            let cells = if row.text.is_ascii() { row.text.len() } else { row.text.width() };
-            let full = frame.cols > 0 && cells >= frame.cols as usize;
-            sheet.push(&row.text, row.wrapped, full);
+            sheet.push(&row.text, row.wrapped, frame.cols as usize, &mut squeezed);
         }
+        sheet.squeezed.0.truncate(squeezed);
         sheet
     }
 
-    fn push(&mut self, raw: &str, wrapped: bool, full: bool) {
-        let is_edge = |c: char| c.is_whitespace() || matches!(c, '│' | '┃');
-        let trimmed = raw.trim_end_matches(is_edge);
-        let mut column = 0;
-        let mut boxed = false;
-        let body = trimmed.trim_start_matches(|c: char| {
-            let edge = is_edge(c) && !(boxed && c == '│');
-            column += usize::from(edge);
-            boxed |= edge && !c.is_whitespace();
-            edge
-        });
+    fn push(&mut self, raw: &str, wrapped: bool, cols: usize, squeezed: &mut usize) {
+        let (body, column, boxed) = body(raw);
         let start = self.text.len();
-        for c in body.chars() {
-            let c = normal(c);
-            self.text.push(c);
-            if !c.is_whitespace() && !matches!(c, '│' | '─') {
-                self.squeezed.push(c);
-            }
-        }
+        self.push_body(body, squeezed);
         let text = &self.text[start..];
         let opens = opens(text, column, boxed);
-        let (wrapped, full) = if raw.ends_with(' ') { (false, false) } else { (wrapped, full) };
-        self.rows.push(Row { range: start..self.text.len(), column, boxed, wrapped, full, opens });
+        let blank = !text.starts_with(|c: char| c.is_ascii_graphic()) && text.trim_start().is_empty();
+        let wrapped = wrapped && !raw.ends_with(' ');
+        // Columns are counted only where they can matter: a box cuts inside of its border.
+        let cut = !boxed && raw.len() >= cols && !raw.ends_with(' ') && text.ends_with(is_of_a_word);
+        let full = cut && cols > 0 && is_full(raw, cols);
+        self.rows.push(Row { range: start..self.text.len(), column, boxed, wrapped, full, opens, blank });
+    }
+
+    /// Appends a row's text, and its squeezed text from `squeezed` on: there is room for all of the frame's bytes, and
+    /// nothing grows.
+    fn push_body(&mut self, body: &str, squeezed: &mut usize) {
+        let bytes = body.as_bytes();
+        let room = &mut self.squeezed.0[*squeezed..];
+        let (mut at, mut end, mut copied) = (0, 0, 0);
+        loop {
+            while let Some(byte) = bytes.get(at) {
+                let class = CLASSES[usize::from(*byte)];
+                if class == OTHER {
+                    break;
+                }
+                room[end] = *byte;
+                // Without a branch: blanks come too irregularly to be foreseen.
+                end += usize::from(class);
+                at += 1;
+            }
+            // Rules across the pane are long.
+            while is_line(&bytes[at..]) {
+                at += 3;
+            }
+            let Some(first) = body[at..].chars().next() else { break };
+            let next = at + first.len_utf8();
+            let c = normal(first);
+            if c != first {
+                self.text.push_str(&body[copied..at]);
+                self.text.push(c);
+                copied = next;
+            }
+            if !is_border(c) && !c.is_whitespace() {
+                end += c.encode_utf8(&mut room[end..]).len();
+            }
+            at = next;
+        }
+        self.text.push_str(&body[copied..]);
+        *squeezed += end;
     }
 
     pub(crate) fn text(&self, row: usize) -> &str {
@@ -101,7 +165,7 @@ impl Sheet {
     }
 
     pub(crate) fn is_blank(&self, row: usize) -> bool {
-        self.text(row).trim().is_empty()
+        self.rows.get(row).is_none_or(|row| row.blank)
     }
 
     /// The block that begins in a row, and the byte at which each of its rows begins.
@@ -126,16 +190,83 @@ impl Sheet {
     }
 }
 
+/// Letters, and what a session id is made of.
+fn is_of_a_word(c: char) -> bool {
+    c.is_alphabetic() || is_of_an_id(c)
+}
+
+fn is_of_an_id(c: char) -> bool {
+    c.is_ascii_hexdigit() || c == '-'
+}
+
+fn is_edge(c: char) -> bool {
+    c == ' ' || matches!(c, '│' | '┃') || c.is_whitespace()
+}
+
+/// A row without blanks and borders around it, the column where it begins, and whether a border stands before it.
+fn body(raw: &str) -> (&str, usize, bool) {
+    let trimmed = trim_end(raw);
+    let mut column = trimmed.bytes().take_while(|byte| *byte == b' ').count();
+    let mut boxed = false;
+    let body = trimmed[column..].trim_start_matches(|c: char| {
+        let edge = is_edge(c) && !(boxed && c == '│');
+        column += usize::from(edge);
+        boxed |= edge && !c.is_whitespace();
+        edge
+    });
+    (body, column, boxed)
+}
+
+fn trim_end(raw: &str) -> &str {
+    let mut text = raw;
+    loop {
+        let end = text.bytes().rposition(|byte| byte != b' ').map_or(0, |last| last + 1);
+        text = &text[..end];
+        match text.chars().next_back() {
+            Some(last) if is_edge(last) => text = &text[..end - last.len_utf8()],
+            _ => return text,
+        }
+    }
+}
+
+/// Whether a text takes so many columns.
+fn is_full(text: &str, cols: usize) -> bool {
+    // No character takes more columns than bytes.
+    text.len() >= cols && (text.is_ascii() || width(text) >= cols)
+}
+
+fn width(text: &str) -> usize {
+    let (mut columns, mut rest) = (0, text);
+    while let Some(first) = rest.chars().next() {
+        // What agents draw boxes and sentences with takes one column each, whatever stands beside it.
+        if !matches!(first, '\0'..='\u{7f}' | '\u{2500}'..='\u{259f}' | '\u{2010}'..='\u{2027}' | '›') {
+            return text.width();
+        }
+        columns += 1;
+        rest = &rest[first.len_utf8()..];
+        let line = rest.as_bytes().chunks_exact(3).take_while(|bytes| is_line(bytes)).count();
+        columns += line;
+        rest = &rest[3 * line..];
+    }
+    columns
+}
+
+/// Begins with a horizontal line or a border.
+fn is_line(bytes: &[u8]) -> bool {
+    matches!(bytes, [0xe2, 0x94, 0x80 | 0x82, ..])
+}
+
 /// Whether a full row without a mark was cut in the middle of a word: saved screens do not tell, and a word may end
 /// exactly at the edge. Letters that meet were one word, and so were the parts of a session id.
+///
+/// Only rows whose last character [`is_of_a_word`] are asked.
 fn is_cut(above: &str, below: &str) -> bool {
     let (last, first) = (above.chars().next_back(), below.chars().next());
     if last.is_some_and(char::is_alphabetic) && first.is_some_and(char::is_alphabetic) {
         return true;
     }
-    let is_id = |c: char| c.is_ascii_hexdigit() || c == '-';
-    let tail = above.len() - above.trim_end_matches(is_id).len();
-    let head = below.len() - below.trim_start_matches(is_id).len();
+    let tail = above.len() - above.trim_end_matches(is_of_an_id).len();
+    let head = below.len() - below.trim_start_matches(is_of_an_id).len();
     tail > 0 && head > 0 && tail + head >= 20
 }
 
@@ -170,4 +301,59 @@ fn opens(text: &str, column: usize, boxed: bool) -> bool {
             | '*'
     );
     glyph && (column <= 2 || boxed) && second.is_none_or(char::is_whitespace)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use wa_proto::FrameRow;
+
+    use super::*;
+
+    /// A sheet as it is defined, character by character: texts, squeezed text, columns and boxes of the rows.
+    fn by_definition(frame: &Frame) -> (Vec<String>, String, Vec<(usize, bool)>) {
+        let (mut texts, mut squeezed, mut places) = (Vec::new(), String::new(), Vec::new());
+        for row in &frame.rows {
+            let edge = |c: char| c.is_whitespace() || matches!(c, '│' | '┃');
+            let mut rest: Vec<char> = row.text.chars().collect();
+            while rest.last().is_some_and(|c| edge(*c)) {
+                rest.pop();
+            }
+            let (mut column, mut boxed) = (0, false);
+            while rest.get(column).is_some_and(|c| edge(*c) && !(boxed && *c == '│')) {
+                boxed |= !rest[column].is_whitespace();
+                column += 1;
+            }
+            let text: String = rest[column..].iter().map(|c| normal(*c)).collect();
+            squeezed.extend(text.chars().filter(|c| !c.is_whitespace() && !is_border(*c)));
+            texts.push(text);
+            places.push((column, boxed));
+        }
+        (texts, squeezed, places)
+    }
+
+    proptest! {
+        #[test]
+        fn a_sheet_is_what_its_definition_says(
+            rows in proptest::collection::vec("[ a-z`│┃─’•\u{a0}\u{3000}\u{85}\u{7}é漢✻]{0,40}", 0..6)
+        ) {
+            let frame = Frame { cols: 80, rows: rows.iter().map(FrameRow::plain).collect(), ..Frame::default() };
+            let sheet = Sheet::new(&frame);
+            let (texts, squeezed, places) = by_definition(&frame);
+            for (row, text) in texts.iter().enumerate() {
+                prop_assert_eq!(sheet.text(row), text);
+                prop_assert_eq!(sheet.is_blank(row), text.trim().is_empty());
+            }
+            let seen: Vec<(usize, bool)> = sheet.rows.iter().map(|row| (row.column, row.boxed)).collect();
+            prop_assert_eq!(seen, places);
+            prop_assert_eq!(sheet.squeezed.bytes(), squeezed.as_bytes());
+        }
+
+        #[test]
+        fn a_row_is_as_wide_as_the_library_says(
+            text in "[ a-z│─═█…•›é漢✻\u{fe0f}\u{fe0e}\u{200d}☎\u{301}👩]{0,40}", cols in 1..60_usize
+        ) {
+            prop_assert_eq!(is_full(&text, cols), text.width() >= cols);
+        }
+    }
 }

@@ -305,7 +305,7 @@ fn retrying(common: &mut Common, record: &Json, uuid: &str) {
 static LIMIT: LazyLock<Regex> = LazyLock::new(|| {
     let yours = r"(?:hit|reached) your (?:([\w' .-]{1,30}) )?(?:limit|budget)\b";
     let named = r"(?:^|\s)(5-hour|(?:opus )?weekly|usage|session) limit reached";
-    literal(&format!("(?i){yours}|{named}|out of usage credits"))
+    literal(&format!("(?i){yours}|{named}|out of (?:usage credits|extra usage)"))
 });
 /// The words of the reset, or the instant.
 static RESETS: LazyLock<Regex> =
@@ -325,8 +325,14 @@ fn failure(common: &mut Common, uuid: &str, error: &str, said: &str) {
         limit.filter(|_| !lower.contains("fast limit") && !lower.contains("not your usage limit"))
     {
         let window = limit.get(1).or_else(|| limit.get(2)).map_or("", |found| found.as_str());
+        let (model, window) = model_and_window(window);
         let (at, instant) = reset(said);
-        let fields = [("window", window_name(window)), ("reset_at", at), ("reset_time", instant)];
+        let fields = [
+            ("model", model.to_owned()),
+            ("window", window_name(window)),
+            ("reset_at", at),
+            ("reset_time", instant),
+        ];
         return common.testify(EventKind::LimitReached, uuid, fields, said);
     }
     let status = STATUS.captures(said).map(|found| found[1].to_owned()).unwrap_or_default();
@@ -352,6 +358,16 @@ fn reset(said: &str) -> (String, String) {
     }
     let words = found.get(1).map_or("", |words| words.as_str());
     (words.trim().trim_end_matches('.').to_owned(), String::new())
+}
+
+/// `Opus weekly`, `Fable 5`: a model is written with a capital, and its version may follow.
+fn model_and_window(words: &str) -> (&str, &str) {
+    let words = words.trim();
+    if !words.starts_with(|c: char| c.is_ascii_uppercase()) || words.starts_with("Weekly") {
+        return ("", words);
+    }
+    let window = words.match_indices(' ').find(|(at, _)| words[at + 1..].starts_with(char::is_alphabetic));
+    window.map_or((words, ""), |(at, _)| (&words[..at], &words[at + 1..]))
 }
 
 fn window_name(words: &str) -> String {

@@ -35,6 +35,7 @@ use std::num::NonZeroU16;
 use std::ops::Range;
 
 pub use cells::{Cell, Row};
+pub use wa_mux::codec::Progress;
 pub use watcher::Notice;
 pub use wire::{CELL_PIXELS, Facts, Told};
 

@@ -34,6 +34,7 @@ use super::capture::Capture;
 use super::verify::Held;
 use super::view::View;
 use crate::process::ProcessId;
+use crate::rules::{Rules, Strange};
 use crate::spool::Group;
 use crate::vault::Vault;
 use conversation::SessionFile;
@@ -78,6 +79,10 @@ pub(super) struct Watched {
     screen: PaneScreen,
     /// Only its screen is seen, from time to time.
     slow: Option<Slow>,
+    rules: Rules,
+    engine: Arc<Engine>,
+    /// To be looked with next time.
+    coming: Option<Arc<Engine>>,
     matcher: PaneMatcher,
     batch: Batch,
     /// It goes on from a position that was stored, and no line has come since.
@@ -153,6 +158,9 @@ impl Watched {
             losses: Losses::default(),
             screen,
             slow: None,
+            rules: shared.rules.clone(),
+            engine: shared.rules.engine(),
+            coming: None,
             matcher,
             batch: Batch::default(),
             resumed: position.is_some(),
@@ -320,7 +328,7 @@ impl Watched {
     }
 
     /// Does what is due. Returns what is to be fetched.
-    pub(super) fn wake(&mut self, engine: &Engine, now: Moment) -> Option<Vec<Range<i64>>> {
+    pub(super) fn wake(&mut self, now: Moment) -> Option<Vec<Range<i64>>> {
         let mut fetch = None;
         if self.screen.next_wakeup().is_some_and(|at| at <= now.wall) {
             fetch = self.apply(Input::Tick);
@@ -329,7 +337,7 @@ impl Watched {
             self.look_soon();
         }
         if self.match_at.is_some_and(|at| at <= Instant::now()) {
-            fetch = self.look(engine).or(fetch);
+            fetch = self.look().or(fetch);
         }
         self.altered |= self.conversation.tell(now.here);
         if self.shed.is_dry() && self.recover_at <= now.here {
@@ -344,22 +352,20 @@ impl Watched {
     // ---- matching
 
     /// Shows the frame to the matcher.
-    fn look(&mut self, engine: &Engine) -> Option<Vec<Range<i64>>> {
+    fn look(&mut self) -> Option<Vec<Range<i64>>> {
         self.match_at = None;
         if self.logging != Logging::On {
+            self.take_new_rules();
             return None;
         }
         let rested = self.matched.is_none_or(|matched| matched.elapsed() > self.pace * 2);
         self.pace = if rested { BURST } else { (self.pace * 2).min(LONG_BURST) };
         self.matched = Some(Instant::now());
         self.refresh_frame();
-        let now = wa_link::clock::now();
-        let observation = self.matcher.observe(engine, &self.frame, &self.facts, now);
-        if !self.mirror {
-            for detected in &observation.events {
-                self.event(detected, Some(&observation), now);
-            }
-            self.store_soon();
+        let mut observation = self.observe();
+        // What came up until now is told by the rules of before; what new ones find on the same frame is history.
+        if self.take_new_rules() {
+            observation = self.observe();
         }
         let touched = self.touched;
         self.notice_person(&observation.composer);
@@ -371,6 +377,49 @@ impl Watched {
             self.publish();
         }
         self.apply(Input::LiveTop(live_top))
+    }
+
+    fn observe(&mut self) -> Observation {
+        let now = wa_link::clock::now();
+        let observation = self.matcher.observe(&self.engine, &self.frame, &self.facts, now);
+        if !self.mirror {
+            for detected in &observation.events {
+                self.event(detected, Some(&observation), now);
+            }
+            self.rules.shadowed(&observation.shadowed);
+            self.note_unknown(&observation, now);
+            self.store_soon();
+        }
+        observation
+    }
+
+    /// Counts what no rule knows.
+    fn note_unknown(&self, observation: &Observation, at: Timestamp) {
+        let Some(agent) = &observation.agent else { return };
+        for look in &observation.unknown {
+            let version = &observation.version;
+            let strange = Strange { agent, version, kind: look.kind, key: look.key, pane: &self.pane, at };
+            self.rules.unknown(&strange, || {
+                let frame = self.redactor.redact_frame(&self.frame);
+                let rows = frame.rows.get(look.rows.clone()).unwrap_or_default();
+                let rows: Vec<&str> = rows.iter().map(|row| row.text.trim_end()).collect();
+                rows.join("\n")
+            });
+        }
+    }
+
+    /// The rules have changed.
+    pub(super) fn new_rules(&mut self, engine: &Arc<Engine>) {
+        if !Arc::ptr_eq(engine, &self.engine) {
+            self.coming = Some(Arc::clone(engine));
+            self.look_soon();
+        }
+    }
+
+    fn take_new_rules(&mut self) -> bool {
+        let Some(engine) = self.coming.take() else { return false };
+        self.engine = engine;
+        true
     }
 
     /// Another witness tells of something: the matcher weighs it with what it sees.

@@ -7,7 +7,9 @@ use wa_match::Redactor;
 use wa_proto::{AgentKind, Pane};
 
 use super::Watched;
-use crate::observer::view::View;
+use super::logging::Logging;
+use crate::observer::view::{LookError, View};
+use crate::rules::explain::Explained;
 
 /// A text of the pane, and as it may leave the node.
 #[derive(Debug, Default)]
@@ -33,6 +35,11 @@ impl Watched {
         self.seen.as_ref().and_then(|seen| seen.agent.as_ref())
     }
 
+    /// There is a frame of it.
+    pub(in crate::observer) fn is_seen(&self) -> bool {
+        self.seq > 0
+    }
+
     pub(in crate::observer) fn view(&mut self) -> Arc<View> {
         self.refresh_frame();
         Arc::new(View {
@@ -48,6 +55,21 @@ impl Watched {
             excluded: self.logging.excluded(),
             touched: self.touched,
             seq: self.seq,
+        })
+    }
+
+    /// Why the pane is in its state, rule by rule, and over which frame.
+    pub(in crate::observer) fn explain(&mut self) -> Result<Explained, LookError> {
+        if self.logging != Logging::On {
+            return Err(LookError::NotMatched(self.not_logged()));
+        }
+        self.refresh_frame();
+        Ok(Explained {
+            pane: self.pane.clone(),
+            frame: Arc::clone(&self.frame),
+            state: self.state(),
+            detail: self.detail(),
+            explanation: self.matcher.explain(&self.engine, &self.frame, &self.facts),
         })
     }
 

@@ -11,7 +11,7 @@ use wa_tests::{Program, wait_for};
 
 use super::agents::Quality;
 use super::baseline::{self, Polled, Poller, RealPoller};
-use super::goals::{self, Goal};
+use super::goals;
 use super::judge::Account;
 use super::log::{Entry, Log, Transcript};
 use super::measure::{self, Memory, Usage, Watch, mib};
@@ -19,6 +19,7 @@ use super::reading::Played;
 use super::sessions::Session;
 use super::text::END;
 use super::workload::{Plan, Printed, Scene, What, Workload};
+use crate::goal::Goal;
 
 /// How long the panes' programs may take beyond their time.
 const PATIENCE: Duration = Duration::from_secs(90);

@@ -16,7 +16,7 @@ mod measure;
 pub(crate) mod pane;
 mod reading;
 mod report;
-mod sessions;
+pub(crate) mod sessions;
 mod text;
 mod workload;
 

@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use super::baseline::{Polled, RealPoller};
 use super::cell::{Cell, WithNode};
-use super::goals::Goal;
 use crate::figures::Distribution;
 
 #[derive(Debug, Serialize)]
@@ -54,15 +53,6 @@ impl fmt::Display for Report {
         let missed = self.cells.iter().flat_map(|cell| &cell.goals).filter(|goal| !goal.met).count();
         let all: usize = self.cells.iter().map(|cell| cell.goals.len()).sum();
         writeln!(f, "goals met: {} of {all}", all - missed)
-    }
-}
-
-impl fmt::Display for Goal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, figure, goal, unit, at_least, met } = self;
-        let (sign, verdict) = (if *at_least { ">=" } else { "<=" }, if *met { "pass" } else { "MISS" });
-        let digits = if figure.fract() == 0.0 { 0 } else { 2 };
-        write!(f, "{verdict}  {name:<28} {figure:>9.digits$}{unit}   goal {sign} {goal}{unit}")
     }
 }
 

@@ -96,12 +96,22 @@ impl Play {
     }
 }
 
+/// The sessions of a folder, by name.
+pub(crate) fn all(folder: &Path) -> anyhow::Result<Vec<Session>> {
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut sessions = Vec::new();
+    for entry in entries {
+        sessions.extend(Session::of(entry?.path()));
+    }
+    ensure!(!sessions.is_empty(), "no recorded session in {}", folder.display());
+    sessions.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(sessions)
+}
+
 /// The sessions of a folder that are short enough to be played, the longest first; and the names of the others.
 pub(crate) fn playable(folder: &Path) -> anyhow::Result<(Vec<Session>, Vec<String>)> {
-    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     let (mut short, mut long) = (Vec::new(), Vec::new());
-    for entry in entries {
-        let Some(session) = Session::of(entry?.path()) else { continue };
+    for session in all(folder)? {
         let time = Play::of(&session.path)?.time();
         if time <= LONGEST {
             short.push((time, session));
@@ -109,7 +119,7 @@ pub(crate) fn playable(folder: &Path) -> anyhow::Result<(Vec<Session>, Vec<Strin
             long.push(session.name);
         }
     }
-    ensure!(!short.is_empty(), "no recorded session in {}", folder.display());
+    ensure!(!short.is_empty(), "no recorded session in {} is short enough", folder.display());
     short.sort_by(|(a, one), (b, other)| b.cmp(a).then_with(|| one.name.cmp(&other.name)));
     long.sort();
     Ok((short.into_iter().map(|(_, session)| session).collect(), long))

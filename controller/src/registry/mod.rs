@@ -12,16 +12,25 @@
 //! Runs that wait for a pane *watch* it: a watch is set before the present state is read, and a report looks for watches
 //! after it changed the state, so a change cannot fall between the two.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod asking;
+mod rules;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::time::{Instant, timeout};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::Instant;
 use wa_link::shutdown::Shutdown;
 use wa_proto::wire::v1;
 use wa_proto::{Host, MuxName, Pane, PaneAddress, PaneRef, PaneState, Timestamp};
 use wa_workflow::Input;
+
+pub use asking::NoAnswer;
+use asking::Waiting;
+pub use rules::NodeRules;
 
 use crate::store::NodeRow;
 
@@ -49,6 +58,8 @@ struct Node {
     heartbeat: v1::Heartbeat,
     panes: BTreeMap<PaneKey, Known>,
     session: Option<Arc<SessionHandle>>,
+    /// What the present session last said of its rules.
+    rules: Option<Arc<v1::RulesReport>>,
     /// When this session first told its panes whole.
     reported: Option<Timestamp>,
     /// It was told that this node is not here: it has just joined, or was lost.
@@ -73,7 +84,9 @@ pub struct SessionHandle {
     pub(crate) to_node: mpsc::Sender<v1::ControllerMessage>,
     /// The outbox has something for this host.
     pub(crate) outbox: Notify,
-    screens: Mutex<HashMap<u64, oneshot::Sender<v1::ScreenReply>>>,
+    /// Requests that the node has yet to answer.
+    pub(crate) screens: Waiting<v1::ScreenReply>,
+    pub(crate) rules: Waiting<v1::RulesReply>,
 }
 
 /// One node for a list.
@@ -85,6 +98,8 @@ pub struct NodeView {
     pub last_seen: Option<Timestamp>,
     pub skew_ms: i64,
     pub heartbeat: v1::Heartbeat,
+    /// What it last said of its rules; `None`: away, or nothing yet.
+    pub rules: Option<Arc<v1::RulesReport>>,
 }
 
 /// One pane for a list.
@@ -94,21 +109,6 @@ pub struct PaneView {
     pub pane: Pane,
     /// Its node is here and sees it.
     pub connected: bool,
-}
-
-/// Why a screen cannot be shown.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NoScreen {
-    #[error("the node {0} is not connected")]
-    Away(Host),
-    #[error("the node {0} did not answer in time")]
-    Late(Host),
-    #[error("the node {0} has too many requests under way: try again")]
-    Busy(Host),
-    #[error("the node {0} knows no such pane")]
-    NoPane(Host),
-    #[error("{0}")]
-    Node(String),
 }
 
 impl PaneView {
@@ -149,22 +149,8 @@ impl SessionHandle {
     pub(crate) fn end_reason(&self) -> String {
         self.end_reason.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
-
-    fn screens(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<v1::ScreenReply>>> {
-        self.screens.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The node's answer to a request; one that nobody waits for is dropped.
-    pub(crate) fn screen_arrived(&self, reply: v1::ScreenReply) {
-        let Some(waiter) = self.screens().remove(&reply.request_id) else { return };
-        // Nobody listens when the caller went away.
-        drop(waiter.send(reply));
-    }
 }
 
-/// Screens that may be asked of one node at a time.
-const SCREENS: usize = 64;
-const SCREEN_WAIT: Duration = Duration::from_secs(5);
 /// How long a node that has come back may take to find its panes again.
 const SEEN_BY: Duration = Duration::from_secs(30);
 /// Panes of one node, told by however many reports.
@@ -224,7 +210,8 @@ impl Registry {
             end_reason: Mutex::default(),
             to_node,
             outbox: Notify::new(),
-            screens: Mutex::default(),
+            screens: Waiting::default(),
+            rules: Waiting::default(),
         });
         let node = inner.nodes.entry(host.clone()).or_default();
         node.version.clone_from(&hello.version);
@@ -271,46 +258,6 @@ impl Registry {
 
     pub fn connected_nodes(&self) -> usize {
         self.lock().nodes.values().filter(|node| node.session.is_some()).count()
-    }
-
-    /// Asks the node for a pane's screen; `reveal` for what is kept apart from it too.
-    pub async fn screen(
-        &self,
-        host: &Host,
-        pane: PaneRef,
-        reveal: bool,
-    ) -> Result<v1::GetScreenResponse, NoScreen> {
-        let away = || NoScreen::Away(host.clone());
-        let session = self.session(host).ok_or_else(away)?;
-        let request_id = fastrand::u64(1..);
-        let (sender, answer) = oneshot::channel();
-        {
-            let mut screens = session.screens();
-            screens.retain(|_, waiter| !waiter.is_closed());
-            if screens.len() >= SCREENS {
-                return Err(NoScreen::Busy(host.clone()));
-            }
-            screens.insert(request_id, sender);
-        }
-        let request = v1::ScreenRequest { request_id, pane: Some(pane.into()), reveal };
-        let message =
-            v1::ControllerMessage { kind: Some(v1::controller_message::Kind::ScreenRequest(request)) };
-        let exchange = async {
-            session.to_node.send(message).await.map_err(|_| away())?;
-            let reply = answer.await.map_err(|_| away())?;
-            match reply.screen {
-                Some(screen) if reply.error.is_empty() => {
-                    Ok(v1::GetScreenResponse { screen: Some(screen), secrets: reply.secrets })
-                }
-                _ if reply.error.is_empty() => Err(NoScreen::NoPane(host.clone())),
-                _ => Err(NoScreen::Node(reply.error)),
-            }
-        };
-        let ended = session.end.triggered();
-        tokio::select! {
-            answered = timeout(SCREEN_WAIT, exchange) => answered.unwrap_or(Err(NoScreen::Late(host.clone()))),
-            () = ended => Err(away()),
-        }
     }
 
     // ---- what nodes say
@@ -432,6 +379,7 @@ impl Registry {
             last_seen: node.last_seen,
             skew_ms: node.skew_ms,
             heartbeat: node.heartbeat.clone(),
+            rules: node.rules.clone(),
         };
         self.lock().nodes.iter().map(view).collect()
     }
@@ -480,6 +428,7 @@ impl Node {
     /// What the session said no longer counts as seen.
     fn forget_session(&mut self) {
         self.reported = None;
+        self.rules = None;
         for known in self.panes.values_mut() {
             known.seen = false;
         }
@@ -516,106 +465,4 @@ fn input_of(pane: &Pane) -> Input {
 /// Waits until something changed or the time is over; `false` when it is.
 pub(crate) async fn changed_before(receiver: &mut watch::Receiver<()>, deadline: Instant) -> bool {
     matches!(tokio::time::timeout_at(deadline, receiver.changed()).await, Ok(Ok(())))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use wa_proto::{Generation, StateDetail};
-
-    fn pane(pane_id: u64, generation: &str) -> Pane {
-        Pane {
-            pane: PaneRef { mux: MuxName::main(), generation: Generation::new(generation).unwrap(), pane_id },
-            title: String::new(),
-            cwd: String::new(),
-            project: String::new(),
-            agent: None,
-            agent_version: String::new(),
-            agent_pid: 0,
-            state: PaneState::Idle,
-            detail: StateDetail::default(),
-            session_id: String::new(),
-            cols: 80,
-            rows: 24,
-            tty: String::new(),
-            last_output: None,
-            mirror: false,
-            session: None,
-            not_logged: String::new(),
-        }
-    }
-
-    fn host() -> Host {
-        Host::new("web-1").unwrap()
-    }
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(1_795_000_000 + second).unwrap()
-    }
-
-    fn connect(registry: &Registry, now: Timestamp) {
-        let (to_node, _) = mpsc::channel(1);
-        registry.connect(&host(), &v1::Hello::default(), now, to_node, Shutdown::new());
-    }
-
-    fn heartbeat(generation: &str) -> v1::Heartbeat {
-        let mux = v1::MuxStatus { name: "main".into(), generation: generation.into(), ..Default::default() };
-        v1::Heartbeat { muxes: vec![mux], ..Default::default() }
-    }
-
-    /// A registry on which panes 1 and 2 were seen, and watched, in a session before the present one.
-    fn come_back() -> Registry {
-        let registry = Registry::default();
-        connect(&registry, at(0));
-        registry.report(&host(), true, vec![pane(1, "g1"), pane(2, "g1")], &[], at(0));
-        for id in [1, 2] {
-            assert!(registry.watch(&host(), &pane(id, "g1").pane).is_some());
-        }
-        connect(&registry, at(1));
-        registry
-    }
-
-    #[test]
-    fn a_pane_that_is_not_found_again_is_given_up_in_time() {
-        let registry = come_back();
-        assert_eq!(registry.watch(&host(), &pane(1, "g1").pane), None, "nothing is fed of what was");
-        assert!(registry.report(&host(), true, vec![], &[], at(2)).is_empty());
-        // As long as its mux server does not answer, nobody knows.
-        registry.heartbeat(&host(), heartbeat(""), at(2));
-        assert!(registry.give_up_unseen(at(500)).is_empty());
-        registry.heartbeat(&host(), heartbeat("g1"), at(500));
-        let found = registry.report(&host(), false, vec![pane(1, "g1")], &[], at(500));
-        assert_eq!(found, [(pane(1, "g1").pane, input_of(&pane(1, "g1")))]);
-        assert_eq!(registry.panes().len(), 2);
-        let gone = registry.give_up_unseen(at(501));
-        assert_eq!(gone[&host()], [(pane(2, "g1").pane, Input::PaneGone)]);
-        assert_eq!(registry.panes().len(), 1);
-        assert!(registry.give_up_unseen(at(9999)).is_empty());
-    }
-
-    #[test]
-    fn another_server_process_takes_the_panes_of_the_former_with_it() {
-        let registry = come_back();
-        let mut changes = registry.report(&host(), true, vec![pane(1, "g2")], &[], at(2));
-        changes.sort_by_key(|(pane, _)| pane.pane_id);
-        let gone = |id| (pane(id, "g1").pane, Input::PaneGone);
-        assert_eq!(changes, [gone(1), gone(2)]);
-        assert_eq!(registry.panes().len(), 1);
-    }
-
-    #[test]
-    fn what_a_node_tells_is_bounded() {
-        let registry = Registry::default();
-        connect(&registry, at(0));
-        for from in (0..30_000).step_by(5000) {
-            registry.report(
-                &host(),
-                false,
-                (from..from + 5000).map(|id| pane(id, "g1")).collect(),
-                &[],
-                at(0),
-            );
-        }
-        assert_eq!(registry.panes().len(), MAX_PANES);
-    }
 }

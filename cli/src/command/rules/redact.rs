@@ -4,13 +4,13 @@
 //! characters are shown instead of sent). With `--explain` it prints one row per finding and never the secret. Lines are
 //! read one by one; one beyond a megabyte is read in pieces, and bytes that are no UTF-8 come out as U+FFFD.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read as _};
+use std::io::{BufRead, Read as _};
 use std::path::Path;
 
 use wa_match::{Redactor, RedactorState};
 
-use crate::args::{RedactFiles, Rules};
+use super::source::open;
+use crate::args::RedactFiles;
 use crate::failure::{Exit, Failure};
 use crate::output::text::{Keep, printable};
 use crate::output::{Format, Out};
@@ -19,13 +19,7 @@ use crate::shape::{Redacted, RedactedLine};
 /// Bytes of a line that are read at once.
 const LINE: u64 = 1 << 20;
 
-pub(crate) fn rules(args: &Rules, out: &mut Out) -> Result<Exit, Failure> {
-    match args {
-        Rules::Redact(args) => redact(args, out),
-    }
-}
-
-fn redact(args: &RedactFiles, out: &mut Out) -> Result<Exit, Failure> {
+pub(super) fn redact(args: &RedactFiles, out: &mut Out) -> Result<Exit, Failure> {
     let redactor = match &args.node_config {
         Some(path) => {
             wa_node::config::redactor_of(path).map_err(|error| usage_or_missing(path, error.to_string()))?
@@ -77,23 +71,6 @@ fn redact(args: &RedactFiles, out: &mut Out) -> Result<Exit, Failure> {
 
 fn usage_or_missing(path: &Path, message: String) -> Failure {
     if path.exists() { Failure::usage(message) } else { Failure::new(Exit::NotFound, message) }
-}
-
-fn open(name: &str) -> Result<Box<dyn BufRead>, Failure> {
-    if name == "-" {
-        return Ok(Box::new(BufReader::new(io::stdin())));
-    }
-    let failure = |error: io::Error| {
-        let exit = if error.kind() == io::ErrorKind::NotFound { Exit::NotFound } else { Exit::Failed };
-        Failure::new(exit, format!("cannot read {name}: {error}"))
-    };
-    let file = File::open(name).map_err(failure)?;
-    if file.metadata().map_err(failure)?.is_dir() {
-        return Err(
-            Failure::usage(format!("{name} is a directory")).remedy(format!("name its files: {name}/*"))
-        );
-    }
-    Ok(Box::new(BufReader::new(file)))
 }
 
 /// Calls with each line, its number from 1, and what the redactor remembers of the lines before it.

@@ -3,6 +3,8 @@
 //! Help begins with examples, for that is what people look for. What needs more than one argument to be understood
 //! (a target that may be a pane or a selector) is checked in [`crate::target`]; words of a closed set are checked here.
 
+mod rules;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +12,10 @@ use clap::{Args, Parser, Subcommand};
 use wa_proto::{EventKind, Key, PaneAddress, PaneState};
 
 use crate::output::Format;
+
+pub(crate) use rules::{
+    ExplainPane, ListRules, PushRules, RedactFiles, Rules, ScanFiles, ShowRule, TestPacks, UnknownScreens,
+};
 
 const EXAMPLES: &str = "Examples:
   wa up --demo                          see it work, on this machine, in a minute
@@ -101,7 +107,7 @@ pub(crate) enum Command {
     /// The agents' own hooks, so that they report to this host's node
     #[command(subcommand)]
     Hooks(Hooks),
-    /// Recognition and redaction, tried on files
+    /// Recognition: packs of rules, what they find, and redaction
     #[command(subcommand)]
     Rules(Rules),
     /// The shapes of `-o json`
@@ -437,30 +443,6 @@ pub(crate) struct Pause {
     /// Why; kept with the pause
     #[arg(long, default_value = "")]
     pub(crate) reason: String,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Rules {
-    /// Take the secrets out of files, as a node does before anything is stored
-    Redact(RedactFiles),
-}
-
-#[derive(Debug, Args)]
-#[command(before_help = "Examples:
-  wa rules redact build.log > clean.log
-  wa rules redact --explain build.log   what was taken, and why; never the secret
-  env | wa rules redact -
-  wa rules redact --node-config /etc/wa/node.toml --explain -o jsonl *.log")]
-pub(crate) struct RedactFiles {
-    /// Files; - or none reads standard input
-    #[arg(value_name = "FILE")]
-    pub(crate) files: Vec<String>,
-    /// One row per finding instead of the text: file, line, kind, span, replacement, why
-    #[arg(long)]
-    pub(crate) explain: bool,
-    /// Also the `[[redact]]` patterns of this node's configuration
-    #[arg(long, value_name = "FILE")]
-    pub(crate) node_config: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,0 +1,94 @@
+//! What a registry keeps of nodes that come and go.
+
+use super::*;
+use wa_proto::{Generation, StateDetail};
+
+fn pane(pane_id: u64, generation: &str) -> Pane {
+    Pane {
+        pane: PaneRef { mux: MuxName::main(), generation: Generation::new(generation).unwrap(), pane_id },
+        title: String::new(),
+        cwd: String::new(),
+        project: String::new(),
+        agent: None,
+        agent_version: String::new(),
+        agent_pid: 0,
+        state: PaneState::Idle,
+        detail: StateDetail::default(),
+        session_id: String::new(),
+        cols: 80,
+        rows: 24,
+        tty: String::new(),
+        last_output: None,
+        mirror: false,
+        session: None,
+        not_logged: String::new(),
+    }
+}
+
+fn host() -> Host {
+    Host::new("web-1").unwrap()
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_795_000_000 + second).unwrap()
+}
+
+fn connect(registry: &Registry, now: Timestamp) {
+    let (to_node, _) = mpsc::channel(1);
+    registry.connect(&host(), &v1::Hello::default(), now, to_node, Shutdown::new());
+}
+
+fn heartbeat(generation: &str) -> v1::Heartbeat {
+    let mux = v1::MuxStatus { name: "main".into(), generation: generation.into(), ..Default::default() };
+    v1::Heartbeat { muxes: vec![mux], ..Default::default() }
+}
+
+/// A registry on which panes 1 and 2 were seen, and watched, in a session before the present one.
+fn come_back() -> Registry {
+    let registry = Registry::default();
+    connect(&registry, at(0));
+    registry.report(&host(), true, vec![pane(1, "g1"), pane(2, "g1")], &[], at(0));
+    for id in [1, 2] {
+        assert!(registry.watch(&host(), &pane(id, "g1").pane).is_some());
+    }
+    connect(&registry, at(1));
+    registry
+}
+
+#[test]
+fn a_pane_that_is_not_found_again_is_given_up_in_time() {
+    let registry = come_back();
+    assert_eq!(registry.watch(&host(), &pane(1, "g1").pane), None, "nothing is fed of what was");
+    assert!(registry.report(&host(), true, vec![], &[], at(2)).is_empty());
+    // As long as its mux server does not answer, nobody knows.
+    registry.heartbeat(&host(), heartbeat(""), at(2));
+    assert!(registry.give_up_unseen(at(500)).is_empty());
+    registry.heartbeat(&host(), heartbeat("g1"), at(500));
+    let found = registry.report(&host(), false, vec![pane(1, "g1")], &[], at(500));
+    assert_eq!(found, [(pane(1, "g1").pane, input_of(&pane(1, "g1")))]);
+    assert_eq!(registry.panes().len(), 2);
+    let gone = registry.give_up_unseen(at(501));
+    assert_eq!(gone[&host()], [(pane(2, "g1").pane, Input::PaneGone)]);
+    assert_eq!(registry.panes().len(), 1);
+    assert!(registry.give_up_unseen(at(9999)).is_empty());
+}
+
+#[test]
+fn another_server_process_takes_the_panes_of_the_former_with_it() {
+    let registry = come_back();
+    let mut changes = registry.report(&host(), true, vec![pane(1, "g2")], &[], at(2));
+    changes.sort_by_key(|(pane, _)| pane.pane_id);
+    let gone = |id| (pane(id, "g1").pane, Input::PaneGone);
+    assert_eq!(changes, [gone(1), gone(2)]);
+    assert_eq!(registry.panes().len(), 1);
+}
+
+#[test]
+fn what_a_node_tells_is_bounded() {
+    let registry = Registry::default();
+    connect(&registry, at(0));
+    for from in (0..30_000).step_by(5000) {
+        registry.report(&host(), false, (from..from + 5000).map(|id| pane(id, "g1")).collect(), &[], at(0));
+    }
+    assert_eq!(registry.panes().len(), MAX_PANES);
+}

@@ -1,0 +1,396 @@
+//! Revocation, operators and recovery, over real TLS.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
+use tonic::{Code, Status};
+use wa_link::principal::{Principal, Role};
+use wa_link::tls::{self, Identity};
+use wa_link::{clock, recovery};
+use wa_proto::SpoolId;
+use wa_proto::wire::v1;
+use wa_proto::wire::v1::enrollment_client::EnrollmentClient;
+use wa_proto::wire::v1::fleet_client::FleetClient;
+
+use crate::desk::{Desk, LIMIT, Node};
+
+/// What is revoked is cut off within this.
+const CUT: Duration = Duration::from_secs(5);
+
+async fn revoke(desk: &Desk, name: &str, scope: v1::RevokeScope) -> Result<Vec<(String, u32)>, Status> {
+    let request =
+        v1::RevokeRequest { name: name.into(), reason: "the laptop was lost".into(), scope: scope.into() };
+    let revoked = desk.admin().await.revoke(request).await?.into_inner().revoked;
+    Ok(revoked.into_iter().map(|who| (who.role, who.certificates)).collect())
+}
+
+async fn add(desk: &Desk, name: &str, role: &str, replace: bool) -> Result<Identity, Status> {
+    let (csr_pem, key_pem) = tls::csr().unwrap();
+    let request = v1::AddOperatorRequest { name: name.into(), role: role.into(), csr_pem, replace };
+    let added = desk.admin().await.add_operator(request).await?.into_inner();
+    let (_, until) = tls::certificate_validity(&added.certificate_pem).unwrap();
+    assert_eq!(until.as_second(), added.expires_us / 1_000_000);
+    Ok(Identity { certificate_pem: added.certificate_pem, key_pem, ca_pem: added.ca_pem })
+}
+
+async fn look(desk: &Desk, identity: &Identity) -> Result<(), Status> {
+    let mut fleet = FleetClient::new(desk.channel(identity).await);
+    fleet.fleet_status(v1::FleetStatusRequest {}).await.map(drop)
+}
+
+async fn audit(desk: &Desk, what: &str) -> Vec<(String, String, String, String)> {
+    let rows = desk.running().store().audit_trail().await.unwrap();
+    let rows = rows.into_iter().filter(|row| row.what == what);
+    rows.map(|row| (row.who, row.target, row.decision, row.detail)).collect()
+}
+
+#[track_caller]
+fn refused(status: &Status, word: &str) {
+    assert!(status.code() == Code::PermissionDenied && status.message().contains(word), "{status}");
+}
+
+#[tokio::test]
+async fn a_revoked_host_is_cut_off_and_stays_out() {
+    let mut desk = Desk::start().await;
+    let token = desk.token("web-1", false).await.unwrap();
+    let (identity, joined) = desk.join(&token).await.unwrap();
+    let agent = Identity {
+        certificate_pem: joined.agent_certificate_pem,
+        key_pem: joined.agent_key_pem,
+        ca_pem: joined.ca_pem,
+    };
+    look(&desk, &agent).await.unwrap();
+    let other = desk.enrol("web-2").await;
+    let mut bystander = Node::connect(&desk, &other, SpoolId::generate()).await;
+    let node = Node::connect(&desk, &identity, SpoolId::generate()).await;
+    // Made before, and meant for whoever was to take the name.
+    let waiting = desk.token("web-1", true).await.unwrap();
+
+    let began = Instant::now();
+    let revoked = revoke(&desk, "web-1", v1::RevokeScope::Any).await.unwrap();
+    assert_eq!(revoked, [("node".to_owned(), 1), ("agent".to_owned(), 1)]);
+    refused(&node.ended().await, "was revoked");
+    assert!(began.elapsed() < CUT, "{:?}", began.elapsed());
+    println!("a revoked node was cut off after {:?}", began.elapsed());
+
+    for round in 0..2 {
+        let again = Node::try_connect(&desk, &identity, SpoolId::generate(), &[1]).await.err().unwrap();
+        refused(&again, "was revoked: enrol the host again with a token of `wa fleet token web-1`");
+        refused(&look(&desk, &agent).await.unwrap_err(), "was revoked");
+        refused(&desk.join(&waiting).await.unwrap_err(), "expired");
+        if round == 0 {
+            assert_eq!(bystander.ask(&[7; 16]).await.action_id, [7; 16]);
+            desk.restart().await;
+        }
+    }
+    // The name is free; who had it is out still.
+    let token = desk.token("web-1", false).await.unwrap();
+    let (fresh, _) = desk.join(&token).await.unwrap();
+    let node = Node::connect(&desk, &fresh, SpoolId::generate()).await;
+    let old = Node::try_connect(&desk, &identity, SpoolId::generate(), &[1]).await.err().unwrap();
+    refused(&old, "was revoked");
+    drop(node);
+    let trail = audit(&desk, "revoke").await;
+    let expected = |role: &str| {
+        let words = ["operator:owner", &format!("spiffe://wa/{role}/web-1"), "revoked", "the laptop was lost"];
+        words.map(str::to_owned).into()
+    };
+    assert_eq!(trail, [expected("node"), expected("agent")]);
+}
+
+#[tokio::test]
+async fn a_revoked_operator_loses_streams_and_calls() {
+    let desk = Desk::start().await;
+    let identity = add(&desk, "alice", "operator", false).await.unwrap();
+    let mut fleet = FleetClient::new(desk.channel(&identity).await);
+    let follow = v1::EventsRequest { follow: true, ..Default::default() };
+    let mut stream = fleet.events(follow).await.unwrap().into_inner();
+    let mut waiter = fleet.clone();
+    let wait = v1::WaitRequest { condition: "bell".into(), ..Default::default() };
+    let began = Instant::now();
+    let waiting = async { waiter.wait(wait).await.unwrap_err() };
+    let following = async {
+        loop {
+            if let Err(ended) = stream.message().await.transpose().expect("it ends with a reason") {
+                break ended;
+            }
+        }
+    };
+    let revoking = async {
+        // Once the wait is under way, which its caller cannot see: either way it ends.
+        tokio::task::yield_now().await;
+        revoke(&desk, "alice", v1::RevokeScope::Operator).await.unwrap()
+    };
+    let all = async { tokio::join!(waiting, following, revoking) };
+    let (waited, followed, revoked) = timeout(CUT, all).await.expect("cut off in time");
+    println!("a revoked operator was cut off after {:?}", began.elapsed());
+    assert_eq!(revoked, [("operator".to_owned(), 1)]);
+    for ended in [waited, followed, look(&desk, &identity).await.unwrap_err()] {
+        refused(&ended, "was revoked: an admin gives a new context with `wa fleet operator add alice --role operator`");
+    }
+}
+
+#[tokio::test]
+async fn what_is_revoked_is_named_and_not_oneself() {
+    let desk = Desk::start().await;
+    desk.enrol("alice").await;
+    let alice = add(&desk, "alice", "viewer", false).await.unwrap();
+    // A host and a person of one name: each can be revoked alone.
+    assert_eq!(revoke(&desk, "alice", v1::RevokeScope::Host).await.unwrap().len(), 2);
+    look(&desk, &alice).await.unwrap();
+    let error = revoke(&desk, "owner", v1::RevokeScope::Any).await.unwrap_err();
+    refused(&error, "your own name");
+    assert_eq!(revoke(&desk, "owner", v1::RevokeScope::Host).await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(revoke(&desk, "nobody", v1::RevokeScope::Any).await.unwrap_err().code(), Code::NotFound);
+    for name in ["", "../x", "a/b"] {
+        let error = revoke(&desk, name, v1::RevokeScope::Any).await.unwrap_err();
+        assert_eq!(error.code(), Code::InvalidArgument, "{name}");
+    }
+    let long = v1::RevokeRequest { name: "alice".into(), reason: "x".repeat(1001), scope: 0 };
+    assert_eq!(desk.admin().await.revoke(long).await.unwrap_err().code(), Code::InvalidArgument);
+    // The reason stays for good: what is secret in it does not.
+    let reason = format!("leaked {}\nand more", ["ghp_", &"a1B2c3D4e5F6".repeat(3)].concat());
+    let request = v1::RevokeRequest { name: "alice".into(), reason, scope: 0 };
+    desk.admin().await.revoke(request).await.unwrap();
+    let trail = audit(&desk, "revoke").await;
+    assert!(trail.iter().all(|row| !row.3.contains("ghp_a1B2") && !row.3.contains('\n')), "{trail:?}");
+}
+
+#[tokio::test]
+async fn operators_are_added_listed_and_replaced() {
+    let desk = Desk::start().await;
+    let first = add(&desk, "alice", "viewer", false).await.unwrap();
+    look(&desk, &first).await.unwrap();
+    let mut viewer = FleetClient::new(desk.channel(&first).await);
+    let error = viewer.list_operators(v1::ListOperatorsRequest {}).await.unwrap_err();
+    refused(&error, "needs the role admin");
+    // No second certificate by mistake, whatever its role.
+    let error = add(&desk, "alice", "admin", false).await.unwrap_err();
+    refused(&error, "--replace");
+    let second = add(&desk, "alice", "admin", true).await.unwrap();
+    refused(&look(&desk, &first).await.unwrap_err(), "was revoked");
+    let mut admin = FleetClient::new(desk.channel(&second).await);
+    let listed = admin.list_operators(v1::ListOperatorsRequest {}).await.unwrap().into_inner().operators;
+    let shown: Vec<_> =
+        listed.iter().map(|who| (who.name.as_str(), who.role.as_str(), who.revoked_us != 0)).collect();
+    assert_eq!(shown, [("alice", "admin", false), ("alice", "viewer", true), ("owner", "admin", false)]);
+    let days = (listed[0].expires_us - listed[0].issued_us) / 86_400_000_000;
+    assert_eq!(days, 90);
+    let error = add(&desk, "owner", "admin", true).await.unwrap_err();
+    refused(&error, "your own name");
+}
+
+#[tokio::test]
+async fn bad_requests_for_operators_are_refused() {
+    let desk = Desk::start().await;
+    let (csr_pem, _) = tls::csr().unwrap();
+    let certificate = desk.identity(Role::Admin, "x").certificate_pem;
+    let huge = "x".repeat(20_000);
+    for (name, role, csr) in [
+        ("bob", "node", csr_pem.as_str()),
+        ("bob", "agent", &csr_pem),
+        ("bob", "", &csr_pem),
+        ("bob", "Admin", &csr_pem),
+        ("bob/..", "viewer", &csr_pem),
+        ("", "viewer", &csr_pem),
+        ("bob", "viewer", ""),
+        ("bob", "viewer", "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n"),
+        ("bob", "viewer", &certificate),
+        ("bob", "viewer", &huge),
+    ] {
+        let request = v1::AddOperatorRequest {
+            name: name.into(),
+            role: role.into(),
+            csr_pem: csr.into(),
+            replace: false,
+        };
+        let error = desk.admin().await.add_operator(request).await.unwrap_err();
+        assert_eq!(error.code(), Code::InvalidArgument, "{name} {role}: {error}");
+    }
+    let listed = desk.admin().await.list_operators(v1::ListOperatorsRequest {}).await.unwrap().into_inner();
+    assert_eq!(listed.operators.len(), 1);
+}
+
+// ---- recovery
+
+/// A node's certificate that was made so long ago, as the controller knows it.
+async fn made_ago(desk: &Desk, role: Role, name: &str, ago: Duration) -> Identity {
+    let who = Principal { role, name: name.parse().unwrap() };
+    let (identity, record) = desk.authority().make_identity(who, clock::now() - ago).unwrap();
+    desk.running().store().write(move |tx| tx.record_certificate(&record, "test")).await.unwrap();
+    identity
+}
+
+fn days(n: u64) -> Duration {
+    Duration::from_secs(n * 86_400)
+}
+
+struct Recovery {
+    request: v1::RecoverRequest,
+    key_pem: String,
+}
+
+async fn challenge(desk: &Desk) -> Vec<u8> {
+    let mut door = EnrollmentClient::new(desk.anonymous().await);
+    door.challenge(v1::ChallengeRequest {}).await.unwrap().into_inner().nonce
+}
+
+async fn recovery_of(desk: &Desk, old: &Identity) -> Recovery {
+    let nonce = challenge(desk).await;
+    let ((csr_pem, key_pem), (agent_csr_pem, _)) = (tls::csr().unwrap(), tls::csr().unwrap());
+    let message = recovery::message(&nonce.as_slice().try_into().unwrap(), &csr_pem, &agent_csr_pem);
+    let signature = recovery::sign(&old.key_pem, &message).unwrap();
+    let certificate_pem = old.certificate_pem.clone();
+    Recovery { request: v1::RecoverRequest { certificate_pem, nonce, signature, csr_pem, agent_csr_pem }, key_pem }
+}
+
+async fn ask(desk: &Desk, request: v1::RecoverRequest) -> Result<v1::RecoverResponse, Status> {
+    let mut door = EnrollmentClient::new(desk.anonymous().await);
+    door.recover(request).await.map(tonic::Response::into_inner)
+}
+
+async fn recover(desk: &Desk, old: &Identity) -> Result<Identity, Status> {
+    let Recovery { request, key_pem } = recovery_of(desk, old).await;
+    let given = ask(desk, request).await?;
+    assert!(given.agent_certificate_pem.contains("BEGIN CERTIFICATE"));
+    Ok(Identity { certificate_pem: given.certificate_pem, key_pem, ca_pem: given.ca_pem })
+}
+
+#[tokio::test]
+async fn a_node_that_was_away_recovers_within_thirty_days() {
+    let desk = Desk::start().await;
+    for (name, ago) in [("web-1", days(2)), ("web-2", days(31) - Duration::from_secs(60))] {
+        let old = made_ago(&desk, Role::Node, name, ago).await;
+        let config = tls::client_config(&old).unwrap();
+        wa_link::dial::connect(&desk.running().url, config, LIMIT).await.unwrap_err();
+        let fresh = recover(&desk, &old).await.unwrap();
+        Node::connect(&desk, &fresh, SpoolId::generate()).await;
+    }
+    let late = made_ago(&desk, Role::Node, "web-3", days(31) + Duration::from_secs(60)).await;
+    let error = recover(&desk, &late).await.unwrap_err();
+    refused(&error, "more than 30 days ago: enrol the host again");
+}
+
+#[tokio::test]
+async fn what_was_revoked_does_not_recover() {
+    let mut desk = Desk::start().await;
+    let old = made_ago(&desk, Role::Node, "web-1", days(3)).await;
+    let replaced = made_ago(&desk, Role::Node, "web-2", days(3)).await;
+    let unknown = {
+        let who = Principal { role: Role::Node, name: "web-3".parse().unwrap() };
+        desk.authority().make_identity(who, clock::now() - days(3)).unwrap().0
+    };
+    // Revoked after it had run out: nothing of it was live.
+    assert_eq!(revoke(&desk, "web-1", v1::RevokeScope::Any).await.unwrap(), [("node".to_owned(), 0)]);
+    let token = desk.token("web-2", true).await.unwrap();
+    desk.join(&token).await.unwrap();
+    desk.restart().await;
+    refused(&recover(&desk, &old).await.unwrap_err(), "was revoked: enrol the host again");
+    refused(&recover(&desk, &replaced).await.unwrap_err(), "was revoked");
+    refused(&recover(&desk, &unknown).await.unwrap_err(), "not known here");
+    let trail = audit(&desk, "recover").await;
+    let targets: Vec<_> = trail.iter().map(|row| (row.1.as_str(), row.2.as_str())).collect();
+    assert_eq!(
+        targets,
+        [
+            ("spiffe://wa/node/web-1", "refused"),
+            ("spiffe://wa/node/web-2", "refused"),
+            ("spiffe://wa/node/web-3", "refused")
+        ]
+    );
+}
+
+/// Somebody has an old key; the node itself is there.
+#[tokio::test]
+async fn nobody_recovers_the_name_of_a_node_that_is_connected() {
+    let desk = Desk::start().await;
+    let stolen = made_ago(&desk, Role::Node, "web-1", days(2)).await;
+    let own = desk.enrol("web-1").await;
+    let node = Node::connect(&desk, &own, SpoolId::generate()).await;
+    let error = recover(&desk, &stolen).await.unwrap_err();
+    assert!(error.code() == Code::ResourceExhausted && error.message().contains("connected"), "{error}");
+    assert_eq!(audit(&desk, "recover").await.len(), 1);
+    drop(node);
+}
+
+#[tokio::test]
+async fn a_challenge_is_good_once_and_for_what_was_signed() {
+    let (desk, elsewhere) = (Desk::start().await, Desk::start().await);
+    let old = made_ago(&desk, Role::Node, "web-1", days(2)).await;
+    let other = made_ago(&desk, Role::Node, "web-2", days(2)).await;
+    let good = recovery_of(&desk, &old).await.request;
+    ask(&desk, good.clone()).await.unwrap();
+    let replayed = ask(&desk, good).await.unwrap_err();
+    assert!(replayed.message().contains("ask for another"), "{replayed}");
+    // Made up, or of another controller.
+    for nonce in [vec![7; 32], challenge(&elsewhere).await] {
+        let mut request = recovery_of(&desk, &old).await.request;
+        request.nonce = nonce;
+        let error = ask(&desk, request).await.unwrap_err();
+        assert!(error.message().contains("ask for another"), "{error}");
+    }
+    for (change, word) in [
+        ((|r, _| r.csr_pem = tls::csr().unwrap().0) as fn(&mut v1::RecoverRequest, &Identity), "signature"),
+        (|r, _| r.agent_csr_pem = tls::csr().unwrap().0, "signature"),
+        (|r, _| r.agent_csr_pem = String::new(), "signature"),
+        (|r, _| r.signature = vec![], "signature"),
+        (|r, _| r.signature = vec![0x30; 100_0], "signature"),
+        (|r, other| r.certificate_pem.clone_from(&other.certificate_pem), "signature"),
+        (|r, _| r.certificate_pem = String::new(), "cannot be read"),
+        (|r, _| r.certificate_pem.truncate(200), "cannot be read"),
+        (|r, _| r.certificate_pem = "x".repeat(20_000), "cannot be read"),
+    ] {
+        let mut request = recovery_of(&desk, &old).await.request;
+        change(&mut request, &other);
+        let error = ask(&desk, request).await.unwrap_err();
+        refused(&error, word);
+    }
+    for (change, word) in [
+        ((|r| r.nonce.truncate(31)) as fn(&mut v1::RecoverRequest), "nonce"),
+        (|r| r.csr_pem = "no".into(), "request"),
+        (|r| r.agent_csr_pem = "no".into(), "request"),
+    ] {
+        let mut request = recovery_of(&desk, &old).await.request;
+        change(&mut request);
+        let error = ask(&desk, request).await.unwrap_err();
+        assert!(error.code() == Code::InvalidArgument && error.message().contains(word), "{error}");
+    }
+    // Still good.
+    recover(&desk, &other).await.unwrap();
+}
+
+#[tokio::test]
+async fn only_nodes_of_this_fleet_recover() {
+    let (desk, elsewhere) = (Desk::start().await, Desk::start().await);
+    for role in [Role::Viewer, Role::Operator, Role::Admin, Role::Agent] {
+        let old = made_ago(&desk, role, "web-1", days(91)).await;
+        refused(&recover(&desk, &old).await.unwrap_err(), "only nodes recover");
+    }
+    let stranger = made_ago(&elsewhere, Role::Node, "web-1", days(2)).await;
+    refused(&recover(&desk, &stranger).await.unwrap_err(), "not of this fleet");
+    // Ours in name, signed by itself.
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.subject_alt_names.push(rcgen::SanType::URI("spiffe://wa/node/web-1".try_into().unwrap()));
+    let forged = Identity {
+        certificate_pem: params.self_signed(&key).unwrap().pem(),
+        key_pem: key.serialize_pem(),
+        ca_pem: String::new(),
+    };
+    refused(&recover(&desk, &forged).await.unwrap_err(), "not of this fleet");
+}
+
+#[tokio::test]
+async fn attempts_to_recover_are_counted_and_limited() {
+    let desk = Desk::start().await;
+    let mut door = EnrollmentClient::new(desk.anonymous().await);
+    let mut busy = 0;
+    for _ in 0..20 {
+        let request = v1::RecoverRequest { nonce: vec![0; 32], ..Default::default() };
+        let error = door.recover(request).await.unwrap_err();
+        busy += u32::from(error.code() == Code::ResourceExhausted);
+    }
+    assert!((5..=10).contains(&busy), "{busy}");
+    // Joining is another door.
+    desk.enrol("web-1").await;
+}

@@ -1,0 +1,123 @@
+//! Rules in shadow: let through by the same gates as the others, with bookkeeping of their own.
+//!
+//! What they would have told is counted, so it is without secrets. Nothing of it is saved: after a restart what stands
+//! there is history.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use wa_proto::EventKind;
+
+use crate::compaction::{Compaction, Sight};
+use crate::composer::Composer;
+use crate::look::Look;
+use crate::matcher::occurrence;
+use crate::observation::Detected;
+use crate::presence::{Match, Moment, Presences};
+use crate::reading;
+use crate::rules::{Engine, Hit, Rearm, Rule};
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Shadow {
+    presences: Presences,
+    compaction: Compaction,
+    seen: bool,
+}
+
+/// What the live gates go by in this frame.
+pub(crate) struct Gates<'a> {
+    pub(crate) moment: &'a Moment,
+    /// Which rules have just come.
+    pub(crate) is_new: &'a dyn Fn(&Rule) -> bool,
+    /// Nothing above the live area has changed for a while.
+    pub(crate) quiet: bool,
+    /// Marks of compaction in shadow, and what else that machine looks at.
+    pub(crate) sight: &'a Sight<'a>,
+    /// An agent process was not there before.
+    pub(crate) started: bool,
+    /// Other rules find marks of compaction than at the last look.
+    pub(crate) marks_changed: bool,
+}
+
+impl Shadow {
+    /// What the rules in shadow would tell of this frame.
+    pub(crate) fn observe(
+        &mut self,
+        engine: &Engine,
+        look: &Look,
+        gates: &Gates<'_>,
+        now: Timestamp,
+    ) -> Vec<Detected> {
+        let first = !std::mem::replace(&mut self.seen, true);
+        if gates.started {
+            self.presences.new_process();
+        }
+        let (mut told, mut visible) = (Vec::new(), Vec::with_capacity(look.shadowed.len()));
+        let mut asked = false;
+        for hit in &look.shadowed {
+            let Some(rule) = engine.rule(hit.rule) else { continue };
+            // A dialog is one event, though several rules may name it.
+            let asks = hit.event == EventKind::ApprovalRequested;
+            if asks && std::mem::replace(&mut asked, true) {
+                continue;
+            }
+            let Some((found, waits)) = gate(engine, look, hit, gates) else { continue };
+            visible.push(found.key);
+            let history = (gates.moment.history || first || (gates.is_new)(rule)) && !waits;
+            let moment = Moment { history, ..*gates.moment };
+            if self.presences.appears(&found, &moment) && reading::is_witnessed(engine, look, hit) {
+                told.push(counted(engine, look, hit));
+            }
+        }
+        self.presences.settle(&visible, gates.moment);
+        if look.agent.is_none() {
+            return told;
+        }
+        if first || gates.started {
+            self.compaction.begin(gates.sight);
+        } else {
+            if gates.marks_changed {
+                self.compaction.adopt(gates.sight);
+            }
+            let marks = reading::marks_of(look, &look.shadowed);
+            if self.compaction.observe(gates.sight, now)
+                && let Some(marks) = marks
+            {
+                told.push(counted(engine, look, marks.last));
+            }
+        }
+        told
+    }
+
+    pub(crate) fn next_wakeup(&self, now: Timestamp) -> Option<Timestamp> {
+        let compaction = self.compaction.next_wakeup().filter(|at| *at > now);
+        self.presences.next_wakeup(now).into_iter().chain(compaction).min()
+    }
+}
+
+/// What a match is to the presences, and whether it is something that waits; `None` where it does not go through them.
+fn gate(engine: &Engine, look: &Look, hit: &Hit, gates: &Gates<'_>) -> Option<(Match, bool)> {
+    let rule = engine.rule(hit.rule)?;
+    if rule.text.rearm == Rearm::Compaction {
+        return None;
+    }
+    if hit.event == EventKind::ApprovalRequested {
+        let (dialog, _) = reading::dialog(look)?;
+        return Some((Match { key: dialog.key, ..reading::DIALOG }, true));
+    }
+    if hit.event == EventKind::SessionEnded && look.agent.is_some() && !gates.quiet {
+        return None;
+    }
+    if reading::is_stale(engine, look, hit) {
+        return None;
+    }
+    let hold = if gates.moment.whole { rule.text.hold } else { rule.text.hold.max(reading::HALF_DRAWN) };
+    let waits = matches!(hit.event, EventKind::AuthDeviceCode | EventKind::AuthRequired)
+        && look.view.content == Composer::Missing;
+    let key = occurrence(rule, hit, &look.shadowed);
+    Some((Match { key, rearm: rule.text.rearm, cooldown: rule.text.cooldown, hold }, waits))
+}
+
+pub(crate) fn counted(engine: &Engine, look: &Look, hit: &Hit) -> Detected {
+    Detected { secrets: BTreeMap::new(), ..reading::detected(engine, look, hit) }
+}

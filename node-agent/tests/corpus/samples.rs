@@ -1,0 +1,110 @@
+//! The corpus as it lies on disk: an index of labelled screens, and the byte streams that they were taken from.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+/// A label that is wrong, and why.
+pub(crate) struct Override {
+    pub(crate) file: &'static str,
+    pub(crate) reason: &'static str,
+    pub(crate) change: Change,
+}
+
+#[allow(dead_code)] // one for each kind of mistake
+pub(crate) enum Change {
+    Expect(&'static [&'static str]),
+    Visible(&'static str),
+    State(&'static str),
+    /// The field is not on the screen, or reads so.
+    Field(&'static str, Option<&'static str>),
+}
+
+/// One labelled screen.
+#[derive(Debug, Clone)]
+pub(crate) struct Sample {
+    pub(crate) file: String,
+    pub(crate) agent: String,
+    pub(crate) text: String,
+    pub(crate) cols: u32,
+    pub(crate) rows: u32,
+    /// Events that must be found.
+    pub(crate) expect: BTreeSet<String>,
+    /// Events whose text is still there.
+    pub(crate) visible: BTreeSet<String>,
+    pub(crate) latest: String,
+    pub(crate) state: Option<String>,
+    pub(crate) fields: BTreeMap<String, Value>,
+    /// The stream that it was taken from, and after how many bytes.
+    pub(crate) raw: Option<(PathBuf, usize)>,
+}
+
+impl Sample {
+    /// It only quotes what an agent would say.
+    pub(crate) fn is_quotation(&self) -> bool {
+        self.file.rsplit('/').next().unwrap_or_default().starts_with("neg-") && self.expect.is_empty()
+    }
+}
+
+/// The folder named by `WA_CORPUS`, or the one that stands beside the workspace.
+pub(crate) fn folder() -> Option<PathBuf> {
+    let named = std::env::var_os("WA_CORPUS").map(PathBuf::from);
+    let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus");
+    [named, Some(beside)].into_iter().flatten().find(|folder| folder.join("index.jsonl").is_file())
+}
+
+/// All screens, with the overrides applied.
+pub(crate) fn samples(folder: &Path, overrides: &[Override]) -> Vec<Sample> {
+    let index = std::fs::read_to_string(folder.join("index.jsonl")).unwrap();
+    let entries = index.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let mut samples: Vec<Sample> =
+        entries.filter(|entry| entry["form"] != "raw-bytes").map(|entry| sample(folder, &entry)).collect();
+    for wrong in overrides {
+        let sample = samples.iter_mut().find(|sample| sample.file.ends_with(wrong.file));
+        let sample = sample.unwrap_or_else(|| panic!("{}: no such sample ({})", wrong.file, wrong.reason));
+        match &wrong.change {
+            Change::Expect(events) => {
+                sample.expect = events.iter().map(|event| (*event).to_owned()).collect();
+                if let [event] = events {
+                    (*event).clone_into(&mut sample.latest);
+                }
+            }
+            Change::Visible(event) => drop(sample.visible.insert((*event).to_owned())),
+            Change::State(state) => sample.state = Some((*state).to_owned()),
+            Change::Field(name, None) => drop(sample.fields.remove(*name)),
+            Change::Field(name, Some(text)) => {
+                drop(sample.fields.insert((*name).to_owned(), Value::String((*text).to_owned())));
+            }
+        }
+    }
+    samples
+}
+
+fn sample(folder: &Path, entry: &Value) -> Sample {
+    let text = |key: &str| entry[key].as_str().unwrap_or_default().to_owned();
+    let words = |key: &str| {
+        let words = entry[key].as_array().into_iter().flatten();
+        words.filter_map(|word| word.as_str().map(str::to_owned)).collect()
+    };
+    let size = text("size");
+    let (cols, rows) = size.split_once('x').unwrap_or(("80", "24"));
+    let raw = entry["raw_file"].as_str().map(|file| {
+        let offset = entry["raw_offset"].as_u64().unwrap();
+        (folder.join(file), usize::try_from(offset).unwrap())
+    });
+    let fields = entry["fields"].as_object().cloned().unwrap_or_default();
+    Sample {
+        agent: text("agent"),
+        text: String::from_utf8_lossy(&std::fs::read(folder.join(text("file"))).unwrap()).into_owned(),
+        cols: cols.parse().unwrap_or(80),
+        rows: rows.parse().unwrap_or(24),
+        expect: words("expect"),
+        visible: words("also_visible"),
+        latest: text("latest"),
+        state: entry["state"].as_str().map(str::to_owned),
+        fields: fields.into_iter().filter(|(_, value)| !value.is_null()).collect(),
+        raw,
+        file: text("file"),
+    }
+}

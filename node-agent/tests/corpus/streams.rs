@@ -1,0 +1,224 @@
+//! Whole recorded sessions through the terminal model and the matcher of a pane.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use wa_match::{Detected, Engine, Facts, Foreground, Observation, PaneMatcher};
+use wa_proto::{AgentKind, EventKind, PaneState, Timestamp};
+use wa_screen::terminal::{Size, Terminal};
+
+use super::samples::Sample;
+use super::score::Tally;
+
+/// Between the frames of an agent, and at the places where the session was looked at, in milliseconds.
+const PAUSE: i64 = 100;
+const STILL: i64 = 2000;
+/// Bytes of a recording.
+const MOST_BYTES: u64 = 16 << 20;
+
+/// One recording and the screens that were taken from it, in their order.
+pub(crate) struct Stream<'a> {
+    pub(crate) path: &'a Path,
+    pub(crate) samples: Vec<&'a Sample>,
+}
+
+pub(crate) fn streams(samples: &[Sample]) -> Vec<Stream<'_>> {
+    let mut by_file: BTreeMap<&PathBuf, Vec<&Sample>> = BTreeMap::new();
+    for sample in samples {
+        if let Some((path, _)) = &sample.raw {
+            by_file.entry(path).or_default().push(sample);
+        }
+    }
+    let mut streams = Vec::new();
+    for (path, mut samples) in by_file {
+        samples.sort_by_key(|sample| offset(sample));
+        streams.push(Stream { path, samples });
+    }
+    streams
+}
+
+fn offset(sample: &Sample) -> usize {
+    sample.raw.as_ref().map_or(0, |(_, offset)| *offset)
+}
+
+struct Player {
+    terminal: Terminal,
+    matcher: PaneMatcher,
+    facts: Facts,
+    now: Timestamp,
+    /// What fired, and after how many bytes.
+    fired: Vec<(usize, Detected)>,
+    /// The states since the last stop.
+    states: Vec<PaneState>,
+}
+
+impl Player {
+    fn look(&mut self, at: usize) {
+        let title = self.terminal.title().unwrap_or_default().to_owned();
+        self.facts.title = title;
+        let frame = self.terminal.frame();
+        let seen: Observation = self.matcher.observe(Engine::builtin(), &frame, &self.facts, self.now);
+        self.states.push(seen.state);
+        self.fired.extend(seen.events.into_iter().map(|event| (at, event)));
+    }
+
+    fn pass(&mut self, milliseconds: i64, at: usize) {
+        let end = later(self.now, milliseconds);
+        while let Some(wakeup) = self.matcher.next_wakeup().filter(|wakeup| *wakeup <= end) {
+            self.now = wakeup.max(later(self.now, 1));
+            self.look(at);
+        }
+        self.now = end;
+    }
+}
+
+fn later(now: Timestamp, milliseconds: i64) -> Timestamp {
+    now.checked_add(jiff::SignedDuration::from_millis(milliseconds)).unwrap()
+}
+
+/// Plays a session and counts. With `named` the agent's process is known to hold the terminal all the time.
+pub(crate) fn play(stream: &Stream<'_>, named: bool, tally: &mut Tally) {
+    let Some(first) = stream.samples.first() else { return };
+    let file = std::fs::File::open(stream.path).unwrap();
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut std::io::Read::take(file, MOST_BYTES), &mut bytes).unwrap();
+    let foreground = match first.agent.as_str() {
+        "shell" => Foreground::Shell { name: "bash".to_owned() },
+        agent if named => Foreground::Agent { kind: AgentKind::new(agent), version: String::new(), pid: 0 },
+        _ => Foreground::Unknown,
+    };
+    let (cols, rows) = (u16::try_from(first.cols).unwrap(), u16::try_from(first.rows).unwrap());
+    let size = Size { cols, rows };
+    let mut player = Player {
+        terminal: Terminal::new(size, 1000),
+        matcher: PaneMatcher::new(),
+        facts: Facts { foreground, ..Facts::default() },
+        now: Timestamp::from_second(1_795_000_000).unwrap(),
+        fired: Vec::new(),
+        states: Vec::new(),
+    };
+    let mut ends = frames(&bytes);
+    ends.extend(stream.samples.iter().map(|sample| offset(sample)).filter(|end| *end <= bytes.len()));
+    ends.push(bytes.len());
+    ends.sort_unstable();
+    ends.dedup();
+    let mut judge = Judge::default();
+    let mut start = 0;
+    player.look(0);
+    for end in ends {
+        player.terminal.advance(&bytes[start..end]);
+        start = end;
+        player.look(end);
+        let here: Vec<&Sample> =
+            stream.samples.iter().copied().filter(|sample| offset(sample) == end).collect();
+        if here.is_empty() {
+            player.pass(PAUSE, end);
+            player.states.clear();
+            continue;
+        }
+        player.pass(STILL, end);
+        judge.stop(&here, &player, tally);
+        player.states.clear();
+    }
+    judge.finish(stream, &player, tally);
+}
+
+/// Compares what fired between two stops with what the screen at the second one says.
+#[derive(Default)]
+struct Judge {
+    /// Of what fired.
+    judged: usize,
+    /// Events that were on the last screen.
+    before: Vec<String>,
+}
+
+/// What a person sees happen on a screen; starts, ends and turns are derived from more than that.
+fn is_judged(kind: EventKind) -> bool {
+    !matches!(
+        kind,
+        EventKind::AgentStarted
+            | EventKind::AgentExited
+            | EventKind::AgentCrashed
+            | EventKind::TurnStarted
+            | EventKind::TurnFinished
+    )
+}
+
+impl Judge {
+    fn stop(&mut self, here: &[&Sample], player: &Player, tally: &mut Tally) {
+        let fired: Vec<&(usize, Detected)> = player.fired[self.judged..].iter().collect();
+        self.judged = player.fired.len();
+        let (agent, name) = (here[0].agent.as_str(), here[0].file.as_str());
+        for kind in EventKind::ALL.iter().copied().filter(|kind| is_judged(*kind)) {
+            let word = kind.as_str();
+            let events: Vec<&Detected> =
+                fired.iter().map(|(_, event)| event).filter(|event| event.kind == kind).collect();
+            let expecting = here.iter().find(|sample| sample.expect.contains(word));
+            let visible = here.iter().any(|sample| sample.visible.contains(word));
+            // It came into view after the last stop, or it is the last thing that happened.
+            let new = !self.before.iter().any(|before| before == word)
+                || here.iter().any(|sample| sample.latest == word);
+            let happened = usize::from((expecting.is_some() || visible) && new);
+            let score = tally.score(agent, kind);
+            match expecting.filter(|_| new) {
+                Some(_) if events.is_empty() => {
+                    score.missed += 1;
+                    tally.say(&format!("missed {kind} before {name}"));
+                }
+                Some(sample) => {
+                    score.found += 1;
+                    tally.check_fields(sample, events[0]);
+                }
+                None => {}
+            }
+            let again = events.len().saturating_sub(happened);
+            tally.score(agent, kind).wrong += again;
+            for event in events.iter().rev().take(again) {
+                tally.say(&format!("again  {kind} before {name}: {}", event.line));
+            }
+        }
+        let words =
+            |sample: &&Sample| sample.expect.iter().chain(&sample.visible).cloned().collect::<Vec<_>>();
+        self.before = here.iter().flat_map(words).collect();
+        for state in here.iter().filter_map(|sample| sample.state.as_ref()) {
+            let right = player.states.iter().any(|seen| seen.as_str() == state);
+            if !right {
+                tally.say(&format!("state  {name} is {:?}, not {state}", player.states.last()));
+            }
+            tally.states.entry(agent.to_owned()).or_default().count(right);
+        }
+    }
+
+    /// Nothing is known to happen behind the last screen but the end of the session.
+    fn finish(&mut self, stream: &Stream<'_>, player: &Player, tally: &mut Tally) {
+        for (_, event) in &player.fired[self.judged..] {
+            if is_judged(event.kind) && event.kind != EventKind::SessionEnded {
+                tally.score(&stream.samples[0].agent, event.kind).wrong += 1;
+                tally.say(&format!("again  {} at the end of {}", event.kind, stream.path.display()));
+            }
+        }
+    }
+}
+
+/// Ends of the agent's own frames: synchronised updates; else where it begins to erase its last frame; else lines.
+fn frames(bytes: &[u8]) -> Vec<usize> {
+    const BEGIN: &[u8] = b"\x1b[?2026h";
+    const END: &[u8] = b"\x1b[?2026l";
+    const ERASE: &[u8] = b"\x1b[2K\x1b[1A";
+    let mut ends: Vec<usize> = positions(bytes, END).map(|at| at + END.len()).collect();
+    ends.extend(positions(bytes, BEGIN));
+    if ends.is_empty() {
+        let erased: Vec<usize> = positions(bytes, ERASE).collect();
+        let first = |index: usize| index == 0 || erased[index] - erased[index - 1] != ERASE.len();
+        ends.extend((0..erased.len()).filter(|index| first(*index)).map(|index| erased[index]));
+    }
+    if ends.is_empty() {
+        ends = positions(bytes, b"\n").map(|at| at + 1).collect();
+    }
+    ends
+}
+
+fn positions<'a>(bytes: &'a [u8], what: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
+    let found = bytes.windows(what.len()).enumerate();
+    found.filter(move |(_, window)| *window == what).map(|(at, _)| at)
+}
