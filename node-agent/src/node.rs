@@ -18,7 +18,7 @@ use wa_proto::wire::v1;
 
 use crate::act;
 use crate::board::Board;
-use crate::config::{Config, ConfigError, identity_path};
+use crate::config::{Config, ConfigError, agent_context_path, identity_path};
 use crate::hook::{self, HookReport};
 use crate::journal::{Journal, JournalError};
 use crate::observer::{self, Capture, FIRST_LOOK, Fallback, MuxHandle, Muxes, Shared, Sockets};
@@ -219,7 +219,10 @@ fn start(config: &Config, opened: &Opened, board: &Arc<Board>, tasks: &Tasks, cl
     let undelivered = opened.undelivered.clone();
     tasks.spawn("actions", act::run(acting, undelivered, intake, tasks.shutdown().clone()));
     let session = session::Parts {
-        identity: identity_path(&config.state_dir),
+        paths: session::Paths {
+            identity: identity_path(&config.state_dir),
+            agent_context: agent_context_path(&config.state_dir),
+        },
         spool: opened.spool.clone(),
         journal: opened.journal.clone(),
         board: Arc::clone(board),

@@ -1,4 +1,13 @@
-//! The built-in packs against real screens, and against whole recorded sessions.
+//! The built-in packs against real screens, and against whole recorded sessions: what is found, missed and false.
+//!
+//! The corpus is a folder with an index of labelled screens. It is named by `WA_CORPUS`, or stands beside the workspace as
+//! `../shared/corpus`; without one the tests are skipped and say so. Saved screens are read as text, without styles or
+//! cursor; sessions as they would reach a node. Both are looked at twice: with the agent named, and by the screen alone.
+//! Whatever a screen neither expects nor still shows is false, and what only quotes an agent may not fire at all.
+//!
+//! No figure may fall below those written down here. Claude Code's are shown apart: they come from reports of users, not from
+//! recordings.
+
 #![allow(clippy::unwrap_used)]
 
 #[path = "corpus/samples.rs"]
@@ -12,8 +21,9 @@ use jiff::Timestamp;
 use samples::{Change, Override, Sample};
 use score::Tally;
 use wa_match::{Engine, Facts, Foreground, Observation, scan};
-use wa_proto::{AgentKind, Frame};
+use wa_proto::{AgentKind, EventKind, Frame};
 
+/// Labels that are wrong. Fewer than one in fifty.
 const OVERRIDES: &[Override] = &[
     Override {
         file: "0.89.0/80x24/err-03-overloaded.txt",
@@ -54,6 +64,11 @@ const OVERRIDES: &[Override] = &[
         file: "0.169.0/80x24/10-approval-declined.txt",
         reason: "idle, and a row above the composer warns",
         change: Change::State("limit_warning"),
+    },
+    Override {
+        file: "0.24.0/120x40/lim-gca-full-06-ghttp_500-early.txt",
+        reason: "the turn before ended in an error, which stands there",
+        change: Change::Visible("error.api"),
     },
     Override {
         file: "gca-full-20-after.txt",
@@ -117,6 +132,68 @@ const OVERRIDES: &[Override] = &[
     },
 ];
 
+/// Of saved screens, with the agent named: for each event how many are found, and how many are false.
+const SCREENS: &[(&str, EventKind, usize, usize)] = &[
+    ("aider", EventKind::AgentStarted, 1, 0),
+    ("aider", EventKind::ApprovalRequested, 1, 0),
+    ("aider", EventKind::ErrorRetrying, 1, 0),
+    ("claude", EventKind::AgentStarted, 3, 1),
+    ("claude", EventKind::ContextLow, 2, 0),
+    ("claude", EventKind::ContextFull, 1, 0),
+    ("claude", EventKind::ContextCompacted, 8, 0),
+    ("claude", EventKind::LimitWarning, 5, 0),
+    ("claude", EventKind::LimitReached, 10, 0),
+    ("claude", EventKind::SessionEnded, 2, 0),
+    ("claude", EventKind::AuthRequired, 7, 0),
+    ("claude", EventKind::AuthSucceeded, 1, 0),
+    ("claude", EventKind::ApprovalRequested, 11, 0),
+    ("claude", EventKind::ErrorApi, 3, 0),
+    ("claude", EventKind::ErrorRetrying, 1, 0),
+    ("claude", EventKind::ErrorOverloaded, 2, 0),
+    ("codex", EventKind::AgentStarted, 10, 0),
+    ("codex", EventKind::ContextFull, 2, 0),
+    ("codex", EventKind::ContextCompacted, 8, 0),
+    ("codex", EventKind::LimitWarning, 18, 0),
+    ("codex", EventKind::LimitReached, 50, 0),
+    ("codex", EventKind::SessionEnded, 16, 0),
+    ("codex", EventKind::AuthRequired, 4, 0),
+    ("codex", EventKind::AuthDeviceCode, 6, 0),
+    ("codex", EventKind::AuthSucceeded, 8, 0),
+    ("codex", EventKind::AuthFailed, 2, 0),
+    ("codex", EventKind::AuthSignedOut, 6, 0),
+    ("codex", EventKind::ApprovalRequested, 46, 0),
+    ("codex", EventKind::ErrorApi, 15, 0),
+    ("codex", EventKind::ErrorRetrying, 6, 0),
+    ("codex", EventKind::ErrorOverloaded, 2, 0),
+    ("copilot", EventKind::AgentStarted, 1, 0),
+    ("copilot", EventKind::LimitReached, 2, 0),
+    ("gemini", EventKind::AgentStarted, 6, 0),
+    ("gemini", EventKind::ContextCompacted, 4, 0),
+    ("gemini", EventKind::LimitWarning, 2, 0),
+    ("gemini", EventKind::LimitReached, 12, 0),
+    ("gemini", EventKind::SessionEnded, 7, 0),
+    ("gemini", EventKind::AuthRequired, 2, 0),
+    ("gemini", EventKind::AuthSucceeded, 1, 0),
+    ("gemini", EventKind::ApprovalRequested, 33, 0),
+    ("gemini", EventKind::ErrorApi, 5, 0),
+    ("gemini", EventKind::ErrorOverloaded, 6, 0),
+    ("opencode", EventKind::AgentStarted, 1, 0),
+    ("opencode", EventKind::LimitReached, 1, 0),
+];
+
+/// What one way of looking must reach, over all agents but Claude Code.
+struct Floor {
+    recall: f64,
+    precision: f64,
+    states: f64,
+    fields: f64,
+}
+
+const SCREENS_NAMED: Floor = Floor { recall: 1.0, precision: 1.0, states: 0.989, fields: 1.0 };
+const SCREENS_ALONE: Floor = Floor { recall: 0.900, precision: 1.0, states: 0.770, fields: 1.0 };
+const SESSIONS_NAMED: Floor = Floor { recall: 1.0, precision: 1.0, states: 0.992, fields: 1.0 };
+const SESSIONS_ALONE: Floor = Floor { recall: 1.0, precision: 1.0, states: 0.992, fields: 1.0 };
+
 fn look(sample: &Sample, named: bool) -> Observation {
     let frame = Frame::from_text(sample.cols, &sample.text);
     let foreground = match sample.agent.as_str() {
@@ -128,40 +205,73 @@ fn look(sample: &Sample, named: bool) -> Observation {
     scan(Engine::builtin(), &frame, &Facts { foreground, ..Facts::default() }, Timestamp::UNIX_EPOCH)
 }
 
+fn corpus() -> Option<Vec<Sample>> {
+    let folder = samples::folder();
+    if folder.is_none() {
+        println!("skipped: no corpus of screens here; name its folder in WA_CORPUS");
+    }
+    Some(samples::samples(&folder?, OVERRIDES))
+}
+
+fn check(tally: &Tally, floor: &Floor) {
+    let score = tally.total(|agent| agent != "claude");
+    let (states, fields) = (tally.but_claude(&tally.states), tally.but_claude(&tally.fields));
+    assert!(score.recall() >= floor.recall, "recall fell to {}", score.recall());
+    assert!(score.precision() >= floor.precision, "precision fell to {}", score.precision());
+    assert!(states.ratio() >= floor.states, "states right fell to {}", states.ratio());
+    assert!(fields.ratio() >= floor.fields, "fields right fell to {}", fields.ratio());
+}
+
+#[test]
+fn few_labels_are_overridden() {
+    let Some(samples) = corpus() else { return };
+    // Of every screen its events, its state where it has one, its fields.
+    let labels: usize =
+        samples.iter().map(|sample| 1 + usize::from(sample.state.is_some()) + sample.fields.len()).sum();
+    println!("{} of {labels} labels are overridden:", OVERRIDES.len());
+    for wrong in OVERRIDES {
+        println!("  {}: {}", wrong.file, wrong.reason);
+    }
+    assert!(OVERRIDES.len() * 50 <= labels);
+}
+
 #[test]
 fn saved_screens_are_recognised() {
-    let Some(folder) = samples::folder() else {
-        println!("skipped: no corpus of screens here; name its folder in WA_CORPUS");
-        return;
-    };
-    let samples = samples::samples(&folder, OVERRIDES);
-    for named in [true, false] {
-        let mut tally = Tally::new(false);
-        println!("\n-- named {named}");
-        for sample in &samples {
-            tally.add(sample, &look(sample, named));
-        }
-        tally.print(if named { "screens, the agent's process is known" } else { "the screen alone" });
+    let Some(samples) = corpus() else { return };
+    let mut tally = Tally::default();
+    samples.iter().for_each(|sample| tally.add(sample, &look(sample, true)));
+    tally.print("screens, the agent is named");
+    for (agent, kind, found, wrong) in SCREENS {
+        let score = tally.scores.get(&((*agent).to_owned(), *kind)).copied().unwrap_or_default();
+        assert!(score.found >= *found, "{agent} {kind}: {} found, {found} before", score.found);
+        assert!(score.wrong <= *wrong, "{agent} {kind}: {} false, {wrong} before", score.wrong);
     }
+    check(&tally, &SCREENS_NAMED);
+}
+
+#[test]
+fn saved_screens_tell_the_agent() {
+    let Some(samples) = corpus() else { return };
+    let mut tally = Tally::default();
+    samples.iter().for_each(|sample| tally.add(sample, &look(sample, false)));
+    tally.print("screens, by themselves");
+    check(&tally, &SCREENS_ALONE);
+}
+
+fn play(named: bool, title: &str, floor: &Floor) {
+    let Some(samples) = corpus() else { return };
+    let mut tally = Tally::default();
+    streams::streams(&samples).iter().for_each(|stream| streams::play(stream, named, &mut tally));
+    tally.print(title);
+    check(&tally, floor);
 }
 
 #[test]
 fn recorded_sessions_tell_each_event_once() {
-    let Some(folder) = samples::folder() else {
-        println!("skipped: no corpus of screens here; name its folder in WA_CORPUS");
-        return;
-    };
-    let samples = samples::samples(&folder, OVERRIDES);
-    for named in [true, false] {
-        let mut tally = Tally::new(false);
-        println!("\n-- streams named {named}");
-        for stream in streams::streams(&samples) {
-            streams::play(&stream, named, &mut tally);
-        }
-        tally.print(if named {
-            "sessions, the agent's process is known"
-        } else {
-            "sessions, the screen alone"
-        });
-    }
+    play(true, "sessions, the agent is named", &SESSIONS_NAMED);
+}
+
+#[test]
+fn recorded_sessions_tell_the_agent() {
+    play(false, "sessions, by the screen alone", &SESSIONS_ALONE);
 }

@@ -15,8 +15,6 @@ mod aside_tests;
 mod cells;
 mod compaction;
 pub mod composer;
-#[cfg(test)]
-mod corpus_tests;
 mod dialog;
 mod drift;
 #[cfg(test)]

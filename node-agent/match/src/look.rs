@@ -70,7 +70,9 @@ pub(crate) fn look(engine: &Engine, frame: &Frame, facts: &Facts, known: &Known<
             let seen = || agent_on_screen(frame, &sheet);
             let runs = |(_, over): &&(AgentKind, bool)| !over || known.still;
             let begun = || command.as_ref().filter(runs).map(|(agent, _)| agent.clone());
-            (known.agent.cloned().or_else(seen).or_else(begun), false, String::new())
+            let signs_in = || (command.is_none() && !quoted && is_sign_in(&sheet)).then(AgentKind::codex);
+            let agent = known.agent.cloned().or_else(seen).or_else(begun).or_else(signs_in);
+            (agent, false, String::new())
         }
     };
     if version.is_empty() && agent.is_some() {
@@ -131,6 +133,16 @@ impl Look {
             prompt: self.prompt.map(|(row, _)| row),
         }
     }
+}
+
+/// A sign-in by code says whose it is in two rows of its own.
+fn is_sign_in(sheet: &Sheet) -> bool {
+    let begins = |row: usize, words: &str| sheet.rows[row].column == 0 && sheet.text(row).starts_with(words);
+    let head = |row: usize| {
+        begins(row, "Welcome to Codex [v") && begins(row + 1, "OpenAI's command-line coding agent")
+    };
+    let last = sheet.rows.len().saturating_sub(1);
+    sheet.squeezed.contains("one-timecode") && (0..last).any(head)
 }
 
 /// A command that stands behind a shell's prompt.
@@ -243,6 +255,8 @@ fn agent_on_screen(frame: &Frame, sheet: &Sheet) -> Option<AgentKind> {
                 "entertosubmit",
                 "Codexjustgotanupgrade",
                 "WelcometoCodex",
+                "Resumeaprevioussession",
+                "enterresume",
             ],
         ),
     ];

@@ -21,7 +21,6 @@ use crate::process::Foreground;
 use crate::reading::{self, Marks};
 use crate::resets::Resets;
 use crate::rules::{Engine, Hit, Rearm, Region, Rule};
-use crate::shadow::Gates;
 use crate::state::{self, Inputs, Left};
 use crate::testimony::{Testimonies, Testimony};
 
@@ -63,13 +62,15 @@ pub struct PaneMatcher {
     pub(crate) left: Option<(Left, AgentKind)>,
     pub(crate) state: PaneState,
     pub(crate) since: Option<Timestamp>,
-    quiet: Option<(u64, Timestamp)>,
+    pub(crate) quiet: Option<(u64, Timestamp)>,
     pub(crate) prompts: Vec<i64>,
     pub(crate) presences: Presences,
     pub(crate) compaction: Compaction,
     pub(crate) session_id: String,
     /// The session whose end was told last.
     ended_session: String,
+    /// The limit that was told last: the prompt that ran into it, and the rule.
+    limit_told: Option<(u64, String)>,
     /// Warnings that were told in this turn, by window.
     warned: Vec<(u64, String)>,
     pub(crate) resets: Resets,
@@ -93,6 +94,7 @@ impl Default for PaneMatcher {
             compaction: Compaction::default(),
             session_id: String::new(),
             ended_session: String::new(),
+            limit_told: None,
             warned: Vec::new(),
             resets: Resets::default(),
             testimonies: Testimonies::default(),
@@ -103,7 +105,7 @@ impl Default for PaneMatcher {
 }
 
 /// What one frame means for turns and for what is history.
-struct Turn {
+pub(crate) struct Turn {
     began: bool,
     prompt_changed: bool,
     /// A marker or the title says that it works on a prompt.
@@ -113,7 +115,7 @@ struct Turn {
 
 impl Turn {
     /// What a frame with these marks says of compactions.
-    fn sight<'m>(&self, seen: &Look, marks: Option<&'m Marks<'_>>) -> Sight<'m> {
+    pub(crate) fn sight<'m>(&self, seen: &Look, marks: Option<&'m Marks<'_>>) -> Sight<'m> {
         Sight {
             marks: marks.map(|marks| (marks.count, marks.below.as_str())),
             compacting: seen.view.working.as_ref().is_some_and(|working| working.compacting),
@@ -289,7 +291,8 @@ impl PaneMatcher {
         let mut turn = Turn { began: false, prompt_changed, marked: seen.view.working.is_some(), history };
         let Some(agent) = &mut self.running else { return turn };
         agent.had_composer |= reading::is_whole(seen);
-        let asked = prompt_changed && agent.settled && !history;
+        // A replay shows prompts before the agent was ever idle, or at work.
+        let asked = prompt_changed && (agent.settled || agent.turn_open) && !history;
         turn.marked = is_marked(seen, agent, first || asked);
         let opens = turn.marked && !agent.turn_open && seen.view.content != Composer::Dialog;
         turn.began = opens || asked;
@@ -299,7 +302,7 @@ impl PaneMatcher {
         turn
     }
 
-    fn moment(&self, seen: &Look, turn: &Turn, now: Timestamp) -> Moment {
+    pub(crate) fn moment(&self, seen: &Look, turn: &Turn, now: Timestamp) -> Moment {
         Moment {
             turn: self.running.as_ref().map_or(1, |agent| agent.turns),
             prompt_changed: turn.prompt_changed,
@@ -342,7 +345,9 @@ impl PaneMatcher {
             // A sign-in that waits is news whenever it is seen, as a dialog is.
             let waits = reading::authenticating(seen).is_some_and(|waits| waits.key == hit.key);
             let history = moment.history || self.aside.is_new(rule);
-            let moment = Moment { history: history && !waits, ..moment };
+            // No replay opens a dialog: it needs no turn before it.
+            let turn = if rule.text.region == Region::Dialog { moment.turn.max(1) } else { moment.turn };
+            let moment = Moment { history: history && !waits, turn, ..moment };
             let appeared = self.presences.appears(&found, &moment);
             if !appeared || !reading::is_witnessed(engine, seen, hit) {
                 continue;
@@ -357,7 +362,7 @@ impl PaneMatcher {
                         leaving.crashed = true;
                     }
                 }
-                EventKind::LimitWarning | EventKind::LimitReached if self.was_warned(&event) => {}
+                EventKind::LimitWarning | EventKind::LimitReached if self.was_warned(&event, seen) => {}
                 _ => events.push(event),
             }
         }
@@ -369,7 +374,7 @@ impl PaneMatcher {
 
     /// One warning for a window in one turn, and one limit for a model, in however many places they stand. What names
     /// neither is of the one that was told before.
-    fn was_warned(&mut self, event: &Detected) -> bool {
+    fn was_warned(&mut self, event: &Detected, seen: &Look) -> bool {
         let turns = self.running.as_ref().map_or(0, |agent| agent.turns);
         self.warned.retain(|(turn, _)| *turn == turns);
         let of = |name: &str| event.fields.get(name).map_or("", String::as_str);
@@ -381,6 +386,12 @@ impl PaneMatcher {
             return true;
         }
         self.warned.push((turns, key));
+        if event.kind == EventKind::LimitReached {
+            // A dialog that is answered leaves the same limit behind as a line, perhaps after more work.
+            let prompt = seen.prompt.map_or(0, |(_, words)| words);
+            let before = self.limit_told.replace((prompt, event.rule.clone()));
+            return nameless && before.is_some_and(|(below, rule)| below == prompt && rule != event.rule);
+        }
         false
     }
 
@@ -431,30 +442,6 @@ impl PaneMatcher {
         {
             events.push(reading::detected(engine, seen, marks.last));
         }
-    }
-
-    /// What the rules in shadow would have told.
-    fn shadow(
-        &mut self,
-        engine: &Engine,
-        seen: &Look,
-        turn: &Turn,
-        started: bool,
-        now: Timestamp,
-    ) -> Vec<Detected> {
-        let mut shadow = std::mem::take(&mut self.aside.shadow);
-        let marks = reading::marks_of(seen, &seen.shadowed);
-        let gates = Gates {
-            moment: &self.moment(seen, turn, now),
-            is_new: &|rule| self.aside.is_new(rule),
-            quiet: self.quiet.is_some_and(|(_, since)| now.duration_since(since) >= state::QUIET),
-            sight: &turn.sight(seen, marks.as_ref()),
-            started,
-            marks_changed: self.aside.marks_changed(true),
-        };
-        let told = shadow.observe(engine, seen, &gates, now);
-        self.aside.shadow = shadow;
-        told
     }
 
     fn dialogs(

@@ -11,11 +11,12 @@ use wa_proto::EventKind;
 use crate::compaction::{Compaction, Sight};
 use crate::composer::Composer;
 use crate::look::Look;
-use crate::matcher::occurrence;
+use crate::matcher::{PaneMatcher, Turn, occurrence};
 use crate::observation::Detected;
 use crate::presence::{Match, Moment, Presences};
 use crate::reading;
 use crate::rules::{Engine, Hit, Rearm, Rule};
+use crate::state;
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Shadow {
@@ -25,29 +26,49 @@ pub(crate) struct Shadow {
 }
 
 /// What the live gates go by in this frame.
-pub(crate) struct Gates<'a> {
-    pub(crate) moment: &'a Moment,
+struct Gates<'a> {
+    moment: &'a Moment,
     /// Which rules have just come.
-    pub(crate) is_new: &'a dyn Fn(&Rule) -> bool,
+    is_new: &'a dyn Fn(&Rule) -> bool,
     /// Nothing above the live area has changed for a while.
-    pub(crate) quiet: bool,
+    quiet: bool,
     /// Marks of compaction in shadow, and what else that machine looks at.
-    pub(crate) sight: &'a Sight<'a>,
+    sight: &'a Sight<'a>,
     /// An agent process was not there before.
-    pub(crate) started: bool,
+    started: bool,
     /// Other rules find marks of compaction than at the last look.
-    pub(crate) marks_changed: bool,
+    marks_changed: bool,
+}
+
+impl PaneMatcher {
+    /// What the rules in shadow would have told.
+    pub(crate) fn shadow(
+        &mut self,
+        engine: &Engine,
+        seen: &Look,
+        turn: &Turn,
+        started: bool,
+        now: Timestamp,
+    ) -> Vec<Detected> {
+        let mut shadow = std::mem::take(&mut self.aside.shadow);
+        let marks = reading::marks_of(seen, &seen.shadowed);
+        let gates = Gates {
+            moment: &self.moment(seen, turn, now),
+            is_new: &|rule| self.aside.is_new(rule),
+            quiet: self.quiet.is_some_and(|(_, since)| now.duration_since(since) >= state::QUIET),
+            sight: &turn.sight(seen, marks.as_ref()),
+            started,
+            marks_changed: self.aside.marks_changed(true),
+        };
+        let told = shadow.observe(engine, seen, &gates, now);
+        self.aside.shadow = shadow;
+        told
+    }
 }
 
 impl Shadow {
     /// What the rules in shadow would tell of this frame.
-    pub(crate) fn observe(
-        &mut self,
-        engine: &Engine,
-        look: &Look,
-        gates: &Gates<'_>,
-        now: Timestamp,
-    ) -> Vec<Detected> {
+    fn observe(&mut self, engine: &Engine, look: &Look, gates: &Gates<'_>, now: Timestamp) -> Vec<Detected> {
         let first = !std::mem::replace(&mut self.seen, true);
         if gates.started {
             self.presences.new_process();

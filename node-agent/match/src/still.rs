@@ -40,11 +40,10 @@ fn spinner(sheet: &Sheet, agent: &AgentKind, last: usize) -> Option<usize> {
         "gemini" => {
             let tail: String = rows.iter().rev().map(|row| sheet.text(*row)).collect();
             let tail: String = tail.chars().filter(|c| !c.is_whitespace()).collect();
-            let cut: String =
-                rows.iter().rev().filter_map(|row| sheet.text(*row).split_whitespace().last()).collect();
-            let works = tail.contains("(esctocancel,") || cut.contains("(esc") || cut.contains("to(esc");
-            let first = *rows.last()?;
-            (works || (tail.contains("(escto") && tail.contains("cancel,"))).then_some(first)
+            // Narrow, its cells wrap each for itself.
+            let works =
+                tail.contains("(esctocancel,") || (tail.contains("(escto") && tail.contains("cancel,"));
+            rows.last().copied().filter(|_| works)
         }
         _ => None,
     }

@@ -23,6 +23,7 @@ use wa_proto::wire::{from_us, to_us, v1};
 use wa_proto::{Action, ActionId, Lane, Timestamp};
 
 use super::block::{self, BLOCK_BYTES};
+use super::identity::{self, Given, Wanted, blocking};
 use super::permit::{Answer, Ask};
 use super::{Client, Ended, Parts};
 use crate::spool::{Durable, Status};
@@ -66,8 +67,8 @@ struct Link<'a> {
     reported: Option<u64>,
     report_at: Option<Instant>,
     renew_at: Instant,
-    /// The key of the certificate that was asked for.
-    renewing: Option<String>,
+    /// The certificates that were asked for.
+    renewing: Option<Wanted>,
 }
 
 /// Runs one stream to its end.
@@ -174,9 +175,8 @@ async fn take_welcome(parts: &mut Parts, status: &Status, welcome: &v1::Welcome)
 
 /// Half of the certificate's life from its beginning; at least a second from now.
 fn until_renewal(identity: &Identity) -> Duration {
-    let Ok((from, to)) = tls::certificate_validity(&identity.certificate_pem) else { return RENEW_RETRY };
-    let half = from.as_second() + (to.as_second() - from.as_second()) / 2;
-    let left = half - wa_link::clock::now().as_second();
+    let Some(half) = identity::half_life(identity) else { return RENEW_RETRY };
+    let left = half.as_second() - wa_link::clock::now().as_second();
     Duration::from_secs(u64::try_from(left).unwrap_or(0).max(1))
 }
 
@@ -220,7 +220,7 @@ impl Link<'_> {
                     self.schedule_report();
                 }
                 () = sleep_until(self.report_at), if !self.report_due() => {}
-                () = tokio::time::sleep_until(self.renew_at), if self.renewing.is_none() => self.renew(),
+                () = tokio::time::sleep_until(self.renew_at), if self.renewing.is_none() => self.renew().await,
                 () = &mut triggered, if drain_until.is_none() => drain_until = Some(Instant::now() + DRAIN),
                 () = sleep_until(drain_until) => break,
             }
@@ -349,11 +349,14 @@ impl Link<'_> {
         }
     }
 
-    fn renew(&mut self) {
-        match tls::csr() {
-            Ok((csr_pem, key_pem)) => {
-                self.renewing = Some(key_pem);
-                self.push(Message::Renew(v1::RenewRequest { csr_pem, ..Default::default() }));
+    async fn renew(&mut self) {
+        let (paths, context) = (self.parts.paths.clone(), self.context.clone());
+        let wanted = blocking(move || Ok(Wanted::new(&paths, &context, wa_link::clock::now())?)).await;
+        match wanted {
+            Ok(wanted) => {
+                let (csr_pem, agent_csr_pem) = (wanted.csr_pem.clone(), wanted.agent_csr_pem());
+                self.renewing = Some(wanted);
+                self.push(Message::Renew(v1::RenewRequest { csr_pem, agent_csr_pem }));
             }
             Err(error) => {
                 tracing::error!(%error, "no certificate request");
@@ -449,33 +452,29 @@ impl Link<'_> {
     }
 
     async fn renewed(&mut self, reply: v1::RenewReply) {
-        let Some(key_pem) = self.renewing.take() else { return };
+        let Some(wanted) = self.renewing.take() else { return };
         self.renew_at = Instant::now() + RENEW_RETRY;
-        let problem = if reply.error.is_empty() {
-            let identity = Identity { certificate_pem: reply.certificate_pem, key_pem, ca_pem: reply.ca_pem };
-            self.keep(identity).await.err()
+        let v1::RenewReply { certificate_pem, ca_pem, error, agent_certificate_pem } = reply;
+        let problem = if error.is_empty() {
+            self.keep(wanted, Given { certificate_pem, ca_pem, agent_certificate_pem }).await.err()
         } else {
-            Some(reply.error)
+            Some(error)
         };
         match &problem {
             None => tracing::info!("certificate renewed"),
             Some(problem) => tracing::error!(problem, "certificate not renewed"),
         }
         let text = problem.map(|problem| {
-            format!(
-                "the certificate could not be renewed: {problem}; it holds until then, enrol again after that"
-            )
+            format!("the certificate could not be renewed: {problem}; it is tried again every minute")
         });
         self.parts.board.set_problem("certificate", text);
     }
 
     /// Checks and stores a new identity; it is used from the next stream on.
-    async fn keep(&mut self, identity: Identity) -> Result<(), String> {
-        tls::client_config(&identity).map_err(|error| error.to_string())?;
-        let context = Context { identity, ..self.context.clone() };
-        let (path, saved) = (self.parts.identity.clone(), context.clone());
-        let save = tokio::task::spawn_blocking(move || saved.save(&path).map_err(|error| error.to_string()));
-        save.await.map_err(|error| error.to_string())??;
+    async fn keep(&mut self, wanted: Wanted, given: Given) -> Result<(), String> {
+        let (paths, before) = (self.parts.paths.clone(), self.context.clone());
+        let kept = blocking(move || wanted.keep(given, &paths, &before)).await;
+        let context = kept.map_err(|error| error.to_string())?;
         self.renew_at = Instant::now() + until_renewal(&context.identity);
         self.context = context;
         Ok(())

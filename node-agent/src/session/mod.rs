@@ -7,6 +7,7 @@
 //! from a backup, or lost) begins a new life under a new id.
 
 mod block;
+mod identity;
 mod link;
 mod permit;
 #[cfg(test)]
@@ -33,6 +34,7 @@ use crate::policy::PolicyFile;
 use crate::rules::Rules;
 use crate::spool::Spool;
 
+use identity::RenewError;
 pub use permit::{Answer, PermitDesk, Permits, permits};
 
 /// For one attempt, from the name to the first bytes of HTTP/2.
@@ -42,8 +44,7 @@ const PROBLEM: &str = "controller";
 
 /// What a session needs from the rest of the node.
 pub struct Parts {
-    /// Identity, controller and name.
-    pub identity: PathBuf,
+    pub paths: Paths,
     pub spool: Spool,
     pub journal: Journal,
     pub board: Arc<Board>,
@@ -53,6 +54,15 @@ pub struct Parts {
     pub screens: Arc<dyn Screens>,
     pub actions: Actions,
     pub clock: Arc<ControllerClock>,
+}
+
+/// What the controller gives and the session keeps.
+#[derive(Debug, Clone)]
+pub struct Paths {
+    /// Identity, controller and name of the node.
+    pub identity: PathBuf,
+    /// The context of agents in panes of this host.
+    pub agent_context: PathBuf,
 }
 
 /// Gives what there is to see of a pane, fresh and redacted.
@@ -102,6 +112,8 @@ enum Ended {
     Tls(#[from] TlsError),
     #[error(transparent)]
     Dial(#[from] DialError),
+    #[error("the certificate has run out, and there is no new one yet: {0}")]
+    NotRecovered(#[source] RenewError),
     #[error("the controller ended the session: {}", .0.message())]
     Status(#[from] tonic::Status),
     #[error("the controller closed the session")]
@@ -172,13 +184,31 @@ async fn offline(desk: &mut PermitDesk, wait: Duration) {
 type Client = v1::node_link_client::NodeLinkClient<tonic::transport::Channel>;
 
 async fn connect(parts: &Parts, shutdown: &Shutdown) -> Result<(Context, Client), Ended> {
-    let path = parts.identity.clone();
+    let path = parts.paths.identity.clone();
     let read = tokio::task::spawn_blocking(move || Context::load(&path));
     let context = read.await.map_err(|error| Ended::Protocol(error.to_string()))??;
-    let config = tls::client_config(&context.identity)?;
-    let dialled = tokio::select! {
-        dialled = dial::connect(&context.controller, config, DIAL_LIMIT) => dialled,
-        () = shutdown.triggered() => return Err(Ended::Shutdown),
+    tokio::select! {
+        dialled = dial_as(&parts.paths, context) => dialled,
+        () = shutdown.triggered() => Err(Ended::Shutdown),
+    }
+}
+
+/// Dials with a certificate that holds: by our clock, and if need be by the controller's.
+async fn dial_as(paths: &Paths, mut context: Context) -> Result<(Context, Client), Ended> {
+    let recover = async |old: &Context| identity::recover(paths, old).await.map_err(Ended::NotRecovered);
+    let dial = async |context: &Context| {
+        let config = tls::client_config(&context.identity)?;
+        Ok::<_, Ended>(dial::connect(&context.controller, config, DIAL_LIMIT).await)
     };
-    Ok((context, Client::new(dialled?)))
+    if identity::has_run_out(&context, wa_link::clock::now()) {
+        context = recover(&context).await?;
+    }
+    let channel = match dial(&context).await? {
+        Err(DialError::NotAccepted { expired: true, .. }) => {
+            context = recover(&context).await?;
+            dial(&context).await??
+        }
+        dialled => dialled?,
+    };
+    Ok((context, Client::new(channel)))
 }

@@ -26,7 +26,7 @@ use wa_proto::wire::v1::node_message::Kind as Up;
 use wa_proto::wire::v1::{self, node_link_server::NodeLink, node_link_server::NodeLinkServer};
 use wa_proto::{Host, Lane, PaneRef};
 
-use super::{Actions, Answer, ControllerClock, Parts, Permits, Screens, permits};
+use super::{Actions, Answer, ControllerClock, Parts, Paths, Permits, Screens, permits};
 use crate::board::Board;
 use crate::journal::Journal;
 use crate::policy::PolicyFile;
@@ -281,7 +281,7 @@ async fn stage_with(credit: u64, acks: bool, years: (i32, i32)) -> Stage {
     let (refuse, refused) = mpsc::channel(8);
     let board = Arc::new(Board::default());
     let parts = Parts {
-        identity: identity.clone(),
+        paths: Paths { identity: identity.clone(), agent_context: dir.path().join("agent.context.toml") },
         spool: spool.clone(),
         journal,
         board: Arc::clone(&board),

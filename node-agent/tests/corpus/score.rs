@@ -40,19 +40,12 @@ pub(crate) struct Tally {
     pub(crate) scores: BTreeMap<(String, EventKind), Score>,
     pub(crate) states: BTreeMap<String, Share>,
     pub(crate) fields: BTreeMap<String, Share>,
-    /// Said for each mistake.
-    quiet: bool,
 }
 
 impl Tally {
-    pub(crate) fn new(quiet: bool) -> Self {
-        Self { quiet, ..Self::default() }
-    }
-
+    /// Each mistake is said.
     pub(crate) fn say(&self, text: &str) {
-        if !self.quiet {
-            println!("{text}");
-        }
+        println!("{text}");
     }
 
     pub(crate) fn score(&mut self, agent: &str, kind: EventKind) -> &mut Score {
@@ -131,12 +124,14 @@ impl Tally {
             let of = |shares: &BTreeMap<String, Share>| shares.get(agent).copied().unwrap_or_default();
             line(agent, self.total(|name| name == agent), of(&self.states), of(&self.fields));
         }
-        let sum = |shares: &BTreeMap<String, Share>| {
-            let ours = shares.iter().filter(|(agent, _)| *agent != "claude");
-            let add = |a: Share, b: Share| Share { right: a.right + b.right, all: a.all + b.all };
-            ours.fold(Share::default(), |all, (_, share)| add(all, *share))
-        };
-        line("but claude", self.total(|name| name != "claude"), sum(&self.states), sum(&self.fields));
+        let (states, fields) = (self.but_claude(&self.states), self.but_claude(&self.fields));
+        line("but claude", self.total(|name| name != "claude"), states, fields);
+    }
+
+    pub(crate) fn but_claude(&self, shares: &BTreeMap<String, Share>) -> Share {
+        let ours = shares.iter().filter(|(agent, _)| *agent != "claude");
+        let add = |a: Share, b: Share| Share { right: a.right + b.right, all: a.all + b.all };
+        ours.fold(Share::default(), |all, (_, share)| add(all, *share))
     }
 
     pub(crate) fn total(&self, which: impl Fn(&str) -> bool) -> Score {

@@ -1,4 +1,14 @@
 //! Whole recorded sessions through the terminal model and the matcher of a pane.
+//!
+//! A session is played frame by frame. It stops where a screen was taken from it, and there what fired since the last stop
+//! is compared with the labels of that screen. An event *is found* when it fired before the stop whose screen expects it;
+//! if its text stood on the screen before already, only where the label says that it is what happened last. It *fires
+//! again* each time it fires more often between two stops than it happened: once where the screen expects it, or where it
+//! is among what is still visible and was not visible at the stop before; what came and went between two stops is listed
+//! in [`BETWEEN`], read from the recordings. So a redraw, a replay of a resumed session, a notice that sticks, or the same
+//! limit said in a second place counts as false. Starts, ends and turns are derived from more than a screen and left out.
+//!
+//! A state is right if it was told at any time while the session stood still there.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,6 +23,8 @@ use super::score::Tally;
 /// Between the frames of an agent, and at the places where the session was looked at, in milliseconds.
 const PAUSE: i64 = 100;
 const STILL: i64 = 2000;
+/// Frames of a session that are looked at, beside the screens that were taken from it.
+const MOST_FRAMES: usize = 1000;
 /// Bytes of a recording.
 const MOST_BYTES: u64 = 16 << 20;
 
@@ -97,7 +109,11 @@ pub(crate) fn play(stream: &Stream<'_>, named: bool, tally: &mut Tally) {
         fired: Vec::new(),
         states: Vec::new(),
     };
-    let mut ends = frames(&bytes);
+    // Long sessions turn their spinner for minutes: a few of its frames will do.
+    let all = frames(&bytes);
+    let step = all.len().div_ceil(MOST_FRAMES).max(1);
+    let pause = PAUSE * i64::try_from(step).unwrap();
+    let mut ends: Vec<usize> = all.into_iter().step_by(step).collect();
     ends.extend(stream.samples.iter().map(|sample| offset(sample)).filter(|end| *end <= bytes.len()));
     ends.push(bytes.len());
     ends.sort_unstable();
@@ -112,7 +128,7 @@ pub(crate) fn play(stream: &Stream<'_>, named: bool, tally: &mut Tally) {
         let here: Vec<&Sample> =
             stream.samples.iter().copied().filter(|sample| offset(sample) == end).collect();
         if here.is_empty() {
-            player.pass(PAUSE, end);
+            player.pass(pause, end);
             player.states.clear();
             continue;
         }
@@ -144,6 +160,36 @@ fn is_judged(kind: EventKind) -> bool {
     )
 }
 
+/// What happened and was over again before the next screen was taken: dialogs that the recording answered at once, and
+/// retries. By the screen that followed, the event, and how often.
+const BETWEEN: &[(&str, EventKind, usize)] = &[
+    // Starts with a dialog: model to move to, limits that come near.
+    ("codex/0.169.0/120x40/limits-00-limit_plus_5400.txt", EventKind::ApprovalRequested, 1),
+    ("codex/0.169.0/120x40/limits-05-limit_go_never.txt", EventKind::ApprovalRequested, 1),
+    ("codex/0.169.0/120x40/limits-09-promo_.txt", EventKind::ApprovalRequested, 1),
+    ("codex/0.89.0/120x40/limits-00-limit_plus_5400.txt", EventKind::ApprovalRequested, 1),
+    ("codex/0.89.0/120x40/neg-model-quotes.txt", EventKind::ApprovalRequested, 1),
+    ("codex/0.89.0/120x40/01-welcome.txt", EventKind::ApprovalRequested, 1),
+    ("codex/0.89.0/80x24/01-welcome.txt", EventKind::ApprovalRequested, 1),
+    ("codex/0.89.0/80x24/err-00-http_500.txt", EventKind::ApprovalRequested, 1),
+    // It asked where a new conversation runs.
+    ("codex/0.169.0/120x40/limits-04-limit_free_90000.txt", EventKind::ApprovalRequested, 1),
+    // Typed text had answered it, and it came again.
+    ("codex/0.169.0/120x40/limits-12-notincluded.txt", EventKind::ApprovalRequested, 1),
+    // It tried again before it gave up.
+    ("codex/0.169.0/80x24/err-00-http_500.txt", EventKind::ErrorRetrying, 1),
+    ("codex/0.169.0/80x24/err-01-http_503.txt", EventKind::ErrorRetrying, 1),
+    ("codex/0.89.0/80x24/err-00-http_500.txt", EventKind::ErrorRetrying, 1),
+    ("codex/0.89.0/80x24/err-01-http_503.txt", EventKind::ErrorRetrying, 1),
+    // Two queued prompts, and each failed.
+    ("gemini/0.61.0/120x40/16-http400.txt", EventKind::ErrorApi, 1),
+];
+
+fn between(name: &str, kind: EventKind) -> usize {
+    let told = BETWEEN.iter().find(|(file, event, _)| name.ends_with(file) && *event == kind);
+    told.map_or(0, |(_, _, times)| *times)
+}
+
 impl Judge {
     fn stop(&mut self, here: &[&Sample], player: &Player, tally: &mut Tally) {
         let fired: Vec<&(usize, Detected)> = player.fired[self.judged..].iter().collect();
@@ -155,10 +201,10 @@ impl Judge {
                 fired.iter().map(|(_, event)| event).filter(|event| event.kind == kind).collect();
             let expecting = here.iter().find(|sample| sample.expect.contains(word));
             let visible = here.iter().any(|sample| sample.visible.contains(word));
+            let stood = self.before.iter().any(|before| before == word);
             // It came into view after the last stop, or it is the last thing that happened.
-            let new = !self.before.iter().any(|before| before == word)
-                || here.iter().any(|sample| sample.latest == word);
-            let happened = usize::from((expecting.is_some() || visible) && new);
+            let new = !stood || here.iter().any(|sample| sample.latest == word);
+            let happened = usize::from(expecting.is_some() || (visible && !stood)) + between(name, kind);
             let score = tally.score(agent, kind);
             match expecting.filter(|_| new) {
                 Some(_) if events.is_empty() => {
@@ -202,20 +248,16 @@ impl Judge {
 
 /// Ends of the agent's own frames: synchronised updates; else where it begins to erase its last frame; else lines.
 fn frames(bytes: &[u8]) -> Vec<usize> {
-    const BEGIN: &[u8] = b"\x1b[?2026h";
     const END: &[u8] = b"\x1b[?2026l";
     const ERASE: &[u8] = b"\x1b[2K\x1b[1A";
-    let mut ends: Vec<usize> = positions(bytes, END).map(|at| at + END.len()).collect();
-    ends.extend(positions(bytes, BEGIN));
-    if ends.is_empty() {
-        let erased: Vec<usize> = positions(bytes, ERASE).collect();
-        let first = |index: usize| index == 0 || erased[index] - erased[index - 1] != ERASE.len();
-        ends.extend((0..erased.len()).filter(|index| first(*index)).map(|index| erased[index]));
+    let updates: Vec<usize> = positions(bytes, END).map(|at| at + END.len()).collect();
+    if !updates.is_empty() {
+        return updates;
     }
-    if ends.is_empty() {
-        ends = positions(bytes, b"\n").map(|at| at + 1).collect();
-    }
-    ends
+    let erased: Vec<usize> = positions(bytes, ERASE).collect();
+    let first = |index: &usize| *index == 0 || erased[*index] - erased[*index - 1] != ERASE.len();
+    let frames: Vec<usize> = (0..erased.len()).filter(first).map(|index| erased[index]).collect();
+    if frames.is_empty() { positions(bytes, b"\n").map(|at| at + 1).collect() } else { frames }
 }
 
 fn positions<'a>(bytes: &'a [u8], what: &'a [u8]) -> impl Iterator<Item = usize> + 'a {

@@ -58,7 +58,12 @@ pub enum DialError {
     #[error(
         "{target} does not accept our certificate: {reason}; it may have expired, been revoked or come from another controller: enrol again or take a fresh context"
     )]
-    NotAccepted { target: Target, reason: String },
+    NotAccepted {
+        target: Target,
+        reason: String,
+        /// It has run out, by the other side's clock.
+        expired: bool,
+    },
     #[error("what answers at {target} is no wa-controller: {reason}; check the port")]
     Protocol { target: Target, reason: String },
 }
@@ -261,7 +266,7 @@ fn tls_failure(target: &Target, error: &io::Error) -> DialError {
         ) => DialError::Clock { target, reason },
         rustls::Error::InvalidCertificate(_) => DialError::Untrusted { target, reason },
         rustls::Error::AlertReceived(
-            AlertDescription::UnknownCA
+            alert @ (AlertDescription::UnknownCA
             | AlertDescription::BadCertificate
             | AlertDescription::UnsupportedCertificate
             | AlertDescription::CertificateExpired
@@ -269,8 +274,11 @@ fn tls_failure(target: &Target, error: &io::Error) -> DialError {
             | AlertDescription::CertificateUnknown
             | AlertDescription::CertificateRequired
             | AlertDescription::DecryptError
-            | AlertDescription::AccessDenied,
-        ) => DialError::NotAccepted { target, reason },
+            | AlertDescription::AccessDenied),
+        ) => {
+            let expired = *alert == AlertDescription::CertificateExpired;
+            DialError::NotAccepted { target, reason, expired }
+        }
         _ => DialError::Protocol { target, reason },
     }
 }

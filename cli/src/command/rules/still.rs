@@ -133,7 +133,7 @@ fn rows(lines: &[Line]) -> Vec<FrameRow> {
     let mut style = String::new();
     for slab in lines.chunks(SLAB) {
         let mut terminal = Terminal::new(Size { cols, rows: SLAB as u16 }, 0);
-        let mut text = std::mem::take(&mut style);
+        let mut text = style.clone();
         for (at, line) in slab.iter().enumerate() {
             if at > 0 {
                 text.push_str("\r\n");

@@ -94,10 +94,11 @@ impl Explained {
     /// State and reason on one line.
     pub(crate) fn words(&self) -> String {
         let place = self.pane.as_ref().or(self.file.as_ref()).map_or("-", String::as_str);
-        let mut agent = self.agent.clone().unwrap_or_else(|| "no agent".to_owned());
-        if let Some(version) = &self.agent_version {
-            agent.push_str(&format!(" {version}"));
-        }
+        let agent = match (self.agent.as_deref(), self.agent_version.as_deref()) {
+            (None, _) => "no agent".to_owned(),
+            (Some(agent), None) => agent.to_owned(),
+            (Some(agent), Some(version)) => format!("{agent} {version}"),
+        };
         let why = self.state_detail.why.as_deref().unwrap_or("no reason given");
         let detail = self.state_detail.words();
         let detail = if detail == why || detail == "-" { String::new() } else { format!(" ({detail})") };

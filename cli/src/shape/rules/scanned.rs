@@ -89,24 +89,17 @@ fn fields(fields: BTreeMap<String, String>, secrets: BTreeMap<String, String>) -
 impl Found {
     /// The event in words.
     fn words(&self, wide: bool) -> String {
-        let mut words = match self.line {
-            Some(line) => format!("{line}: {}", self.event),
-            None => self.event.to_owned(),
-        };
-        if let Some(offset) = self.offset {
-            words = format!("@{offset} {words}");
-        }
         let text = |value: &Value| match value {
             Value::String(text) => text.clone(),
             value => value.to_string(),
         };
-        for (name, value) in &self.fields {
-            words.push_str(&format!(" {name}={}", text(value)));
-        }
-        if let Some(rule) = self.rule.as_deref().filter(|_| wide) {
-            words.push_str(&format!(" ({rule})"));
-        }
-        words
+        let mut words: Vec<String> = Vec::new();
+        words.extend(self.offset.map(|offset| format!("@{offset}")));
+        words.extend(self.line.map(|line| format!("{line}:")));
+        words.push(self.event.to_owned());
+        words.extend(self.fields.iter().map(|(name, value)| format!("{name}={}", text(value))));
+        words.extend(self.rule.as_deref().filter(|_| wide).map(|rule| format!("({rule})")));
+        words.join(" ")
     }
 }
 

@@ -361,7 +361,8 @@ impl Rule {
             // Bounded here: a counted repetition in a pattern costs memory for every count.
             let found = &found.as_str()[..found.as_str().floor_char_boundary(FIELD_BYTES)];
             let text = found.split_whitespace().collect::<Vec<_>>().join(" ");
-            let text = if field == "session_id" { text.replace(' ', "") } else { text };
+            let whole = matches!(field, "session_id" | "url");
+            let text = if whole { text.replace(' ', "") } else { text };
             let text = self.text.words.get(field).and_then(|words| words.get(&text)).cloned().unwrap_or(text);
             if !text.is_empty() {
                 fields.insert(field.to_owned(), text);
@@ -379,7 +380,12 @@ impl Rule {
         let mut secrets = BTreeMap::new();
         for name in &self.text.secrets {
             if let Some((name, value)) = fields.remove_entry(name) {
-                *line = line.replace(&value, &format!("[{name}]"));
+                // One that was wrapped stands there in pieces: all from its beginning on goes.
+                let begins = value.get(..value.floor_char_boundary(8)).and_then(|begins| line.find(begins));
+                match begins.filter(|_| !line.contains(&value)) {
+                    Some(at) => line.replace_range(at.., &format!("[{name}]")),
+                    None => *line = line.replace(&value, &format!("[{name}]")),
+                }
                 secrets.insert(name, value);
             }
         }

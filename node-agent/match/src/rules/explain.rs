@@ -104,7 +104,7 @@ impl Rule {
         if self.above(scene.sheet, row).is_none() {
             missing.push("the row above it does not match".to_owned());
         }
-        if let Some(words) = self.without.iter().find(|words| scene.sheet.squeezed.contains(*words)) {
+        if let Some(words) = self.without.iter().find(|words| scene.sheet.squeezed.contains(words.as_str())) {
             missing.push(format!("{words:?} is on the screen"));
         }
         if self.hangs_wrong(scene.sheet, row) {
