@@ -3,6 +3,7 @@
 //! Help begins with examples, for that is what people look for. What needs more than one argument to be understood
 //! (a target that may be a pane or a selector) is checked in [`crate::target`]; words of a closed set are checked here.
 
+mod identity;
 mod rules;
 
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use wa_proto::{EventKind, Key, PaneAddress, PaneState};
 
 use crate::output::Format;
 
+pub(crate) use identity::{AddOperator, Operator, Revoke};
 pub(crate) use rules::{
     ExplainPane, ListRules, PushRules, RedactFiles, Rules, ScanFiles, ShowRule, TestPacks, UnknownScreens,
 };
@@ -168,12 +170,19 @@ pub(crate) struct Status {
 #[derive(Debug, Subcommand)]
 #[command(before_help = "Examples:
   wa fleet status
-  wa fleet token web-1 > token          then on web-1: wa-node enroll --token-file token …")]
+  wa fleet token web-1 > token          then on web-1: wa-node enroll --token-file token …
+  wa fleet operator add alice --role viewer --out alice.context.toml
+  wa fleet revoke web-1                 lost, or no longer ours")]
 pub(crate) enum Fleet {
     /// Hosts: versions, lag, spool, certificates, problems
     Status,
     /// Make a one-time token with which a host joins; it is printed once and kept nowhere
     Token(Token),
+    /// End all certificates of a host or a person; what is open is cut off within seconds
+    Revoke(Revoke),
+    /// People: who may look, act and decide
+    #[command(subcommand)]
+    Operator(Operator),
 }
 
 #[derive(Debug, Subcommand)]
@@ -534,6 +543,11 @@ mod tests {
             &["spawn", "a"],
             &["send", "a/0", "x", "--timeout", "soon"],
             &["fleet", "token", "a/b"],
+            &["fleet", "revoke", "a/b"],
+            &["fleet", "revoke", "a", "--host", "--operator"],
+            &["fleet", "operator", "add", "a"],
+            &["fleet", "operator", "add", "a", "--role", "node"],
+            &["fleet", "operator", "add", "a", "--role", "admin", "--force"],
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line:?}");
         }

@@ -5,6 +5,7 @@ mod events;
 mod fleet;
 mod help;
 mod hooks;
+mod identity;
 mod logs;
 mod pause;
 mod rules;
@@ -26,7 +27,7 @@ pub(crate) use status::panes;
 
 use std::io::Write as _;
 
-use crate::args::{Command, Fleet, Globals, Run};
+use crate::args::{Command, Fleet, Globals, Operator, Run};
 use crate::client::{self, Session};
 use crate::context::{self, Surroundings};
 use crate::failure::{Exit, Failure};
@@ -60,6 +61,8 @@ pub(crate) async fn ask(
         Command::Status(args) => status::status(desk, args).await,
         Command::Fleet(Fleet::Status) => fleet::status(desk).await,
         Command::Fleet(Fleet::Token(args)) => fleet::token(desk, args).await,
+        Command::Fleet(Fleet::Revoke(args)) => identity::revoke(desk, args).await,
+        Command::Fleet(Fleet::Operator(command)) => identity::operator(desk, command).await,
         Command::Screen(args) => screen::screen(desk, args).await,
         Command::Show(args) => status::show(desk, args).await,
         Command::Logs(args) => logs::logs(desk, args).await,
@@ -103,6 +106,7 @@ fn check(command: &Command, out: &Out) -> Result<(), Failure> {
         Command::Logs(args) => since(args.since.as_deref(), now).map(drop),
         Command::Send(args) => act::check(args),
         Command::Rules(args) => rules::check(args),
+        Command::Fleet(Fleet::Operator(Operator::Add(args))) => identity::check(args),
         _ => Ok(()),
     }
 }

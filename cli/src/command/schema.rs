@@ -87,6 +87,9 @@ const SHAPES: &[(&str, &str, bool, &[&str])] = &[
         ],
     ),
     ("wa.token/1", "wa fleet token", false, &["token", "name", "expires"]),
+    ("wa.revoked/1", "wa fleet revoke; wa fleet operator remove", true, &["name", "role", "certificates"]),
+    ("wa.operator/1", "wa fleet operator add", false, &["name", "role", "expires", "file", "context"]),
+    ("wa.operators/1", "wa fleet operator list", true, &["name", "role", "issued", "expires", "revoked"]),
     (
         "wa.screen/1",
         "wa screen",
@@ -182,7 +185,9 @@ pub(crate) fn schema(out: &mut Out) -> Result<(), Failure> {
 mod tests {
     use super::*;
     use crate::output::{Shape, testing};
-    use crate::shape::{EventLine, Hit, HostStatus, LogEntry, PaneStatus, Receipt, RunItem, kind};
+    use crate::shape::{
+        EventLine, Hit, HostStatus, LogEntry, OperatorItem, PaneStatus, Receipt, RevokedItem, RunItem, kind,
+    };
     use wa_proto::wire::v1;
 
     fn keys_of<T: Shape>(item: &T) -> (String, Vec<String>) {
@@ -223,6 +228,8 @@ mod tests {
             keys_of(&EventLine::try_from(event).unwrap()),
             keys_of(&HostStatus::try_from(v1::NodeStatus::default()).unwrap()),
             keys_of(&RunItem::try_from(v1::Run::default()).unwrap()),
+            keys_of(&OperatorItem::try_from(v1::Operator::default()).unwrap()),
+            keys_of(&RevokedItem::from(v1::RevokedPrincipal::default())),
             keys_of(&Receipt::<kind::Spawn>::of(v1::ActResponse::default(), None).unwrap()),
         ];
         for (name, keys) in printed {

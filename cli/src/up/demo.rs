@@ -14,7 +14,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use wa_embedded_mux::demo::{self, DemoPane};
 use wa_embedded_mux::{Command, EmbeddedMux, Options, Running};
 use wa_link::shutdown::{EndedBy, Tasks};
@@ -36,6 +36,8 @@ use crate::target::Target;
 
 /// How often the story is brought up to date.
 const LOOK: Duration = Duration::from_millis(300);
+/// How long the look at the end may take.
+const LAST_LOOK: Duration = Duration::from_secs(2);
 /// How long the node may take to find the multiplexer.
 const CONNECT: Duration = Duration::from_secs(10);
 /// Stands in what the shell pane prints.
@@ -107,6 +109,10 @@ pub(super) async fn demo(
         failure = house.broken() => Err(failure),
         () = signals.shutdown().triggered() => Ok(()),
     };
+    if told.is_ok() {
+        // What happened since the last look. A controller that does not answer now is not waited for.
+        timeout(LAST_LOOK, look(house.session(), &mut story)).await.ok();
+    }
     pointer::remove(place);
     house.close().await;
     // Stopping waits for the programs in the panes.

@@ -69,9 +69,8 @@ impl Fleet {
         let role = PEOPLE.into_iter().find(|role| role.as_str() == request.role);
         let role = role.ok_or_else(|| usage("role: viewer, operator or admin"))?;
         if name == peer.principal.name && request.replace {
-            return Err(ErrorCode::Refused.status(format!(
-                "{name} is your own name: another admin replaces its certificate"
-            )));
+            return Err(ErrorCode::Refused
+                .status(format!("{name} is your own name: another admin replaces its certificate")));
         }
         let csr = Csr::parse(&request.csr_pem).map_err(usage)?;
         let (who, by, replace) = (Principal { role, name }, peer.who(), request.replace);
@@ -90,7 +89,8 @@ impl Fleet {
                 }
                 tx.reinstate(&earlier)?;
             }
-            let issued = authority.sign(who, &csr, tx.now).map_err(|e| StoreError::Failed(e.to_string().into()))?;
+            let issued =
+                authority.sign(who, &csr, tx.now).map_err(|e| StoreError::Failed(e.to_string().into()))?;
             tx.record_certificate(&issued.record, &by)?;
             Ok(issued)
         });

@@ -37,7 +37,8 @@ pub(crate) fn give(
 ) -> Result<Given, StoreError> {
     let issue = |role, csr: &Csr| {
         let who = Principal { role, name: host.clone() };
-        let issued = authority.sign(who, csr, tx.now).map_err(|e| StoreError::Failed(e.to_string().into()))?;
+        let issued =
+            authority.sign(who, csr, tx.now).map_err(|e| StoreError::Failed(e.to_string().into()))?;
         tx.record_certificate(&issued.record, by)?;
         Ok::<_, StoreError>(issued)
     };

@@ -76,7 +76,9 @@ impl Doorkeeper {
     pub fn holds(&self, peer: &Peer) -> Result<(), Status> {
         let Principal { role, name } = &peer.principal;
         let again = match role {
-            Role::Node | Role::Agent => format!("enrol the host again with a token of `wa fleet token {name}`"),
+            Role::Node | Role::Agent => {
+                format!("enrol the host again with a token of `wa fleet token {name}`")
+            }
             Role::Viewer | Role::Operator | Role::Admin => {
                 format!("an admin gives a new context with `wa fleet operator add {name} --role {role}`")
             }
@@ -105,7 +107,8 @@ impl Doorkeeper {
     /// Completes, with the refusal, when the caller may no longer listen: revoked, or its certificate has run out.
     pub async fn barred(&self, peer: &Peer) -> Status {
         loop {
-            let left = Duration::try_from(peer.expires.duration_since(clock::now())).unwrap_or(Duration::ZERO);
+            let left =
+                Duration::try_from(peer.expires.duration_since(clock::now())).unwrap_or(Duration::ZERO);
             tokio::select! {
                 () = self.revocation(peer) => {}
                 () = tokio::time::sleep(left) => {}

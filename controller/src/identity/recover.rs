@@ -113,7 +113,10 @@ impl Enrollment {
         Ok(v1::ChallengeResponse { nonce: nonce.to_vec() })
     }
 
-    pub(super) async fn recover_node(&self, request: v1::RecoverRequest) -> Result<v1::RecoverResponse, Status> {
+    pub(super) async fn recover_node(
+        &self,
+        request: v1::RecoverRequest,
+    ) -> Result<v1::RecoverResponse, Status> {
         let usage = |e: super::ca::CaError| ErrorCode::Usage.status(e.to_string());
         let wanted = Wanted::parse(&request.csr_pem, &request.agent_csr_pem).map_err(usage)?;
         let nonce = <[u8; NONCE]>::try_from(request.nonce.as_slice())

@@ -108,8 +108,10 @@ mod tests {
             Migrations::from_slice(&STEPS[..steps]).to_latest(&mut conn).unwrap();
             drop(conn);
             let conn = create(&path).unwrap();
-            conn.prepare("SELECT expires_us, mid, shadow FROM certificates, messages, rule_packs, revocations")
-                .unwrap();
+            conn.prepare(
+                "SELECT expires_us, mid, shadow FROM certificates, messages, rule_packs, revocations",
+            )
+            .unwrap();
         }
     }
 

@@ -205,9 +205,8 @@ impl Tx<'_> {
 
 /// What opens nothing any more, as it is stored.
 pub(super) fn load(conn: &Connection, now: Timestamp) -> Result<Revoked, StoreError> {
-    let mut statement = conn.prepare_cached(
-        "SELECT serial FROM certificates WHERE revoked_us IS NOT NULL AND expires_us > ?1",
-    )?;
+    let mut statement = conn
+        .prepare_cached("SELECT serial FROM certificates WHERE revoked_us IS NOT NULL AND expires_us > ?1")?;
     let serials = statement.query_map([to_us(now)], |row| row.get(0))?.collect::<Result<_, _>>()?;
     let since = now.saturating_sub(NAMES_REMEMBERED).unwrap_or(now);
     let mut statement =

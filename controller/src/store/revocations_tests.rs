@@ -55,7 +55,10 @@ async fn a_clock_that_was_ahead_does_not_lock_out_who_joins_later() {
     let store = open(place.path());
     store.write(|tx| tx.revoke(&node("web-1"), "operator:ada", "")).await.unwrap();
     let ahead = wa_proto::wire::to_us(wa_link::clock::now() + SignedDuration::from_hours(24));
-    store.write(move |tx| Ok(tx.conn.execute("UPDATE revocations SET revoked_us = ?1", [ahead])?)).await.unwrap();
+    store
+        .write(move |tx| Ok(tx.conn.execute("UPDATE revocations SET revoked_us = ?1", [ahead])?))
+        .await
+        .unwrap();
     drop(store);
     let store = open(place.path());
     let fresh = peer("web-1", "05", wa_link::clock::now() + SignedDuration::from_secs(1));

@@ -92,7 +92,8 @@ async fn a_revoked_host_is_cut_off_and_stays_out() {
     drop(node);
     let trail = audit(&desk, "revoke").await;
     let expected = |role: &str| {
-        let words = ["operator:owner", &format!("spiffe://wa/{role}/web-1"), "revoked", "the laptop was lost"];
+        let words =
+            ["operator:owner", &format!("spiffe://wa/{role}/web-1"), "revoked", "the laptop was lost"];
         words.map(str::to_owned).into()
     };
     assert_eq!(trail, [expected("node"), expected("agent")]);
@@ -126,7 +127,10 @@ async fn a_revoked_operator_loses_streams_and_calls() {
     println!("a revoked operator was cut off after {:?}", began.elapsed());
     assert_eq!(revoked, [("operator".to_owned(), 1)]);
     for ended in [waited, followed, look(&desk, &identity).await.unwrap_err()] {
-        refused(&ended, "was revoked: an admin gives a new context with `wa fleet operator add alice --role operator`");
+        refused(
+            &ended,
+            "was revoked: an admin gives a new context with `wa fleet operator add alice --role operator`",
+        );
     }
 }
 
@@ -241,7 +245,10 @@ async fn recovery_of(desk: &Desk, old: &Identity) -> Recovery {
     let message = recovery::message(&nonce.as_slice().try_into().unwrap(), &csr_pem, &agent_csr_pem);
     let signature = recovery::sign(&old.key_pem, &message).unwrap();
     let certificate_pem = old.certificate_pem.clone();
-    Recovery { request: v1::RecoverRequest { certificate_pem, nonce, signature, csr_pem, agent_csr_pem }, key_pem }
+    Recovery {
+        request: v1::RecoverRequest { certificate_pem, nonce, signature, csr_pem, agent_csr_pem },
+        key_pem,
+    }
 }
 
 async fn ask(desk: &Desk, request: v1::RecoverRequest) -> Result<v1::RecoverResponse, Status> {

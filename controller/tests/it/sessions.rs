@@ -427,7 +427,9 @@ async fn a_revoked_certificate_is_not_renewed() {
     assert_eq!(revoked.unwrap(), 1);
     let reply = |m: &Down| if let Down::Renew(reply) = m { Some(reply.clone()) } else { None };
     match node.next(reply).await {
-        Ok(renewed) => assert!(renewed.error.contains("revoked") && renewed.certificate_pem.is_empty(), "{renewed:?}"),
+        Ok(renewed) => {
+            assert!(renewed.error.contains("revoked") && renewed.certificate_pem.is_empty(), "{renewed:?}")
+        }
         Err(ended) => assert!(ended.message().contains("revoked"), "{ended}"),
     }
 }

@@ -373,7 +373,8 @@ fn codec_42_has_its_own_shapes() {
     assert_eq!(palettes.count(), 2);
     client.write(0, "cd /tmp; printf '\\033[?1049h'; seq 1 50\r");
     // Not the echo of the command, which ends so too.
-    let printed = |changes: &wa_mux::codec::RenderChanges| changes.rows.iter().any(|row| row.text.trim_end() == "50");
+    let printed =
+        |changes: &wa_mux::codec::RenderChanges| changes.rows.iter().any(|row| row.text.trim_end() == "50");
     let changes = client.until(|push| support::changes(push, 0).filter(printed));
     assert_eq!(changes.dims.scrollback_top, changes.dims.physical_top);
     assert!(changes.dims.physical_top > 20);

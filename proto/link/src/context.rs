@@ -84,12 +84,12 @@ impl Context {
         Ok(Self { name: file.name, controller: file.controller, role: file.role, identity })
     }
 
-    /// Writes it, 0600, in one step.
+    /// The text of the file, with the key.
     ///
     /// # Errors
-    /// When the file cannot be written; an older one then still stands.
-    pub fn save(&self, path: &Path) -> Result<(), ContextError> {
-        let text = toml::to_string_pretty(&File {
+    /// When it cannot be written down as TOML.
+    pub fn to_toml(&self) -> Result<String, ContextError> {
+        Ok(toml::to_string_pretty(&File {
             schema: SCHEMA.to_owned(),
             name: self.name.clone(),
             controller: self.controller.clone(),
@@ -97,8 +97,15 @@ impl Context {
             certificate: self.identity.certificate_pem.clone(),
             key: self.identity.key_pem.clone(),
             ca: self.identity.ca_pem.clone(),
-        })?;
-        Ok(files::write_private(path, text.as_bytes())?)
+        })?)
+    }
+
+    /// Writes it, 0600, in one step.
+    ///
+    /// # Errors
+    /// When the file cannot be written; an older one then still stands.
+    pub fn save(&self, path: &Path) -> Result<(), ContextError> {
+        Ok(files::write_private(path, self.to_toml()?.as_bytes())?)
     }
 }
 
