@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use jiff::SignedDuration;
 use serde::Deserialize;
 use wa_link::files::FileError;
 use wa_match::{PackError, PatternError, Redactor, UserPattern};
@@ -11,6 +12,8 @@ use crate::rules::LocalPacks;
 
 /// Bytes that the spool may take when nothing else is said.
 const DEFAULT_SPOOL: u64 = 1 << 30;
+/// And how long its bulk may wait.
+const DEFAULT_AGE: SignedDuration = SignedDuration::from_hours(72);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -50,6 +53,8 @@ pub struct Config {
     pub policy: PathBuf,
     /// Bytes.
     pub spool_max_bytes: u64,
+    /// How long bulk waits in the spool for the controller.
+    pub spool_max_age: SignedDuration,
     /// Rule packs beside the built-in ones.
     pub rule_packs: LocalPacks,
     /// Which panes are logged, and how much of them.
@@ -67,6 +72,8 @@ struct File {
     wezterm: Option<PathBuf>,
     policy: Option<PathBuf>,
     spool_max_bytes: Option<u64>,
+    /// As `72h` or `90m`.
+    spool_max_age: Option<SignedDuration>,
     #[serde(default)]
     rule_packs: Vec<PathBuf>,
     #[serde(default)]
@@ -95,6 +102,7 @@ impl Config {
             wezterm: PathBuf::from("wezterm"),
             policy,
             spool_max_bytes: DEFAULT_SPOOL,
+            spool_max_age: DEFAULT_AGE,
             rule_packs: LocalPacks::default(),
             capture: CaptureOptions::default(),
             redact: Vec::new(),
@@ -137,6 +145,7 @@ impl Config {
             config.policy = policy;
         }
         config.spool_max_bytes = file.spool_max_bytes.unwrap_or(DEFAULT_SPOOL);
+        config.spool_max_age = file.spool_max_age.unwrap_or(DEFAULT_AGE);
         let base = arguments.file.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
         config.rule_packs = LocalPacks(file.rule_packs.iter().map(|pack| base.join(pack)).collect());
         config.capture = file.capture;
@@ -208,12 +217,15 @@ mod tests {
     fn arguments_come_before_the_file_and_the_file_before_defaults() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("node.toml");
-        std::fs::write(&path, "mux_sockets = [\"/a\", \"gui=/b\"]\nspool_max_bytes = 5000000\n").unwrap();
+        std::fs::write(&path, "mux_sockets = [\"/a\", \"gui=/b\"]\nspool_max_bytes = 5000000\nspool_max_age = \"36h\"\n").unwrap();
         let config = Config::resolve(arguments(Some(&path), &[]), |_| None).unwrap();
         assert_eq!((config.mux_sockets.len(), config.spool_max_bytes), (2, 5_000_000));
+        assert_eq!(config.spool_max_age, SignedDuration::from_hours(36));
         assert_eq!(config.policy, Path::new("/state/policy.toml"));
         let config = Config::resolve(arguments(Some(&path), &["/c"]), |_| None).unwrap();
         assert_eq!(config.mux_sockets, vec!["/c".parse().unwrap()]);
+        let config = Config::resolve(arguments(None, &["/c"]), |_| None).unwrap();
+        assert_eq!(config.spool_max_age, SignedDuration::from_hours(72));
     }
 
     #[test]

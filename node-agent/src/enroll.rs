@@ -1,6 +1,6 @@
 //! Joining a fleet, once: a token becomes an identity.
 //!
-//! The key is made here and never leaves. The controller proves itself by the fingerprint in the token before the secret is
+//! The keys are made here and never leave. The controller proves itself by the fingerprint in the token before the secret is
 //! shown to it. What is written (0600): identity, the context for agents in panes of this host, and a policy if there is
 //! none. Nothing is written unless everything came.
 
@@ -78,8 +78,9 @@ pub async fn enroll(enrolment: &Enrolment) -> Result<Host, EnrolError> {
     if let Some(parent) = identity.parent() {
         files::create_private_dir(parent)?;
     }
-    let (csr_pem, key_pem) = tls::csr()?;
-    let answer = join(&enrolment.controller, &token, csr_pem).await?;
+    let ((csr_pem, key_pem), (agent_csr_pem, agent_key_pem)) = (tls::csr()?, tls::csr()?);
+    let request = v1::JoinRequest { token: token.secret.expose(), csr_pem, agent_csr_pem };
+    let answer = join(&enrolment.controller, &token, request).await?;
     let node = node_context(enrolment, &token, &answer, key_pem)?;
     let agent = Context {
         name: node.name.clone(),
@@ -87,7 +88,7 @@ pub async fn enroll(enrolment: &Enrolment) -> Result<Host, EnrolError> {
         role: Role::Agent,
         identity: Identity {
             certificate_pem: answer.agent_certificate_pem,
-            key_pem: answer.agent_key_pem,
+            key_pem: agent_key_pem,
             ca_pem: answer.ca_pem,
         },
     };
@@ -99,11 +100,14 @@ pub async fn enroll(enrolment: &Enrolment) -> Result<Host, EnrolError> {
     Ok(node.name)
 }
 
-async fn join(controller: &str, token: &JoinToken, csr_pem: String) -> Result<v1::JoinResponse, EnrolError> {
+async fn join(
+    controller: &str,
+    token: &JoinToken,
+    request: v1::JoinRequest,
+) -> Result<v1::JoinResponse, EnrolError> {
     let config = tls::client_config_anonymous_pinned(token.ca_fingerprint)?;
     let channel = dial::connect(controller, config, LIMIT).await?;
     let mut client = v1::enrollment_client::EnrollmentClient::new(channel);
-    let request = v1::JoinRequest { token: token.secret.expose(), csr_pem };
     let answer = tokio::time::timeout(LIMIT, client.join(request)).await.map_err(|_| EnrolError::TimedOut)?;
     let answer = answer.map_err(|status| EnrolError::Refused(status.message().to_owned()))?;
     Ok(answer.into_inner())

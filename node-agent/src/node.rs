@@ -135,7 +135,7 @@ fn open(config: &Config, board: Arc<Board>) -> Result<(Opened, rules::Worker), N
     wa_link::files::create_private_dir(state)?;
     let lock = LockFile::acquire(&state.join("lock"))?;
     let (rules, worker) = Rules::open(state, &config.rule_packs, board)?;
-    let options = Options::with_max_bytes(config.spool_max_bytes);
+    let options = Options::with_max_bytes(config.spool_max_bytes).with_max_age(config.spool_max_age);
     let (spool, found) = Spool::open(&state.join("spool"), options)?;
     let (journal, left) = Journal::open(&state.join("journal"), wa_link::clock::now())?;
     let mut notes = found.notes;

@@ -12,16 +12,16 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 use wa_link::clock;
-use wa_link::principal::{Principal, Role};
 use wa_link::token::TokenSecret;
 use wa_proto::wire::v1;
 use wa_proto::{ErrorCode, Host};
 
-use super::ca::{Authority, Csr};
+use super::ca::Authority;
+use super::host::{Wanted, give};
 use super::recover::Nonces;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
-use crate::store::{Store, StoreError, TokenRefusal};
+use crate::store::{Store, TokenRefusal};
 
 pub(crate) struct Enrollment {
     pub(crate) store: Arc<Store>,
@@ -79,7 +79,8 @@ impl Enrollment {
     }
 
     async fn redeem(&self, request: v1::JoinRequest) -> Result<v1::JoinResponse, Status> {
-        let csr = Csr::parse(&request.csr_pem).map_err(|e| ErrorCode::Usage.status(e.to_string()))?;
+        let wanted = Wanted::parse(&request.csr_pem, &request.agent_csr_pem)
+            .map_err(|e| ErrorCode::Usage.status(e.to_string()))?;
         // A text that is no secret is an unknown token, audited like one.
         let secret_hash = request.token.parse::<TokenSecret>().map_or([0; 32], |secret| secret.hash());
         let authority = Arc::clone(&self.authority);
@@ -90,20 +91,13 @@ impl Enrollment {
                     Ok(host) => host,
                     Err(refusal) => return Ok(Err(refusal)),
                 };
-                let failed = |e: super::ca::CaError| StoreError::Failed(e.to_string().into());
-                let node = Principal { role: Role::Node, name: host.clone() };
-                let issued = authority.sign(node, &csr, tx.now).map_err(failed)?;
-                let agent = Principal { role: Role::Agent, name: host.clone() };
-                let (agent, agent_record) = authority.make_identity(agent, tx.now).map_err(failed)?;
-                tx.record_certificate(&issued.record, "token")?;
-                tx.record_certificate(&agent_record, "token")?;
+                let given = give(tx, &authority, &host, &wanted, "token")?;
                 tx.node_joined(&host)?;
                 let response = v1::JoinResponse {
-                    certificate_pem: issued.certificate_pem,
-                    ca_pem: agent.ca_pem,
+                    certificate_pem: given.node.certificate_pem,
+                    ca_pem: authority.certificate_pem().to_owned(),
                     name: host.to_string(),
-                    agent_certificate_pem: agent.certificate_pem,
-                    agent_key_pem: agent.key_pem,
+                    agent_certificate_pem: given.agent_pem,
                 };
                 Ok(Ok((host, response)))
             })

@@ -133,22 +133,21 @@ impl Desk {
         self.join(&token).await.unwrap().0
     }
 
-    /// The identity of the node and what was answered.
-    pub(crate) async fn join(&self, token: &str) -> Result<(Identity, v1::JoinResponse), Status> {
+    /// The identities of the node and of the agents beside it.
+    pub(crate) async fn join(&self, token: &str) -> Result<(Identity, Identity), Status> {
         let token: wa_link::token::JoinToken = token.parse().unwrap();
         self.join_with(&token.secret.expose()).await
     }
 
-    pub(crate) async fn join_with(&self, secret: &str) -> Result<(Identity, v1::JoinResponse), Status> {
-        let (csr_pem, key_pem) = tls::csr().unwrap();
-        let request = v1::JoinRequest { token: secret.into(), csr_pem };
+    pub(crate) async fn join_with(&self, secret: &str) -> Result<(Identity, Identity), Status> {
+        let ((csr_pem, key_pem), (agent_csr_pem, agent_key_pem)) = (tls::csr().unwrap(), tls::csr().unwrap());
+        let request = v1::JoinRequest { token: secret.into(), csr_pem, agent_csr_pem };
         let joined = EnrollmentClient::new(self.anonymous().await).join(request).await?.into_inner();
-        let identity = Identity {
-            certificate_pem: joined.certificate_pem.clone(),
-            key_pem,
-            ca_pem: joined.ca_pem.clone(),
-        };
-        Ok((identity, joined))
+        assert_eq!(joined.ca_pem, self.authority().certificate_pem());
+        let identity =
+            |certificate_pem, key_pem| Identity { certificate_pem, key_pem, ca_pem: joined.ca_pem.clone() };
+        let node = identity(joined.certificate_pem.clone(), key_pem);
+        Ok((node, identity(joined.agent_certificate_pem.clone(), agent_key_pem)))
     }
 }
 

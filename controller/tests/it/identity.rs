@@ -53,12 +53,7 @@ fn refused(status: &Status, word: &str) {
 async fn a_revoked_host_is_cut_off_and_stays_out() {
     let mut desk = Desk::start().await;
     let token = desk.token("web-1", false).await.unwrap();
-    let (identity, joined) = desk.join(&token).await.unwrap();
-    let agent = Identity {
-        certificate_pem: joined.agent_certificate_pem,
-        key_pem: joined.agent_key_pem,
-        ca_pem: joined.ca_pem,
-    };
+    let (identity, agent) = desk.join(&token).await.unwrap();
     look(&desk, &agent).await.unwrap();
     let other = desk.enrol("web-2").await;
     let mut bystander = Node::connect(&desk, &other, SpoolId::generate()).await;

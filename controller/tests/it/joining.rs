@@ -8,7 +8,7 @@ use wa_controller::store::NewToken;
 use wa_link::clock;
 use wa_link::context::Context;
 use wa_link::principal::Role;
-use wa_link::tls::{self, Identity};
+use wa_link::tls;
 use wa_link::token::JoinToken;
 use wa_proto::wire::v1;
 use wa_proto::wire::v1::fleet_client::FleetClient;
@@ -25,17 +25,11 @@ async fn audit(desk: &Desk) -> Vec<(String, String, String, String)> {
 async fn a_node_joins_once_and_gets_its_own_certificate() {
     let desk = Desk::start().await;
     let token = desk.token("web-1", false).await.unwrap();
-    let (identity, joined) = desk.join(&token).await.unwrap();
-    assert_eq!(joined.name, "web-1");
+    let (identity, agent) = desk.join(&token).await.unwrap();
     let (from, until) = tls::certificate_validity(&identity.certificate_pem).unwrap();
     assert_eq!(until.duration_since(from).as_mins(), 24 * 60 + 5);
     Node::connect(&desk, &identity, SpoolId::generate()).await;
 
-    let agent = Identity {
-        certificate_pem: joined.agent_certificate_pem,
-        key_pem: joined.agent_key_pem,
-        ca_pem: joined.ca_pem,
-    };
     let mut agent = FleetClient::new(desk.channel(&agent).await);
     let seen = agent.fleet_status(v1::FleetStatusRequest {}).await.unwrap().into_inner().nodes;
     assert_eq!(seen.len(), 1);
@@ -88,7 +82,10 @@ async fn wrong_expired_and_taken_are_refused_with_the_reason() {
     let token = desk.token("web-4", false).await.unwrap();
     let secret = token.parse::<JoinToken>().unwrap().secret.expose();
     let mut enrollment = v1::enrollment_client::EnrollmentClient::new(desk.anonymous().await);
-    let bad = enrollment.join(v1::JoinRequest { token: secret, csr_pem: "x".into() }).await.unwrap_err();
+    let bad = enrollment
+        .join(v1::JoinRequest { token: secret, csr_pem: "x".into(), ..Default::default() })
+        .await
+        .unwrap_err();
     assert_eq!(bad.code(), Code::InvalidArgument);
     desk.join(&token).await.unwrap();
 }

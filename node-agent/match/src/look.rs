@@ -112,6 +112,11 @@ pub(crate) fn look(engine: &Engine, frame: &Frame, facts: &Facts, known: &Known<
     let hits = engine.hits(&look.scene());
     let is_shadow = |hit: &Hit| engine.rule(hit.rule).is_some_and(|rule| rule.shadow);
     (look.shadowed, look.hits) = hits.into_iter().partition(is_shadow);
+    if quoted && known.left.is_none() && look.view.content == Composer::Missing {
+        // What another program prints is nobody's word at all.
+        look.hits.clear();
+        look.shadowed.clear();
+    }
     // The lowest banner is of the session that is on the screen.
     let unversioned = facts.foreground.version().is_empty();
     if unversioned && let Some(banner) = look.hits.iter().rev().find_map(|hit| hit.fields.get("version")) {

@@ -181,6 +181,10 @@ impl Fake {
                 Some(Down::Renew(v1::RenewReply {
                     certificate_pem: self.ca.sign(&request.csr_pem),
                     ca_pem: self.ca.pem.clone(),
+                    agent_certificate_pem: match request.agent_csr_pem.as_str() {
+                        "" => String::new(),
+                        csr => self.ca.sign(csr),
+                    },
                     ..Default::default()
                 }))
             }
@@ -471,7 +475,19 @@ async fn a_certificate_past_half_its_life_is_renewed() {
     };
     let after = tokio::time::timeout(LIMIT, renewed).await.unwrap();
     assert_ne!(after.identity.key_pem, before.identity.key_pem);
-    assert_eq!((after.name, after.controller), (before.name, before.controller));
+    assert_eq!((&after.name, &after.controller), (&before.name, &before.controller));
+    // Agents had none that could be used.
+    let agent = async {
+        loop {
+            if let Ok(agent) = Context::load(&stage.identity.with_file_name("agent.context.toml")) {
+                return agent;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let agent = tokio::time::timeout(LIMIT, agent).await.unwrap();
+    assert_eq!((&agent.name, agent.role, &agent.controller), (&after.name, Role::Agent, &after.controller));
+    assert_ne!(agent.identity.key_pem, after.identity.key_pem);
     // The new one is good for a session.
     stage.fake.hang_up();
     stage.fake.until("a second session", |memory| (memory.hellos.len() == 2).then_some(())).await;

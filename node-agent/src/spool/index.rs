@@ -11,6 +11,8 @@ use std::sync::Arc;
 use wa_proto::wire::v1;
 use wa_proto::{GapCause, Lane, SpoolId};
 
+use super::age::Times;
+
 /// Bytes of recent records kept in memory, per lane.
 const TAIL_BYTES: usize = 1 << 20;
 /// Panes that a hole lists by name; more are lost without one.
@@ -46,6 +48,7 @@ pub(super) struct Segment {
     pub(super) base: [u64; 2],
     /// By lane, in order of seq.
     pub(super) slots: [Vec<Slot>; 2],
+    pub(super) bulk_times: Option<Times>,
 }
 
 /// Seqs of a lane that are gone.

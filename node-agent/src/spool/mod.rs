@@ -4,9 +4,10 @@
 //! sees only durable records; an event waits for one fsync and no more; memory is bounded (the queue in bytes, the tail of
 //! recent records in bytes); a full disk stops the writer, not the program, and is said in words.
 //! Format: see `segment.rs`. Operation: one thread owns the files. It takes groups from a queue, syncs at once when one
-//! holds an event and else after 100 ms or 256 KiB, and tells readers how far each lane is durable. A group is atomic:
+//! holds an event and else after 100 ms or 256 KiB, and tells readers how far each lane is durable. What waits too long goes: see `age.rs`. A group is atomic:
 //! after a crash all of its records and positions are there, or none.
 
+mod age;
 mod index;
 mod recover;
 mod segment;
@@ -19,6 +20,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use jiff::SignedDuration;
 use tokio::sync::{oneshot, watch};
 use wa_proto::wire::v1;
 use wa_proto::{GapCause, Lane, SpoolId, Timestamp};
@@ -26,13 +28,15 @@ use wa_proto::{GapCause, Lane, SpoolId, Timestamp};
 use index::{Index, Lost, Place, Slot, lane_at};
 use thread::Inbox;
 
-/// How large and how slow the spool may be.
+/// How much the spool may hold, and for how long.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// Bytes on disk.
     pub max_bytes: u64,
     /// Bytes after which a new file is begun.
     pub file_bytes: u64,
+    /// How long bulk may wait for the controller.
+    pub max_age: SignedDuration,
 }
 
 impl Default for Options {
@@ -45,7 +49,14 @@ impl Options {
     /// At least 1 MiB, whatever is asked for.
     pub fn with_max_bytes(max_bytes: u64) -> Self {
         let max_bytes = max_bytes.max(1 << 20);
-        Self { max_bytes, file_bytes: (max_bytes / 16).clamp(64 << 10, 8 << 20) }
+        let file_bytes = (max_bytes / 16).clamp(64 << 10, 8 << 20);
+        Self { max_bytes, file_bytes, max_age: age::DEFAULT_AGE }
+    }
+
+    /// At least an hour, whatever is asked for.
+    #[must_use]
+    pub fn with_max_age(self, max_age: SignedDuration) -> Self {
+        Self { max_age: max_age.max(age::LEAST_AGE), ..self }
     }
 }
 
@@ -117,7 +128,7 @@ pub struct Status {
     pub bulk: Range,
     /// Bytes on disk.
     pub bytes: u64,
-    /// Why nothing is being written just now, in words.
+    /// Why nothing is being written just now, and what was let go in the last day, in words.
     pub problem: Option<String>,
 }
 

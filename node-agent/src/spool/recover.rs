@@ -14,6 +14,7 @@ use std::sync::Arc;
 use wa_proto::wire::v1;
 use wa_proto::{GapCause, Lane, SpoolId};
 
+use super::age::Times;
 use super::index::{Index, LANES, Lost, Segment, Slot, lane_at};
 use super::segment::{self, Scan};
 use super::store::{PaneKey, Segments, Store, apply_positions};
@@ -97,6 +98,7 @@ impl Recovery {
             bytes: end as u64,
             base: [0, 0],
             slots: [Vec::new(), Vec::new()],
+            bulk_times: None,
         };
         for found in scan.entries {
             self.apply(found, &mut segment);
@@ -176,6 +178,9 @@ impl Recovery {
         self.expect(lane, seq);
         self.expected[at] = seq.saturating_add(1);
         segment.slots[at].push(Slot { seq, at: found.at, len: found.len });
+        if lane == Lane::Bulk && record.time_us > 0 {
+            Times::add(&mut segment.bulk_times, record.time_us);
+        }
     }
 
     /// The next seq of the lane is `next`: what was expected before it is damaged.

@@ -19,6 +19,7 @@ use prost::Message as _;
 use wa_proto::wire::v1;
 use wa_proto::{GapCause, Lane, SpoolId};
 
+use super::age::Times;
 use super::index::{Index, LANES, Lost, Segment, Slot, lane_at, merge_gap};
 use super::segment::{self, MAGIC};
 use super::{Group, Options};
@@ -45,8 +46,8 @@ struct Pending {
 #[derive(Debug)]
 pub(super) struct Store {
     dir: PathBuf,
-    options: Options,
-    index: Arc<Mutex<Index>>,
+    pub(super) options: Options,
+    pub(super) index: Arc<Mutex<Index>>,
     /// Next seq to give out, by lane.
     next: [u64; 2],
     pending: Vec<Pending>,
@@ -55,6 +56,19 @@ pub(super) struct Store {
     positions: BTreeMap<PaneKey, v1::PanePosition>,
     /// What the last flush left behind the durable part of the newest file.
     broken: Broken,
+    /// Files that the last pass over old bulk found too old.
+    pub(super) doomed: Vec<u64>,
+    /// Since it was last taken.
+    pub(super) let_go: LetGo,
+}
+
+/// Records that were never delivered and are not here any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct LetGo {
+    /// For lack of room.
+    pub(super) full: u64,
+    /// Because of their age.
+    pub(super) aged: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,11 +102,22 @@ impl Store {
             pending_bytes: 0,
             positions,
             broken: Broken::No,
+            doomed: Vec::new(),
+            let_go: LetGo::default(),
         }
     }
 
     pub(super) fn index(&self) -> Arc<Mutex<Index>> {
         Arc::clone(&self.index)
+    }
+
+    pub(super) fn max_age(&self) -> jiff::SignedDuration {
+        self.options.max_age
+    }
+
+    /// What went since the last call.
+    pub(super) fn take_let_go(&mut self) -> LetGo {
+        std::mem::take(&mut self.let_go)
     }
 
     #[cfg(test)]
@@ -191,6 +216,9 @@ impl Store {
                 continue;
             };
             active.slots[lane].push(Slot { seq, at, len });
+            if LANES[lane] == Lane::Bulk {
+                Times::add(&mut active.bulk_times, record.time_us);
+            }
             index.lanes[lane].next = seq + 1;
             index.lanes[lane].remember(record, pending.payload.len());
         }
@@ -225,7 +253,7 @@ impl Store {
     }
 
     /// Begins a new file: magic, checkpoint, all positions, and the given holes.
-    fn rotate(&mut self, holes: &[(Lane, Lost)]) -> io::Result<()> {
+    pub(super) fn rotate(&mut self, holes: &[(Lane, Lost)]) -> io::Result<()> {
         let (number, id, base) = {
             let index = lock(&self.index);
             let number = index.segments.back().map_or(0, |segment| segment.number) + 1;
@@ -254,6 +282,7 @@ impl Store {
             bytes: bytes.len() as u64,
             base,
             slots: [Vec::new(), Vec::new()],
+            bulk_times: None,
         };
         lock(&self.index).segments.push_back(segment);
         Ok(())
@@ -267,7 +296,8 @@ impl Store {
                 return Ok(());
             }
             let Some((number, lane)) = self.victim()? else { return Ok(()) };
-            self.thin(number, lane)?;
+            let records = self.thin(number, lane)?;
+            self.let_go.full = self.let_go.full.saturating_add(records);
         }
     }
 
@@ -291,13 +321,13 @@ impl Store {
         Ok(None)
     }
 
-    /// Writes one file anew without one of its lanes, and names what went.
-    fn thin(&mut self, number: u64, lane: Lane) -> io::Result<()> {
+    /// Writes one file anew without one of its lanes, and names what went: so many records.
+    pub(super) fn thin(&mut self, number: u64, lane: Lane) -> io::Result<u64> {
         let at = lane_at(lane);
         let (file, base, slots, acked, id, mut holes) = {
             let index = lock(&self.index);
             let Some(segment) = index.segments.iter().find(|segment| segment.number == number) else {
-                return Ok(());
+                return Ok(0);
             };
             let holes: Vec<_> = LANES
                 .iter()
@@ -310,6 +340,7 @@ impl Store {
         if let Some(lost) = &lost {
             holes.push((lane, lost.clone()));
         }
+        let count = slots[at].iter().filter(|slot| slot.seq > acked[at]).count() as u64;
         let mut bytes = head(id, base, &holes);
         let other = 1 - at;
         let mut kept = Vec::new();
@@ -333,6 +364,9 @@ impl Store {
             segment.bytes = bytes.len() as u64;
             segment.slots[at].clear();
             segment.slots[other] = kept;
+            if lane == Lane::Bulk {
+                segment.bulk_times = None;
+            }
         }
         // The holes of older, now empty files are written down in this one too.
         let mut empty = Vec::new();
@@ -341,7 +375,7 @@ impl Store {
         }
         drop(index);
         remove(&empty);
-        Ok(())
+        Ok(count)
     }
 
     /// The controller has everything of a lane up to `seq`.

@@ -54,7 +54,8 @@ fn text_of(record: &v1::Record) -> Option<String> {
     }
 }
 
-const SMALL: Options = Options { max_bytes: 1 << 30, file_bytes: 2000 };
+const HOURS_72: jiff::SignedDuration = jiff::SignedDuration::from_hours(72);
+const SMALL: Options = Options { max_bytes: 1 << 30, file_bytes: 2000, max_age: HOURS_72 };
 
 /// Everything from `from` on, read as a session reads it: texts by seq, and the seqs that are named as lost.
 fn read_all(store: &Store, lane: Lane, from: u64) -> (BTreeMap<u64, String>, Vec<u64>) {
@@ -313,7 +314,7 @@ proptest! {
         let dir = tempfile::tempdir().unwrap();
         // Files of such a size that what remains of them without their bulk, heads and all, fits the bound: else the
         // oldest events have to go too.
-        let options = Options { max_bytes: 24_000, file_bytes: 4000 };
+        let options = Options { max_bytes: 24_000, file_bytes: 4000, ..SMALL };
         let (mut store, _) = recover::open(dir.path(), options).unwrap();
         let mut model = Model::default();
         for _ in 0..rounds {
@@ -412,7 +413,7 @@ async fn events_are_durable_at_once_and_bring_the_lines_along() {
 #[tokio::test]
 async fn a_renewed_spool_names_what_it_no_longer_holds() {
     let dir = tempfile::tempdir().unwrap();
-    let options = Options { max_bytes: 1 << 20, file_bytes: 1000 };
+    let options = Options { max_bytes: 1 << 20, file_bytes: 1000, ..SMALL };
     let (spool, _) = Spool::open(dir.path(), options).unwrap();
     for at in 0..50 {
         spool

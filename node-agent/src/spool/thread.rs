@@ -8,12 +8,13 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use jiff::SignedDuration;
 use prost::Message as _;
 use tokio::sync::{Semaphore, oneshot, watch};
 use wa_proto::{Lane, SpoolId};
 
 use super::index::lane_at;
-use super::store::{Store, lock};
+use super::store::{LetGo, Store, lock};
 use super::{Durable, Group, SpoolError};
 
 /// Bytes that may wait for the disk.
@@ -22,6 +23,10 @@ const QUEUE_BYTES: u32 = 4 << 20;
 const BULK_BYTES: usize = 256 << 10;
 /// … or when the oldest has waited this long.
 const BULK_DELAY: Duration = Duration::from_millis(100);
+/// Between passes over what has waited long: time to deliver for a node that wakes.
+const AGE_EVERY: Duration = Duration::from_secs(600);
+/// For so many passes it is told that something was let go: a day.
+const TOLD_FOR: u32 = 144;
 /// Between attempts on a disk that refuses.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -41,6 +46,8 @@ struct Queue {
     renew: Option<oneshot::Sender<()>>,
     closing: bool,
     problem: Option<String>,
+    /// What was let go, in words.
+    let_go: Option<String>,
 }
 
 #[derive(Debug)]
@@ -89,7 +96,9 @@ impl Inbox {
     }
 
     pub(super) fn problem(&self) -> Option<String> {
-        self.lock().problem.clone()
+        let queue = self.lock();
+        let told: Vec<&str> = [&queue.problem, &queue.let_go].into_iter().flatten().map(String::as_str).collect();
+        (!told.is_empty()).then(|| told.join("; "))
     }
 
     pub(super) async fn close(&self) {
@@ -130,8 +139,16 @@ pub(super) fn start(store: Store) -> io::Result<(Arc<Inbox>, watch::Receiver<Dur
         ended: ended_rx,
     });
     let (durable, durable_rx) = watch::channel(durable_of(&store));
-    let writer =
-        Writer { store, inbox: Arc::clone(&inbox), durable, taken: Vec::new(), due: None, retry: None };
+    let writer = Writer {
+        store,
+        inbox: Arc::clone(&inbox),
+        durable,
+        taken: Vec::new(),
+        due: None,
+        retry: None,
+        aging: Instant::now(),
+        told: Told::default(),
+    };
     // Owned by the inbox: `close` waits for `ended`, which the thread sets last.
     std::thread::Builder::new().name("wa-spool".to_owned()).spawn(move || {
         writer.run();
@@ -156,6 +173,28 @@ struct Writer {
     due: Option<Instant>,
     /// Not before this instant: the disk refused.
     retry: Option<Instant>,
+    /// When to look at what has waited long.
+    aging: Instant,
+    told: Told,
+}
+
+/// What was let go lately.
+#[derive(Debug, Default)]
+struct Told {
+    records: LetGo,
+    /// Passes since the last of it.
+    passes: u32,
+}
+
+impl Told {
+    fn text(&self, max_age: SignedDuration) -> Option<String> {
+        let LetGo { full, aged } = self.records;
+        let full = (full > 0).then(|| format!("{full} because it was full (spool_max_bytes)"));
+        let aged = (aged > 0).then(|| format!("{aged} because they were older than {max_age:#} (spool_max_age)"));
+        let why: Vec<String> = [full, aged].into_iter().flatten().collect();
+        let why = (!why.is_empty()).then(|| why.join(" and "))?;
+        Some(format!("the spool let go of records that the controller never had: {why}; they are gaps in the log"))
+    }
 }
 
 impl Writer {
@@ -167,6 +206,9 @@ impl Writer {
             let due = self.due.is_some_and(|due| now >= due) || self.store.pending_bytes() >= BULK_BYTES;
             if !self.taken.is_empty() && (closing || (allowed && (urgent || due))) {
                 self.flush(urgent);
+            }
+            if self.retry.is_none() && now >= self.aging {
+                self.age();
             }
             if closing {
                 return self.end();
@@ -183,7 +225,9 @@ impl Writer {
             let work = queue.closing
                 || queue.released.iter().any(Option::is_some)
                 || (!stuck && (queue.renew.is_some() || !queue.groups.is_empty()));
-            let deadline = if stuck { self.retry } else { self.due };
+            let aging = self.aging;
+            let deadline =
+                if stuck { self.retry } else { Some(self.due.map_or(aging, |due| due.min(aging))) };
             let now = Instant::now();
             if work || deadline.is_some_and(|deadline| now >= deadline) {
                 break;
@@ -244,6 +288,34 @@ impl Writer {
             }
             Err(error) => self.failed(&error, urgent),
         }
+        self.tell_let_go();
+    }
+
+    /// A pass over what has waited long. One that fails is made good by the next.
+    fn age(&mut self) {
+        self.aging = Instant::now() + AGE_EVERY;
+        self.told.passes = self.told.passes.saturating_add(1);
+        if self.told.passes > TOLD_FOR {
+            self.told = Told::default();
+            self.inbox.lock().let_go = None;
+        }
+        if let Err(error) = self.store.expire(wa_link::clock::now()) {
+            tracing::warn!(%error, "old records stay in the spool for now");
+        }
+        self.tell_let_go();
+    }
+
+    fn tell_let_go(&mut self) {
+        let LetGo { full, aged } = self.store.take_let_go();
+        if full == 0 && aged == 0 {
+            return;
+        }
+        tracing::warn!(full, aged, "records were let go of before the controller had them");
+        let records = &mut self.told.records;
+        records.full = records.full.saturating_add(full);
+        records.aged = records.aged.saturating_add(aged);
+        self.told.passes = 0;
+        self.inbox.lock().let_go = self.told.text(self.store.max_age());
     }
 
     fn failed(&mut self, error: &io::Error, urgent: bool) {

@@ -45,6 +45,11 @@ fn last_box(frame: &Frame, last: usize) -> Option<Range<usize>> {
 
 /// A box asks something when a choice is marked in it, or when it says which keys answer it.
 fn is_dialog(frame: &Frame, rows: &Range<usize>) -> bool {
+    // A tool that is done shows what it printed, and that may be anything.
+    let head = rows.clone().map(|row| inner(&frame.rows[row].text)).find(|text| !text.is_empty());
+    if head.is_some_and(|head| head.starts_with(['✓', '✔', '⊷', '⊶'])) {
+        return false;
+    }
     let filled = rows.clone().rev().filter(|row| !inner(&frame.rows[*row].text).is_empty());
     rows.clone().any(|row| is_selected_option(&frame.rows[row].text))
         || filled.take(8).any(|row| is_key_hint(&frame.rows[row].text))
@@ -164,7 +169,9 @@ fn banded_composer(frame: &Frame, last: usize) -> Option<ComposerView> {
     let start =
         glyph_row.or_else(|| (rule + 1..=inside).find(|row| !band(row) && !outside(row))).unwrap_or(inside);
     // A pane that was resized keeps old footers below the new one: the first below the band is it.
-    let below = (start + 1..=last).find(outside);
+    let closing = |row: &usize| band(row) && !is_blank(&frame.rows[*row]);
+    let closed = || (start + 1..last).find(closing).map(|row| row + 1).filter(|_| tint.is_none());
+    let below = (start + 1..=last).find(outside).or_else(closed);
     let groups = groups(frame, below.unwrap_or(start)..last + 1);
     let group = if below.is_some() { groups.first() } else { groups.last() };
     let footer = group.filter(|group| group.start > start).cloned().unwrap_or(last + 1..last + 1);
