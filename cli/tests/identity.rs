@@ -198,8 +198,13 @@ fn a_revoked_host_comes_back_with_a_token_only() {
         (refused(&house.running.metrics().render()) != refused(&before)).then_some(())
     });
     assert!(!house.connected());
+    let problem =
+        |house: &House| house.json(&["fleet", "status", "-o", "json"])["items"][0]["problems"].to_string();
+    let told = problem(&house);
+    assert!(told.contains("by operator:owner (lost)") && told.contains("wa fleet token a"), "{told}");
     house.enrol();
     house.wait_connected();
+    assert!(!problem(&house).contains("revoked"));
     house.stop_node(node);
 }
 

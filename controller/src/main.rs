@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
+use wa_controller::identity::rotation::{self, Step};
 use wa_controller::{Config, ConfigFile, Controller};
+use wa_link::files::LockFile;
 use wa_link::shutdown::{Shutdown, Tasks, on_signals};
-use wa_link::{supervisor, telemetry, tls};
+use wa_link::{clock, supervisor, telemetry, tls};
 
 /// How long the end may take.
 const GRACE: Duration = Duration::from_secs(10);
@@ -40,6 +42,10 @@ struct Args {
     /// Only checks flags, file and workflows.
     #[arg(long)]
     check_config: bool,
+    /// Only takes a step towards another CA, while no controller runs on the directory: prepare, then switch, then
+    /// finish, each a day after the other.
+    #[arg(long, value_name = "STEP")]
+    rotate_ca: Option<Step>,
 }
 
 impl Args {
@@ -69,7 +75,7 @@ impl Args {
 fn main() -> ExitCode {
     const USAGE: u8 = 2;
     let args = Args::parse();
-    let check_only = args.check_config;
+    let (check_only, rotate) = (args.check_config, args.rotate_ca);
     let config = match args.config() {
         Ok(config) => config,
         Err(error) => {
@@ -81,13 +87,24 @@ fn main() -> ExitCode {
         eprintln!("wa-controller: the configuration is good");
         return ExitCode::SUCCESS;
     }
-    match run(config) {
+    let done = match rotate {
+        Some(step) => rotate_ca(&config, step),
+        None => run(config),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("wa-controller: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn rotate_ca(config: &Config, step: Step) -> anyhow::Result<()> {
+    let _lock = LockFile::acquire(&config.data_dir.join("lock"))?;
+    let next = rotation::rotate(&config.data_dir.join("ca"), step, clock::now())?;
+    eprintln!("wa-controller: {next}");
+    Ok(())
 }
 
 fn run(config: Config) -> anyhow::Result<()> {

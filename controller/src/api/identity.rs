@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use tonic::Status;
+use wa_link::clock;
 use wa_link::principal::{Principal, Role};
 use wa_match::Redactor;
 use wa_proto::wire::{to_us, v1};
@@ -14,7 +15,7 @@ use wa_proto::{ErrorCode, Host};
 use super::{Fleet, status, usage};
 use crate::identity::ca::Csr;
 use crate::identity::peer::Peer;
-use crate::store::{Revocation, StoreError};
+use crate::store::{Revocation, RevokedHost, StoreError};
 
 const HOST: [Role; 2] = [Role::Node, Role::Agent];
 pub(super) const PEOPLE: [Role; 3] = [Role::Viewer, Role::Operator, Role::Admin];
@@ -100,6 +101,20 @@ impl Fleet {
             ca_pem: self.authority.certificate_pem().to_owned(),
             expires_us: to_us(issued.record.expires),
         })
+    }
+
+    /// Says of hosts that were revoked that they were.
+    pub(super) async fn note_revoked(&self, nodes: &mut [v1::NodeStatus]) -> Result<(), Status> {
+        let revoked = self.store.revoked_hosts(clock::now()).await.map_err(|e| status(&e))?;
+        for RevokedHost { host, at, who, reason } in revoked {
+            let Some(node) = nodes.iter_mut().find(|node| node.host == host.as_str()) else { continue };
+            let at = at.strftime("%Y-%m-%dT%H:%M:%SZ");
+            let why = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
+            node.problems.push(format!(
+                "revoked {at} by {who}{why}: it comes back with a token of `wa fleet token {host}`"
+            ));
+        }
+        Ok(())
     }
 
     pub(super) async fn operators(&self) -> Result<v1::ListOperatorsResponse, Status> {

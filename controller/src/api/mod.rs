@@ -239,7 +239,9 @@ impl v1::fleet_server::Fleet for Fleet {
         let mut nodes = self.registry.nodes();
         nodes.retain(|node| own.as_ref().is_none_or(|own| *own == node.host));
         let wanted = Arc::clone(&self.store.rules().borrow());
-        let nodes = nodes.into_iter().map(|node| convert::node_status(node, &wanted.revision)).collect();
+        let mut nodes: Vec<_> =
+            nodes.into_iter().map(|node| convert::node_status(node, &wanted.revision)).collect();
+        self.note_revoked(&mut nodes).await?;
         Ok(Response::new(v1::FleetStatusResponse { nodes }))
     }
 

@@ -1,6 +1,6 @@
 //! The CA of one fleet.
 //!
-//! Constraints: made at the first start and never replaced silently, for every node and operator trusts it by its
+//! Constraints: made at the first start and never replaced silently (see [`super::rotation`]), for every node and operator trusts it by its
 //! fingerprint; its key is written before its certificate, so a key alone means that nothing was ever signed with it,
 //! while a certificate alone means that the key was lost. Keys are P-256.
 //!
@@ -24,6 +24,7 @@ use wa_link::tls::{Fingerprint, Identity, SERVER_NAME, TlsError};
 use wa_proto::Timestamp;
 
 use super::peer::Peer;
+use super::rotation::Place;
 use crate::store::IssuedCertificate;
 
 const CA_LIFE: SignedDuration = SignedDuration::from_hours(24 * 3650);
@@ -33,7 +34,7 @@ pub const SERVER_LIFE: SignedDuration = SignedDuration::from_hours(24 * 90);
 /// Certificates begin so long before they are made.
 pub(super) const CLOCK_MARGIN: SignedDuration = SignedDuration::from_mins(5);
 /// No file of the CA is larger.
-const FILE_LIMIT: u64 = 64 * 1024;
+pub(super) const FILE_LIMIT: u64 = 64 * 1024;
 
 #[derive(Debug, thiserror::Error)]
 pub enum CaError {
@@ -55,6 +56,9 @@ pub enum CaError {
     Request(String),
     #[error("the certificate request has another key than P-256")]
     Algorithm,
+    /// It is not the turn of this step of a rotation.
+    #[error("{0}")]
+    Turn(String),
 }
 
 /// The CA with its key.
@@ -84,7 +88,9 @@ impl Authority {
     /// Loads the CA from `directory`, or makes it there. Blocks.
     pub fn open(directory: &Path, now: Timestamp) -> Result<Self, CaError> {
         files::create_private_dir(directory)?;
-        let (certificate_path, key_path) = (directory.join("ca.pem"), directory.join("ca.key"));
+        let place = Place(directory);
+        place.complete()?;
+        let (certificate_path, key_path) = place.present();
         match (certificate_path.exists(), key_path.exists()) {
             (true, true) => {}
             (true, false) => {
@@ -100,6 +106,7 @@ impl Authority {
                 files::write_private(&certificate_path, certificate.pem().as_bytes())?;
             }
         }
+        // The one that signs comes first.
         let certificate_pem = files::read_text(&certificate_path, FILE_LIMIT)?;
         let damaged =
             |reason: String| CaError::Damaged { directory: directory.display().to_string(), reason };
@@ -107,10 +114,11 @@ impl Authority {
             .map_err(|e| damaged(e.to_string()))?;
         let issuer = Issuer::from_ca_cert_pem(&certificate_pem, key).map_err(|e| damaged(e.to_string()))?;
         let fingerprint = Fingerprint::of_pem(&certificate_pem).map_err(|e| damaged(e.to_string()))?;
-        Ok(Self { issuer, certificate_pem, fingerprint })
+        let others = place.others(&certificate_pem)?;
+        Ok(Self { issuer, certificate_pem: certificate_pem + &others, fingerprint })
     }
 
-    /// The CA's certificate.
+    /// The CA's certificate; while it is being replaced both, first the one that signs.
     pub fn certificate_pem(&self) -> &str {
         &self.certificate_pem
     }
@@ -221,7 +229,7 @@ fn client_params(who: &Principal, now: Timestamp) -> Result<(CertificateParams, 
     Ok((params, serial))
 }
 
-fn ca_params(now: Timestamp) -> Result<CertificateParams, CaError> {
+pub(super) fn ca_params(now: Timestamp) -> Result<CertificateParams, CaError> {
     let (mut params, _) = params(now, CA_LIFE)?;
     params.distinguished_name.push(DnType::CommonName, "wa CA");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));

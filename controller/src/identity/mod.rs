@@ -5,6 +5,7 @@
 //! revoked opens nothing.
 //!
 //! - [`ca`]: makes and keeps the CA, signs.
+//! - [`rotation`]: another CA in its place, with an overlap.
 //! - [`peer`]: reads role, name and serial from a verified certificate.
 //! - [`join`], [`recover`]: the calls that need no certificate.
 //! - [`host`]: what a node and the agents beside it are given.
@@ -14,6 +15,7 @@ pub(crate) mod host;
 pub mod join;
 pub mod peer;
 pub(crate) mod recover;
+pub mod rotation;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -78,20 +78,23 @@ enum NotRecoverable {
 
 impl OldCertificate {
     fn read(pem: &str, ca_pem: &str, now: Timestamp) -> Result<Self, NotRecoverable> {
-        let unreadable = |()| NotRecoverable::Unreadable;
         if pem.len() > MAX_CERTIFICATE {
             return Err(NotRecoverable::Unreadable);
         }
-        let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|_| unreadable(()))?;
-        let peer = Peer::of(&der).map_err(|_| unreadable(()))?;
-        tls::verify_client(&der, ca_pem, peer.expires).map_err(|_| NotRecoverable::OtherCa)?;
+        let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|_| NotRecoverable::Unreadable)?;
+        Self::of(&der, ca_pem, now)
+    }
+
+    fn of(der: &CertificateDer<'_>, ca_pem: &str, now: Timestamp) -> Result<Self, NotRecoverable> {
+        let peer = Peer::of(der).map_err(|_| NotRecoverable::Unreadable)?;
+        tls::verify_client(der, ca_pem, peer.expires).map_err(|_| NotRecoverable::OtherCa)?;
         if peer.principal.role != Role::Node {
             return Err(NotRecoverable::Role(peer.principal.role));
         }
         if now.duration_since(peer.expires) > WINDOW {
             return Err(NotRecoverable::TooLate { expired: peer.expires });
         }
-        let (_, certificate) = X509Certificate::from_der(&der).map_err(|_| unreadable(()))?;
+        let (_, certificate) = X509Certificate::from_der(der).map_err(|_| NotRecoverable::Unreadable)?;
         let public_key = certificate.public_key().subject_public_key.data.to_vec();
         Ok(Self { peer, public_key })
     }
@@ -163,5 +166,98 @@ impl Enrollment {
             ca_pem: self.authority.certificate_pem().to_owned(),
             agent_certificate_pem: given.agent_pem,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::ca::Authority;
+    use proptest::prelude::*;
+    use wa_link::principal::Principal;
+
+    fn authority() -> Authority {
+        let place = tempfile::tempdir().unwrap();
+        Authority::open(place.path(), at(0)).unwrap()
+    }
+
+    fn at(days: i64) -> Timestamp {
+        let start: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
+        start + SignedDuration::from_hours(24 * days)
+    }
+
+    fn made(authority: &Authority, role: Role) -> String {
+        let who = Principal { role, name: "web-1".parse().unwrap() };
+        authority.make_identity(who, at(1)).unwrap().0.certificate_pem
+    }
+
+    #[test]
+    fn a_certificate_is_good_for_thirty_days_after_its_own() {
+        let authority = authority();
+        let pem = made(&authority, Role::Node);
+        let read = |now| OldCertificate::read(&pem, authority.certificate_pem(), now);
+        // It holds from day 1 to day 2.
+        for now in [at(1), at(2), at(31), at(32)] {
+            assert_eq!(read(now).unwrap().peer.expires, at(2), "{now}");
+        }
+        let late = read(at(32) + SignedDuration::from_secs(1)).unwrap_err();
+        assert_eq!(late, NotRecoverable::TooLate { expired: at(2) });
+    }
+
+    #[test]
+    fn only_what_was_signed_here_is_read() {
+        let (ours, theirs) = (authority(), authority());
+        let read = |pem: &str| OldCertificate::read(pem, ours.certificate_pem(), at(3)).unwrap_err();
+        assert_eq!(read(&made(&theirs, Role::Node)), NotRecoverable::OtherCa);
+        assert_eq!(read(ours.certificate_pem()), NotRecoverable::Unreadable);
+        assert_eq!(read(&made(&ours, Role::Admin)), NotRecoverable::Role(Role::Admin));
+        let server = ours.server_identity(at(1)).unwrap().certificate_pem;
+        assert_eq!(read(&server), NotRecoverable::Unreadable);
+    }
+
+    #[test]
+    fn a_number_is_good_once_and_for_a_minute() {
+        let (nonces, start) = (Nonces::default(), Instant::now());
+        assert!(nonces.keep([1; NONCE], start) && nonces.keep([2; NONCE], start));
+        assert!(nonces.take(&[1; NONCE], start));
+        assert!(!nonces.take(&[1; NONCE], start));
+        assert!(!nonces.take(&[2; NONCE], start + ANSWER_WITHIN));
+        assert!(!nonces.take(&[3; NONCE], start));
+    }
+
+    #[test]
+    fn the_memory_of_numbers_is_bounded() {
+        let (nonces, start) = (Nonces::default(), Instant::now());
+        let number = |n: usize| {
+            let mut nonce = [0; NONCE];
+            nonce[..8].copy_from_slice(&n.to_be_bytes());
+            nonce
+        };
+        let kept = (0..MOST + 100).filter(|n| nonces.keep(number(*n), start)).count();
+        assert_eq!(kept, MOST);
+        // What waits in vain makes room.
+        assert!(nonces.keep([9; NONCE], start + ANSWER_WITHIN));
+        assert_eq!(nonces.0.lock().unwrap().len(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_is_nobodys_certificate(text in ".{0,200}", der: Vec<u8>) {
+            let authority = authority();
+            let ca_pem = authority.certificate_pem();
+            prop_assert!(OldCertificate::read(&text, ca_pem, at(3)).is_err());
+            prop_assert!(OldCertificate::of(&der.into(), ca_pem, at(3)).is_err());
+        }
+
+        /// A bit that is turned over in transit, or on purpose.
+        #[test]
+        fn a_changed_certificate_is_not_one(byte: prop::sample::Index, bit in 0_u8..8) {
+            let authority = authority();
+            let pem = made(&authority, Role::Node);
+            let mut der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap().to_vec();
+            let place = byte.index(der.len());
+            der[place] ^= 1 << bit;
+            prop_assert!(OldCertificate::of(&der.into(), authority.certificate_pem(), at(3)).is_err());
+        }
     }
 }

@@ -8,3 +8,4 @@ CREATE TABLE revocations (
     reason     TEXT NOT NULL,
     PRIMARY KEY (role, name)
 ) WITHOUT ROWID;
+CREATE INDEX certificates_revoked ON certificates (expires_us) WHERE revoked_us IS NOT NULL;

@@ -58,7 +58,7 @@ pub use messages::Said;
 pub use nodes::NodeRow;
 pub use outbox::{ActionRow, Earlier};
 pub use people::{IssuedCertificate, NewToken, Pause, TokenRefusal};
-pub use revocations::{CertificateRow, RecoveryRefusal, Revocation, Revoked};
+pub use revocations::{CertificateRow, RecoveryRefusal, Revocation, Revoked, RevokedHost};
 pub use rules::{PushedPack, RuleChange, RuleSet};
 pub use runs::{InboxItem, InboxRow, RunSummary};
 pub use search::{Hit, InvalidPattern, Pattern, Search};
@@ -245,6 +245,11 @@ impl Store {
     /// People with a certificate, by name: the newest one of each name and role.
     pub async fn operators(&self) -> Result<Vec<CertificateRow>, StoreError> {
         self.readers.read(revocations::operators).await
+    }
+
+    /// Hosts that were revoked and have not joined again.
+    pub async fn revoked_hosts(&self, now: Timestamp) -> Result<Vec<RevokedHost>, StoreError> {
+        self.readers.read(move |conn| revocations::revoked_hosts(conn, now)).await
     }
 
     pub async fn log_head(&self) -> Result<i64, StoreError> {

@@ -57,6 +57,16 @@ pub struct CertificateRow {
     pub revoked: Option<Timestamp>,
 }
 
+/// A host that may not come in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevokedHost {
+    pub host: Host,
+    pub at: Timestamp,
+    /// `operator:NAME`
+    pub who: String,
+    pub reason: String,
+}
+
 /// Why a node may not recover with an old certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RecoveryRefusal {
@@ -218,6 +228,26 @@ pub(super) fn load(conn: &Connection, now: Timestamp) -> Result<Revoked, StoreEr
         names.insert(who, from_us("revocations.revoked_us", row.get(2)?)?);
     }
     Ok(Revoked { serials, names })
+}
+
+/// Hosts that were revoked and have not joined again.
+pub(super) fn revoked_hosts(conn: &Connection, now: Timestamp) -> Result<Vec<RevokedHost>, StoreError> {
+    let mut statement = conn.prepare_cached(
+        "SELECT name, revoked_us, who, reason FROM revocations AS r WHERE role = 'node' AND NOT EXISTS (
+             SELECT 1 FROM certificates AS c WHERE c.role = r.role AND c.name = r.name AND c.expires_us > ?1
+             AND c.revoked_us IS NULL)",
+    )?;
+    let mut rows = statement.query([to_us(now)])?;
+    let mut out = Vec::new();
+    while let Some(row) = rows.next()? {
+        out.push(RevokedHost {
+            host: principal("node", row.get(0)?)?.name,
+            at: from_us("revocations.revoked_us", row.get(1)?)?,
+            who: row.get(2)?,
+            reason: row.get(3)?,
+        });
+    }
+    Ok(out)
 }
 
 /// People with a certificate, by name: the newest one of each name and role.

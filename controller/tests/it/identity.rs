@@ -400,3 +400,55 @@ async fn attempts_to_recover_are_counted_and_limited() {
     // Joining is another door.
     desk.enrol("web-1").await;
 }
+
+// ---- another CA
+
+async fn renew(desk: &Desk, identity: &Identity) -> Identity {
+    use wa_proto::wire::v1::controller_message::Kind as Down;
+    use wa_proto::wire::v1::node_message::Kind as Up;
+    let mut node = Node::connect(desk, identity, SpoolId::generate()).await;
+    let (csr_pem, key_pem) = tls::csr().unwrap();
+    node.send(Up::Renew(v1::RenewRequest { csr_pem, agent_csr_pem: String::new() })).await;
+    let reply = |m: &Down| if let Down::Renew(reply) = m { Some(reply.clone()) } else { None };
+    let reply = node.next(reply).await.unwrap();
+    assert_eq!(reply.error, "");
+    Identity { certificate_pem: reply.certificate_pem, key_pem, ca_pem: reply.ca_pem }
+}
+
+async fn dial(desk: &Desk, identity: &Identity) -> Result<(), wa_link::dial::DialError> {
+    let config = tls::client_config(identity).unwrap();
+    wa_link::dial::connect(&desk.running().url, config, LIMIT).await.map(drop)
+}
+
+#[tokio::test]
+async fn a_ca_is_replaced_and_who_keeps_in_touch_does_not_notice() {
+    use wa_controller::identity::rotation::{Step, rotate};
+    use wa_link::dial::DialError;
+    let mut desk = Desk::start().await;
+    let ca = desk.data().join("ca");
+    let away = desk.enrol("web-1").await;
+    let before = desk.enrol("web-2").await;
+
+    rotate(&ca, Step::Prepare, clock::now()).unwrap();
+    desk.restart().await;
+    let prepared = renew(&desk, &before).await;
+    assert_eq!(prepared.ca_pem.matches("BEGIN CERTIFICATE").count(), 2);
+    dial(&desk, &away).await.unwrap();
+
+    rotate(&ca, Step::Switch, clock::now() + Duration::from_secs(25 * 3600)).unwrap();
+    desk.restart().await;
+    let switched = renew(&desk, &prepared).await;
+    // Whoever came in contact with neither step does not take the controller for its own.
+    let error = dial(&desk, &away).await.unwrap_err();
+    assert!(matches!(error, DialError::Untrusted { .. }), "{error}");
+    let joined = desk.enrol("web-3").await;
+
+    rotate(&ca, Step::Finish, clock::now() + Duration::from_secs(50 * 3600)).unwrap();
+    desk.restart().await;
+    for identity in [&switched, &joined] {
+        Node::connect(&desk, identity, SpoolId::generate()).await;
+    }
+    let error = dial(&desk, &prepared).await.unwrap_err();
+    assert!(matches!(error, DialError::NotAccepted { expired: false, .. }), "{error}");
+    desk.stop().await;
+}

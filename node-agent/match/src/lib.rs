@@ -23,6 +23,8 @@ mod explanation;
 #[cfg(test)]
 mod explanation_tests;
 mod hash;
+mod life;
+mod limits;
 mod look;
 mod matcher;
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! container) the screen does, and then only by structure that a quotation does not have: the composer with its footer, a
 //! dialog with its key hints.
 
-use wa_proto::{AgentKind, Frame};
+use wa_proto::{AgentKind, EventKind, Frame};
 
 use crate::composer::{self, Composer, ComposerView};
 use crate::observation::{Facts, Progress};
@@ -61,13 +61,15 @@ pub(crate) fn look(engine: &Engine, frame: &Frame, facts: &Facts, known: &Known<
     let silent = matches!(facts.foreground, Foreground::Unknown | Foreground::Remote { .. });
     let sure = facts.foreground.agent_pid().is_some_and(|pid| pid != 0) && !known.still;
     let command = (!sure).then(|| command_on_screen(&sheet)).flatten();
+    let waits = !sure && shell_waits(&sheet);
     let quoted = command.as_ref().is_some_and(|command| command.prints);
     let command = command.and_then(|command| Some((command.agent?, command.over)));
     let (agent, by_process, mut version) = match &facts.foreground {
         Foreground::Agent { kind, version, .. } => (Some(kind.clone()), true, version.clone()),
         Foreground::Shell { .. } | Foreground::Other { .. } => (None, false, String::new()),
         Foreground::Unknown | Foreground::Remote { .. } => {
-            let seen = || agent_on_screen(frame, &sheet);
+            // What a printing program or a shell that waits stand below is not an agent's screen.
+            let seen = || (!quoted && !waits).then(|| agent_on_screen(frame, &sheet)).flatten();
             let runs = |(_, over): &&(AgentKind, bool)| !over || known.still;
             let begun = || command.as_ref().filter(runs).map(|(agent, _)| agent.clone());
             let signs_in = || (command.is_none() && !quoted && is_sign_in(&sheet)).then(AgentKind::codex);
@@ -116,6 +118,11 @@ pub(crate) fn look(engine: &Engine, frame: &Frame, facts: &Facts, known: &Known<
         // What another program prints is nobody's word at all.
         look.hits.clear();
         look.shadowed.clear();
+    }
+    if waits && known.left.is_none() && look.view.content == Composer::Missing {
+        // An agent that is over is at no limit.
+        let holds = |hit: &Hit| matches!(hit.event, EventKind::LimitReached | EventKind::LimitWarning);
+        look.hits.retain(|hit| !holds(hit));
     }
     // The lowest banner is of the session that is on the screen.
     let unversioned = facts.foreground.version().is_empty();
@@ -206,6 +213,12 @@ fn command_on_screen(sheet: &Sheet) -> Option<Command> {
     let waits =
         prompt_and_command(sheet, last).is_some_and(|(again, rest)| again == prompt && rest.is_empty());
     Some(Command { agent, over: last > row && waits, prints })
+}
+
+/// A shell's prompt stands in the last row, and nothing behind it.
+fn shell_waits(sheet: &Sheet) -> bool {
+    let last = (0..sheet.rows.len()).rev().find(|row| !sheet.is_blank(*row));
+    last.and_then(|row| prompt_and_command(sheet, row)).is_some_and(|(_, rest)| rest.is_empty())
 }
 
 /// `dev@box:~/webapp$ codex login`: the prompt, and what was typed behind it.

@@ -7,13 +7,14 @@
 //! Operation. Follow the agent process; look at the frame; count turns; let rule matches, dialogs and compaction marks
 //! through their own gates; decide the state; derive events from it.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use wa_proto::{AgentKind, EventKind, Frame, PaneState, StateDetail, Witness};
 
 use crate::aside::Aside;
 use crate::compaction::{Compaction, Sight};
 use crate::composer::Composer;
 use crate::hash;
+use crate::life::{LAST_WORDS, Leaving, Start};
 use crate::look::{Known, Look, TitleSign, look};
 use crate::observation::{Detected, Facts, Observation};
 use crate::presence::{Match, Moment, Presences};
@@ -24,8 +25,6 @@ use crate::rules::{Engine, Hit, Rearm, Region, Rule};
 use crate::state::{self, Inputs, Left};
 use crate::testimony::{Testimonies, Testimony};
 
-/// An end screen may reach us this long after its process is gone.
-const LAST_WORDS: SignedDuration = SignedDuration::from_secs(1);
 /// Prompts remembered, to know a new one from one that came back into view.
 const PROMPTS: usize = 32;
 
@@ -45,20 +44,14 @@ pub(crate) struct Running {
     pub(crate) ended: bool,
 }
 
-/// An agent that went, until it is told how.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Leaving {
-    agent: Running,
-    since: Timestamp,
-    crashed: bool,
-}
-
 /// Follows one pane.
 #[derive(Debug, Clone)]
 pub struct PaneMatcher {
     pub(crate) fresh: bool,
     pub(crate) running: Option<Running>,
-    leaving: Option<Leaving>,
+    /// A start that is still to be told.
+    pub(crate) starting: Option<Start>,
+    pub(crate) leaving: Option<Leaving>,
     pub(crate) left: Option<(Left, AgentKind)>,
     pub(crate) state: PaneState,
     pub(crate) since: Option<Timestamp>,
@@ -68,11 +61,13 @@ pub struct PaneMatcher {
     pub(crate) compaction: Compaction,
     pub(crate) session_id: String,
     /// The session whose end was told last.
-    ended_session: String,
+    pub(crate) ended_session: String,
     /// The limit that was told last: the prompt that ran into it, and the rule.
-    limit_told: Option<(u64, String)>,
+    pub(crate) limit_told: Option<(u64, String)>,
     /// Warnings that were told in this turn, by window.
-    warned: Vec<(u64, String)>,
+    pub(crate) warned: Vec<(u64, String)>,
+    /// Sign-in codes that were told: each is good for once.
+    pub(crate) codes: Vec<i64>,
     pub(crate) resets: Resets,
     testimonies: Testimonies,
     pub(crate) aside: Aside,
@@ -84,6 +79,7 @@ impl Default for PaneMatcher {
         Self {
             fresh: true,
             running: None,
+            starting: None,
             leaving: None,
             left: None,
             state: PaneState::Unknown,
@@ -96,6 +92,7 @@ impl Default for PaneMatcher {
             ended_session: String::new(),
             limit_told: None,
             warned: Vec::new(),
+            codes: Vec::new(),
             resets: Resets::default(),
             testimonies: Testimonies::default(),
             aside: Aside::default(),
@@ -152,14 +149,16 @@ impl PaneMatcher {
         self.follow_exit(facts, frame, now);
         let mut seen = self.look(engine, frame, facts);
         self.follow_command(&mut seen, now);
-        let started = self.follow_start(&seen, facts, first, &mut events);
+        let started = self.follow_start(&seen, facts, first, now);
         let turn = self.count_turn(&seen, first, first || started);
         self.rules(engine, &seen, &turn, facts, now, &mut events);
         self.compactions(engine, &seen, &turn, first || started, now, &mut events);
         self.dialogs(engine, &seen, &turn, now, &mut events);
         let shadowed = self.shadow(engine, &seen, &turn, first || started, now);
+        self.tell_start(&seen, now, &mut events);
         self.close_exit(now, &mut events);
         let detail = self.decide(&seen, facts, first, &turn, now, &mut events);
+        self.tell_start(&seen, now, &mut events);
         self.hear(&mut events, now);
         self.aside.end(&events);
         let unknown = self.aside.drift.observe(engine, &seen, now);
@@ -191,37 +190,6 @@ impl PaneMatcher {
         facts
     }
 
-    /// Notices that the agent's process no longer holds the terminal, and is not merely stopped.
-    fn follow_exit(&mut self, facts: &Facts, frame: &Frame, now: Timestamp) {
-        let Some(agent) = &self.running else { return };
-        let gone = match &facts.foreground {
-            Foreground::Agent { pid, kind, .. } => {
-                agent.pid != 0 && (*pid != agent.pid || *kind != agent.kind)
-            }
-            // Known by the screen alone, it may well run behind what is remote.
-            Foreground::Remote { .. } if agent.pid == 0 => false,
-            Foreground::Shell { .. } | Foreground::Other { .. } | Foreground::Remote { .. } => {
-                facts.agent_alive != Some(true) && !(facts.agent_alive.is_none() && is_suspended(frame))
-            }
-            Foreground::Unknown => false,
-        };
-        if gone && let Some(agent) = self.running.take() {
-            self.left = None;
-            self.leaving = Some(Leaving { agent, since: now, crashed: false });
-        }
-    }
-
-    /// Known by the screen alone, an agent is gone when the shell's prompt waits again below its command.
-    fn follow_command(&mut self, seen: &mut Look, now: Timestamp) {
-        if seen.over
-            && let Some(agent) = self.running.take_if(|agent| agent.pid == 0)
-        {
-            self.left = None;
-            self.leaving = Some(Leaving { agent, since: now, crashed: false });
-            seen.left = seen.agent.take();
-        }
-    }
-
     pub(crate) fn look(&self, engine: &Engine, frame: &Frame, facts: &Facts) -> Look {
         let by_screen = self.running.as_ref().filter(|agent| agent.pid == 0);
         let known = Known {
@@ -231,50 +199,6 @@ impl PaneMatcher {
             still: false,
         };
         look(engine, frame, facts, &known)
-    }
-
-    /// Notices an agent that was not there before. Tells of it unless it may have run for long already.
-    fn follow_start(&mut self, seen: &Look, facts: &Facts, first: bool, events: &mut Vec<Detected>) -> bool {
-        let Some(kind) = &seen.agent else { return false };
-        if let Some(agent) = &mut self.running {
-            if let (0, Some(pid)) = (agent.pid, facts.foreground.agent_pid()) {
-                agent.pid = pid;
-                agent.kind.clone_from(kind);
-            }
-            if !seen.version.is_empty() {
-                agent.version.clone_from(&seen.version);
-            }
-            return false;
-        }
-        let pid = facts.foreground.agent_pid().unwrap_or(0);
-        let shown = seen.view.content != Composer::Missing || is_banner(seen);
-        if facts.foreground.agent().is_some() && pid == 0 && !shown {
-            // Named by a person: it is there when it shows itself.
-            return false;
-        }
-        self.running = Some(Running {
-            kind: kind.clone(),
-            pid,
-            version: seen.version.clone(),
-            had_composer: false,
-            settled: false,
-            turns: 0,
-            turn_open: false,
-            ended: false,
-        });
-        self.left = None;
-        self.session_id.clear();
-        self.warned.clear();
-        self.presences.new_process();
-        if !first || is_new_session(seen) {
-            let mut event =
-                reading::derived(EventKind::AgentStarted, Some(kind), reading::witnesses(seen), "");
-            if !seen.version.is_empty() {
-                event.fields.insert("version".to_owned(), seen.version.clone());
-            }
-            events.push(event);
-        }
-        true
     }
 
     fn count_turn(&mut self, seen: &Look, first: bool, history: bool) -> Turn {
@@ -343,8 +267,9 @@ impl PaneMatcher {
             let hold = if moment.whole { rule.text.hold } else { rule.text.hold.max(reading::HALF_DRAWN) };
             let found = Match { key, rearm: rule.text.rearm, cooldown: rule.text.cooldown, hold };
             // A sign-in that waits is news whenever it is seen, as a dialog is.
-            let waits = reading::authenticating(seen).is_some_and(|waits| waits.key == hit.key);
-            let history = moment.history || self.aside.is_new(rule);
+            let waits = reading::authenticating(seen).is_some_and(|waits| waits.key == hit.key)
+                && !self.is_old_code(hit);
+            let history = moment.history || self.aside.is_new(rule) || self.is_old_code(hit);
             // No replay opens a dialog: it needs no turn before it.
             let turn = if rule.text.region == Region::Dialog { moment.turn.max(1) } else { moment.turn };
             let moment = Moment { history: history && !waits, turn, ..moment };
@@ -352,6 +277,7 @@ impl PaneMatcher {
             if !appeared || !reading::is_witnessed(engine, seen, hit) {
                 continue;
             }
+            self.note_code(hit);
             let mut event = reading::detected(engine, seen, hit);
             self.resets.note(&mut event, facts.zone.as_ref(), now);
             match hit.event {
@@ -370,52 +296,6 @@ impl PaneMatcher {
             visible.push(dialog.key);
         }
         self.presences.settle(&visible, &moment);
-    }
-
-    /// One warning for a window in one turn, and one limit for a model, in however many places they stand. What names
-    /// neither is of the one that was told before.
-    fn was_warned(&mut self, event: &Detected, seen: &Look) -> bool {
-        let turns = self.running.as_ref().map_or(0, |agent| agent.turns);
-        self.warned.retain(|(turn, _)| *turn == turns);
-        let of = |name: &str| event.fields.get(name).map_or("", String::as_str);
-        let kind = event.kind.as_str();
-        let key =
-            format!("{kind} {}{}", of("window"), if kind == "limit.reached" { of("model") } else { "" });
-        let nameless = event.kind == EventKind::LimitReached && key.ends_with(' ');
-        if self.warned.iter().any(|(_, told)| *told == key || (nameless && told.starts_with(kind))) {
-            return true;
-        }
-        self.warned.push((turns, key));
-        if event.kind == EventKind::LimitReached {
-            // A dialog that is answered leaves the same limit behind as a line, perhaps after more work.
-            let prompt = seen.prompt.map_or(0, |(_, words)| words);
-            let before = self.limit_told.replace((prompt, event.rule.clone()));
-            return nameless && before.is_some_and(|(below, rule)| below == prompt && rule != event.rule);
-        }
-        false
-    }
-
-    /// The end screen of the agent that runs, or has just gone. Told once, though it names the session in two places.
-    fn end_session(&mut self, event: &mut Detected, events: &mut Vec<Detected>) {
-        let leaving = self.leaving.as_mut().map(|leaving| &mut leaving.agent);
-        let id = event.fields.get("session_id").cloned().unwrap_or_default();
-        let mut told = false;
-        if let Some(agent) = self.running.as_mut().or(leaving) {
-            // What never took a prompt (a list of sessions, left again) uncovers the end that was there before.
-            if !agent.settled && agent.turns == 0 && !id.is_empty() && id == self.ended_session {
-                return;
-            }
-            told = std::mem::replace(&mut agent.ended, true);
-            event.agent = Some(agent.kind.clone());
-        }
-        let same = id.is_empty() || id == self.session_id;
-        if !id.is_empty() {
-            self.ended_session.clone_from(&id);
-            self.session_id = id;
-        }
-        if !(told && same) {
-            events.push(event.clone());
-        }
     }
 
     fn compactions(
@@ -459,39 +339,6 @@ impl PaneMatcher {
         if self.presences.appears(&found, &moment) {
             events.push(event);
         }
-    }
-
-    /// Tells how the agent went, once its last words are read or it had the time to say them.
-    fn close_exit(&mut self, now: Timestamp, events: &mut Vec<Detected>) {
-        // Known by the screen alone, it is gone when it has said so.
-        if let Some(agent) = self.running.take_if(|agent| agent.pid == 0 && agent.ended) {
-            self.leaving = Some(Leaving { agent, since: now, crashed: false });
-        }
-        let Some(leaving) = &self.leaving else { return };
-        let silent = now.duration_since(leaving.since) >= LAST_WORDS;
-        let ended = leaving.agent.ended;
-        if !ended && !leaving.crashed && !silent && self.running.is_none() {
-            return;
-        }
-        let crashed = leaving.crashed || (!ended && leaving.agent.turn_open);
-        let (kind, left) = if crashed {
-            (EventKind::AgentCrashed, Left::Crashed)
-        } else {
-            (EventKind::AgentExited, Left::Exited)
-        };
-        let witness = if leaving.agent.pid == 0 { Witness::Screen } else { Witness::Process };
-        let mut event = reading::derived(kind, Some(&leaving.agent.kind), vec![witness], "");
-        if ended && !self.session_id.is_empty() {
-            event.fields.insert("session_id".to_owned(), self.session_id.clone());
-        }
-        // Before whatever began in the same frame.
-        let at =
-            events.iter().position(|event| event.kind == EventKind::AgentStarted).unwrap_or(events.len());
-        events.insert(at, event);
-        if self.running.is_none() {
-            self.left = Some((left, leaving.agent.kind.clone()));
-        }
-        self.leaving = None;
     }
 
     fn decide(
@@ -612,6 +459,7 @@ impl PaneMatcher {
         let all = [
             quiet,
             leaving,
+            self.start_due(),
             compaction,
             self.presences.next_wakeup(now),
             self.testimonies.next_wakeup(),
@@ -633,16 +481,6 @@ fn is_marked(seen: &Look, agent: &Running, asked: bool) -> bool {
     }
 }
 
-/// A session in which nothing has happened yet: the banner stands there and no prompt was submitted.
-pub(crate) fn is_new_session(seen: &Look) -> bool {
-    is_banner(seen)
-        && seen.prompt.is_none()
-        && seen.view.working.is_none()
-        && matches!(seen.view.content, Composer::Empty | Composer::Missing)
-        && reading::marks(seen).is_none()
-        && reading::limited(seen).is_none()
-}
-
 /// Names a match. A shell keeps the last words of one command above those of the next: the second of the same words is
 /// another one.
 pub(crate) fn occurrence(rule: &Rule, hit: &Hit, hits: &[Hit]) -> u64 {
@@ -653,23 +491,4 @@ pub(crate) fn occurrence(rule: &Rule, hit: &Hit, hits: &[Hit]) -> u64 {
         }
         _ => hit.key,
     }
-}
-
-/// Whether the agent's banner is on the screen.
-fn is_banner(seen: &Look) -> bool {
-    seen.hits.iter().any(|hit| hit.event == EventKind::AgentStarted)
-}
-
-/// The shell has just said that it stopped a job.
-fn is_suspended(frame: &Frame) -> bool {
-    let last = frame.rows.iter().rev().filter(|row| !row.text.trim().is_empty()).take(6);
-    let job = |text: &str| {
-        let rest = text.trim_start().strip_prefix('[').and_then(|rest| rest.split_once(']'));
-        let bash = rest.is_some_and(|(number, rest)| {
-            number.bytes().all(|b| b.is_ascii_digit())
-                && (rest.contains("Stopped") || rest.contains("suspended"))
-        });
-        bash || text.contains(": suspended") || text.contains("has stopped")
-    };
-    last.into_iter().any(|row| job(&row.text))
 }

@@ -8,6 +8,7 @@ use wa_proto::{AgentKind, PaneState, Timestamp};
 
 use crate::aside::Aside;
 use crate::compaction::Compaction;
+use crate::life::Start;
 use crate::matcher::{PaneMatcher, Running};
 use crate::presence::Presences;
 use crate::resets::Resets;
@@ -25,9 +26,13 @@ struct Saved {
     session_id: String,
     prompts: Vec<i64>,
     running: Option<Running>,
+    #[serde(default)]
+    starting: Option<Start>,
     left: Option<Gone>,
     compaction: Compaction,
     presences: Presences,
+    #[serde(default)]
+    codes: Vec<i64>,
     resets: Resets,
     /// The live rules, as a hash.
     #[serde(default)]
@@ -53,9 +58,11 @@ impl PaneMatcher {
             session_id: self.session_id.clone(),
             prompts: self.prompts.clone(),
             running: self.running.clone(),
+            starting: self.starting.clone(),
             left: self.left.clone().map(|(how, agent)| Gone { how, agent }),
             compaction: self.compaction.clone(),
             presences: self.presences.clone(),
+            codes: self.codes.clone(),
             resets: self.resets.clone(),
             rules: self.aside.rules(),
         };
@@ -83,9 +90,11 @@ impl PaneMatcher {
         matcher.session_id = saved.session_id;
         matcher.prompts = saved.prompts;
         matcher.running = saved.running;
+        matcher.starting = saved.starting;
         matcher.left = saved.left.map(|gone| (gone.how, gone.agent));
         matcher.compaction = saved.compaction;
         matcher.presences = saved.presences;
+        matcher.codes = saved.codes;
         matcher.resets = saved.resets;
         matcher.aside = Aside::restored(saved.rules);
         Some(matcher)

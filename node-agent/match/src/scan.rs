@@ -8,8 +8,8 @@ use wa_proto::{EventKind, Frame, PaneState};
 
 use crate::composer::{self, Composer};
 use crate::drift;
+use crate::life::is_new_session;
 use crate::look::{Known, look};
-use crate::matcher::is_new_session;
 use crate::observation::{Detected, Facts, Observation};
 use crate::reading;
 use crate::resets;

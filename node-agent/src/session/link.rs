@@ -475,7 +475,10 @@ impl Link<'_> {
         let (paths, before) = (self.parts.paths.clone(), self.context.clone());
         let kept = blocking(move || wanted.keep(given, &paths, &before)).await;
         let context = kept.map_err(|error| error.to_string())?;
-        self.renew_at = Instant::now() + until_renewal(&context.identity);
+        // While the CA is being replaced the agents' context is asked for anew, too: it is due as soon as ours differs.
+        let other_ca = context.identity.ca_pem != self.context.identity.ca_pem;
+        let wait = if other_ca { RENEW_RETRY } else { until_renewal(&context.identity) };
+        self.renew_at = Instant::now() + wait;
         self.context = context;
         Ok(())
     }

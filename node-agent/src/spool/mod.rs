@@ -8,6 +8,7 @@
 //! after a crash all of its records and positions are there, or none.
 
 mod age;
+mod disk;
 mod index;
 mod recover;
 mod segment;
@@ -154,7 +155,7 @@ impl Spool {
         let (store, recovered) = recover::open(dir, options)?;
         let index = store.index();
         let (inbox, durable) =
-            thread::start(store).map_err(|source| SpoolError::Io { path: dir.to_owned(), source })?;
+            thread::start(store, thread::AGE_EVERY).map_err(|source| SpoolError::Io { path: dir.to_owned(), source })?;
         Ok((Self { inbox, index, durable }, recovered))
     }
 

@@ -9,9 +9,9 @@
 //! To drop a lane from the middle of the set a file is written anew without it, with the hole in its place.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,6 +20,7 @@ use wa_proto::wire::v1;
 use wa_proto::{GapCause, Lane, SpoolId};
 
 use super::age::Times;
+use super::disk;
 use super::index::{Index, LANES, Lost, Segment, Slot, lane_at, merge_gap};
 use super::segment::{self, MAGIC};
 use super::{Group, Options};
@@ -60,6 +61,8 @@ pub(super) struct Store {
     pub(super) doomed: Vec<u64>,
     /// Since it was last taken.
     pub(super) let_go: LetGo,
+    /// Files that nobody needs, and that could not be deleted.
+    left_over: Vec<PathBuf>,
 }
 
 /// Records that were never delivered and are not here any more.
@@ -104,6 +107,7 @@ impl Store {
             broken: Broken::No,
             doomed: Vec::new(),
             let_go: LetGo::default(),
+            left_over: Vec::new(),
         }
     }
 
@@ -196,8 +200,8 @@ impl Store {
             offsets.push(at + bytes.len() as u64);
             framing::encode(&pending.payload, pending.more, &mut bytes);
         }
-        file.write_all_at(&bytes, at).inspect_err(|_| self.broken = Broken::Write)?;
-        file.sync_data().inspect_err(|_| self.broken = Broken::Sync)?;
+        disk::write(&file, &bytes, at).inspect_err(|_| self.broken = Broken::Write)?;
+        disk::sync(&file).inspect_err(|_| self.broken = Broken::Sync)?;
         self.publish(at + bytes.len() as u64, &offsets);
         Ok(())
     }
@@ -234,7 +238,7 @@ impl Store {
                 return self.rotate(&[]);
             };
             if self.broken != Broken::No {
-                active.file.set_len(active.bytes)?;
+                disk::cut(&active.file, active.bytes)?;
             }
             (active.bytes >= self.options.file_bytes, active.slots.iter().all(Vec::is_empty))
         };
@@ -245,7 +249,7 @@ impl Store {
                 let at = index.segments.len() - 2;
                 let path = index.segments.remove(at).map(|segment| segment.path);
                 drop(index);
-                remove(path.as_slice());
+                self.remove(path);
             }
         }
         self.broken = Broken::No;
@@ -266,13 +270,14 @@ impl Store {
             segment::encode(&entry, &mut bytes);
         }
         let path = segment_path(&self.dir, number);
-        let file = create(&path)?;
-        let written =
-            file.write_all_at(&bytes, 0).and_then(|()| file.sync_data()).and_then(|()| sync_dir(&self.dir));
+        let file = disk::create(&path)?;
+        let written = disk::write(&file, &bytes, 0)
+            .and_then(|()| disk::sync(&file))
+            .and_then(|()| disk::sync_dir(&self.dir));
         if let Err(error) = written {
             drop(file);
             // Nothing in it counts yet; the next attempt truncates it in any case.
-            drop(fs::remove_file(&path));
+            drop(disk::remove(&path));
             return Err(error);
         }
         let segment = Segment {
@@ -374,7 +379,7 @@ impl Store {
             empty.extend(index.segments.pop_front().map(|segment| segment.path));
         }
         drop(index);
-        remove(&empty);
+        self.remove(empty);
         Ok(count)
     }
 
@@ -387,12 +392,24 @@ impl Store {
                 && index.segments.back().is_some_and(|active| active.bytes > self.options.file_bytes / 4);
             (free, stale)
         };
-        remove(&free);
+        self.remove(free);
         // Nothing waits: begin a small file, so that an idle spool takes little room.
         if stale && self.pending.is_empty() && self.broken == Broken::No && self.rotate(&[]).is_ok() {
             let free = lock(&self.index).release(lane, seq);
-            remove(&free);
+            self.remove(free);
         }
+    }
+
+    /// Deletes files that nobody needs; those that the disk keeps are tried again with the next.
+    fn remove(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
+        self.left_over.extend(paths);
+        self.left_over.retain(|path| match disk::remove(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(path = %path.display(), %error, "spool file not removed");
+                true
+            }
+            _ => false,
+        });
     }
 
     /// A new life under a new id: seqs go on, and what is no longer here is named as lost.
@@ -506,31 +523,20 @@ pub(super) fn segment_path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:012}.log"))
 }
 
-fn create(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)
-}
-
 /// Puts a whole new content in a file's place, durably.
 fn replace(dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<File> {
     let temporary = path.with_extension("tmp");
-    let file = create(&temporary)?;
-    file.write_all_at(bytes, 0)?;
-    file.sync_data()?;
-    fs::rename(&temporary, path)?;
-    sync_dir(dir)?;
-    Ok(file)
-}
-
-pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
-}
-
-pub(super) fn remove(paths: &[PathBuf]) {
-    for path in paths {
-        if let Err(error) = fs::remove_file(path) {
-            tracing::warn!(path = %path.display(), %error, "acknowledged spool file not removed");
-        }
+    let file = disk::create(&temporary)?;
+    let replaced = disk::write(&file, bytes, 0)
+        .and_then(|()| disk::sync(&file))
+        .and_then(|()| disk::rename(&temporary, path));
+    if let Err(error) = replaced {
+        // A disk that is full needs the room.
+        drop(disk::remove(&temporary));
+        return Err(error);
     }
+    disk::sync_dir(dir)?;
+    Ok(file)
 }
 
 /// Segments in order, for the recovery.

@@ -1,5 +1,9 @@
 //! The spool against a model: random operations, crashes at any byte of the last write, and damage.
 
+mod age;
+pub(super) mod faults;
+mod trouble;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;

@@ -24,7 +24,7 @@ const BULK_BYTES: usize = 256 << 10;
 /// … or when the oldest has waited this long.
 const BULK_DELAY: Duration = Duration::from_millis(100);
 /// Between passes over what has waited long: time to deliver for a node that wakes.
-const AGE_EVERY: Duration = Duration::from_secs(600);
+pub(super) const AGE_EVERY: Duration = Duration::from_secs(600);
 /// For so many passes it is told that something was let go: a day.
 const TOLD_FOR: u32 = 144;
 /// Between attempts on a disk that refuses.
@@ -130,7 +130,12 @@ fn body_len(body: &wa_proto::wire::v1::record::Body) -> usize {
 }
 
 /// Starts the thread. It ends after `close`, or when the queue's owner is gone.
-pub(super) fn start(store: Store) -> io::Result<(Arc<Inbox>, watch::Receiver<Durable>)> {
+///
+/// `aging`: between two passes over what has waited long.
+pub(super) fn start(
+    store: Store,
+    aging: Duration,
+) -> io::Result<(Arc<Inbox>, watch::Receiver<Durable>)> {
     let (ended, ended_rx) = watch::channel(false);
     let inbox = Arc::new(Inbox {
         queue: Mutex::new(Queue::default()),
@@ -146,7 +151,8 @@ pub(super) fn start(store: Store) -> io::Result<(Arc<Inbox>, watch::Receiver<Dur
         taken: Vec::new(),
         due: None,
         retry: None,
-        aging: Instant::now(),
+        age_every: aging,
+        age_at: Instant::now(),
         told: Told::default(),
     };
     // Owned by the inbox: `close` waits for `ended`, which the thread sets last.
@@ -174,7 +180,8 @@ struct Writer {
     /// Not before this instant: the disk refused.
     retry: Option<Instant>,
     /// When to look at what has waited long.
-    aging: Instant,
+    age_at: Instant,
+    age_every: Duration,
     told: Told,
 }
 
@@ -207,7 +214,7 @@ impl Writer {
             if !self.taken.is_empty() && (closing || (allowed && (urgent || due))) {
                 self.flush(urgent);
             }
-            if self.retry.is_none() && now >= self.aging {
+            if self.retry.is_none() && now >= self.age_at {
                 self.age();
             }
             if closing {
@@ -225,7 +232,7 @@ impl Writer {
             let work = queue.closing
                 || queue.released.iter().any(Option::is_some)
                 || (!stuck && (queue.renew.is_some() || !queue.groups.is_empty()));
-            let aging = self.aging;
+            let aging = self.age_at;
             let deadline =
                 if stuck { self.retry } else { Some(self.due.map_or(aging, |due| due.min(aging))) };
             let now = Instant::now();
@@ -293,7 +300,7 @@ impl Writer {
 
     /// A pass over what has waited long. One that fails is made good by the next.
     fn age(&mut self) {
-        self.aging = Instant::now() + AGE_EVERY;
+        self.age_at = Instant::now() + self.age_every;
         self.told.passes = self.told.passes.saturating_add(1);
         if self.told.passes > TOLD_FOR {
             self.told = Told::default();

@@ -1,9 +1,18 @@
-//! The corpus as it lies on disk: an index of labelled screens, and the byte streams that they were taken from.
+//! A corpus as it lies on disk: an index of labelled screens, and the byte streams that they were taken from.
+//!
+//! There are two: the folder of `WA_CORPUS`, or beside the workspace, whose screens are files; and the recordings of this
+//! crate (`testdata/recordings`: Codex and Gemini CLI of other versions, against a local stand-in), whose screens are what
+//! the stream shows at the label's place. A recording `X.raw.zst` may have a file `X.fg` beside it: which program held the
+//! terminal from which byte on.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use wa_match::Foreground;
+use wa_proto::AgentKind;
+use wa_screen::terminal::{Size, Terminal};
 
 /// A label that is wrong, and why.
 pub(crate) struct Override {
@@ -54,6 +63,66 @@ pub(crate) fn folder() -> Option<PathBuf> {
     [named, Some(beside)].into_iter().flatten().find(|folder| folder.join("index.jsonl").is_file())
 }
 
+/// Bytes of a recording that are read.
+const MOST_BYTES: u64 = 16 << 20;
+
+/// A recording's bytes.
+pub(crate) fn bytes(path: &Path) -> Vec<u8> {
+    let file = std::fs::File::open(path).unwrap();
+    let mut bytes = Vec::new();
+    if path.extension().is_some_and(|extension| extension == "zst") {
+        zstd::Decoder::new(file).unwrap().take(MOST_BYTES).read_to_end(&mut bytes).unwrap();
+    } else {
+        file.take(MOST_BYTES).read_to_end(&mut bytes).unwrap();
+    }
+    bytes
+}
+
+/// Who held the terminal, and from which byte on, where that was written down beside the recording.
+pub(crate) fn holders(path: &Path, agent: &str) -> Vec<(usize, Foreground)> {
+    let Some(stem) = path.to_str().and_then(|path| path.strip_suffix(".raw.zst")) else { return Vec::new() };
+    let text = std::fs::read_to_string(format!("{stem}.fg")).unwrap_or_default();
+    let line = |(number, line): (usize, &str)| {
+        let (from, name) = line.split_once(' ').unwrap();
+        let holder = match name {
+            "bash" => Foreground::Shell { name: "bash".to_owned() },
+            _ => Foreground::Agent {
+                kind: AgentKind::new(agent),
+                version: String::new(),
+                pid: u32::try_from(number).unwrap() + 1,
+            },
+        };
+        (from.parse().unwrap(), holder)
+    };
+    text.lines().enumerate().map(line).collect()
+}
+
+pub(crate) fn holder(holders: &[(usize, Foreground)], at: usize) -> Option<Foreground> {
+    holders.iter().rev().find(|(from, _)| *from <= at).map(|(_, holder)| holder.clone())
+}
+
+/// The screens of this crate's own recordings.
+pub(crate) fn recordings() -> Vec<Sample> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/recordings");
+    let mut samples = samples(&folder, &[]);
+    samples.sort_by(|a, b| a.raw.cmp(&b.raw));
+    for of_one in samples.chunk_by_mut(|a, b| a.raw.as_ref().map(|raw| &raw.0) == b.raw.as_ref().map(|raw| &raw.0)) {
+        let Some((path, _)) = of_one[0].raw.clone() else { continue };
+        let bytes = bytes(&path);
+        let (cols, rows) = (of_one[0].cols.try_into().unwrap(), of_one[0].rows.try_into().unwrap());
+        let mut terminal = Terminal::new(Size { cols, rows }, 1000);
+        let mut start = 0;
+        for sample in of_one {
+            let end = sample.raw.as_ref().map_or(0, |(_, offset)| *offset).min(bytes.len());
+            terminal.advance(&bytes[start..end]);
+            start = end;
+            let shown: Vec<String> = terminal.frame().rows.into_iter().map(|row| row.text).collect();
+            sample.text = shown.join("\n");
+        }
+    }
+    samples
+}
+
 /// All screens, with the overrides applied.
 pub(crate) fn samples(folder: &Path, overrides: &[Override]) -> Vec<Sample> {
     let index = std::fs::read_to_string(folder.join("index.jsonl")).unwrap();
@@ -96,7 +165,7 @@ fn sample(folder: &Path, entry: &Value) -> Sample {
     let fields = entry["fields"].as_object().cloned().unwrap_or_default();
     Sample {
         agent: text("agent"),
-        text: String::from_utf8_lossy(&std::fs::read(folder.join(text("file"))).unwrap()).into_owned(),
+        text: String::from_utf8_lossy(&std::fs::read(folder.join(text("file"))).unwrap_or_default()).into_owned(),
         cols: cols.parse().unwrap_or(80),
         rows: rows.parse().unwrap_or(24),
         expect: words("expect"),

@@ -17,7 +17,7 @@ use wa_match::{Detected, Engine, Facts, Foreground, Observation, PaneMatcher};
 use wa_proto::{AgentKind, EventKind, PaneState, Timestamp};
 use wa_screen::terminal::{Size, Terminal};
 
-use super::samples::Sample;
+use super::samples::{self, Sample};
 use super::score::Tally;
 
 /// Between the frames of an agent, and at the places where the session was looked at, in milliseconds.
@@ -25,8 +25,6 @@ const PAUSE: i64 = 100;
 const STILL: i64 = 2000;
 /// Frames of a session that are looked at, beside the screens that were taken from it.
 const MOST_FRAMES: usize = 1000;
-/// Bytes of a recording.
-const MOST_BYTES: u64 = 16 << 20;
 
 /// One recording and the screens that were taken from it, in their order.
 pub(crate) struct Stream<'a> {
@@ -91,9 +89,8 @@ fn later(now: Timestamp, milliseconds: i64) -> Timestamp {
 /// Plays a session and counts. With `named` the agent's process is known to hold the terminal all the time.
 pub(crate) fn play(stream: &Stream<'_>, named: bool, tally: &mut Tally) {
     let Some(first) = stream.samples.first() else { return };
-    let file = std::fs::File::open(stream.path).unwrap();
-    let mut bytes = Vec::new();
-    std::io::Read::read_to_end(&mut std::io::Read::take(file, MOST_BYTES), &mut bytes).unwrap();
+    let bytes = samples::bytes(stream.path);
+    let holders = if named { samples::holders(stream.path, &first.agent) } else { Vec::new() };
     let foreground = match first.agent.as_str() {
         "shell" => Foreground::Shell { name: "bash".to_owned() },
         agent if named => Foreground::Agent { kind: AgentKind::new(agent), version: String::new(), pid: 0 },
@@ -124,6 +121,9 @@ pub(crate) fn play(stream: &Stream<'_>, named: bool, tally: &mut Tally) {
     for end in ends {
         player.terminal.advance(&bytes[start..end]);
         start = end;
+        if let Some(holder) = samples::holder(&holders, end) {
+            player.facts.foreground = holder;
+        }
         player.look(end);
         let here: Vec<&Sample> =
             stream.samples.iter().copied().filter(|sample| offset(sample) == end).collect();
@@ -181,6 +181,16 @@ const BETWEEN: &[(&str, EventKind, usize)] = &[
     ("codex/0.169.0/80x24/err-01-http_503.txt", EventKind::ErrorRetrying, 1),
     ("codex/0.89.0/80x24/err-00-http_500.txt", EventKind::ErrorRetrying, 1),
     ("codex/0.89.0/80x24/err-01-http_503.txt", EventKind::ErrorRetrying, 1),
+    ("codex_0.155.0_80x24_limits/limits-01-limit-plus_5400.txt", EventKind::ApprovalRequested, 1),
+    ("codex_0.155.0_80x24_login/login-06-limit.txt", EventKind::ApprovalRequested, 1),
+    ("codex_0.63.0_80x24_main/main-22-resumed.txt", EventKind::ApprovalRequested, 1),
+    ("codex_0.77.0_120x40_main/main-22-resumed.txt", EventKind::ApprovalRequested, 1),
+    // The recording opened a menu.
+    ("codex_0.155.0_80x24_main/main-14-model-menu.txt", EventKind::ApprovalRequested, 1),
+    ("codex_0.63.0_80x24_main/main-14-model-menu.txt", EventKind::ApprovalRequested, 1),
+    ("codex_0.63.0_80x24_main/main-15-approvals-menu.txt", EventKind::ApprovalRequested, 1),
+    ("codex_0.77.0_120x40_main/main-14-model-menu.txt", EventKind::ApprovalRequested, 1),
+    ("codex_0.77.0_120x40_main/main-15-approvals-menu.txt", EventKind::ApprovalRequested, 1),
     // Two queued prompts, and each failed.
     ("gemini/0.61.0/120x40/16-http400.txt", EventKind::ErrorApi, 1),
 ];

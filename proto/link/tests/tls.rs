@@ -185,7 +185,7 @@ async fn another_ca_is_refused_on_both_sides() {
     // Trusts the server, but shows a certificate that the server does not know.
     let foreign = Identity { ca_pem: ours.pem.clone(), ..theirs.node() };
     let error = server.call(tls::client_config(&foreign).unwrap()).await.unwrap_err();
-    assert!(matches!(error, DialError::NotAccepted { .. }), "{error}");
+    assert!(matches!(error, DialError::NotAccepted { expired: false, .. }), "{error}");
     assert!(error.to_string().contains("does not accept our certificate"), "{error}");
     assert_eq!((server.counters.accepted(), server.counters.failed()), (0, 2));
     server.stop().await;
@@ -197,7 +197,7 @@ async fn expired_certificates_are_refused_on_both_sides() {
     let server = Server::start(&ca).await;
     let old = ca.issue(vec![SanType::URI("spiffe://wa/node/web-1".try_into().unwrap())], true);
     let error = server.call(tls::client_config(&old).unwrap()).await.unwrap_err();
-    assert!(matches!(error, DialError::NotAccepted { .. }), "{error}");
+    assert!(matches!(error, DialError::NotAccepted { expired: true, .. }), "{error}");
     server.stop().await;
 
     let old = ca.issue(vec![SanType::DnsName(SERVER_NAME.try_into().unwrap())], true);

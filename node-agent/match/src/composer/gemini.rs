@@ -57,7 +57,7 @@ fn is_dialog(frame: &Frame, rows: &Range<usize>) -> bool {
 
 /// A box's row without its border.
 fn inner(text: &str) -> &str {
-    text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '│' | '╰' | '╯' | '─'))
+    text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '│' | '╭' | '╮' | '╰' | '╯' | '─'))
 }
 
 /// `Enter to select · Esc to cancel`, `(Press Enter to submit, …)`, `Press R to restart, or Esc …`
