@@ -86,12 +86,15 @@ fn streams_environment_and_descriptors_are_the_commands_own() {
     let mut names: Vec<&str> = environment.lines().collect();
     names.sort_unstable();
     assert_eq!(names, ["ONE=two words", "PATH=/usr/bin:/bin"]);
-    // Whatever this test was started with, the wrapper adds nothing and takes nothing away.
-    for command in [["ls", "-1", "/proc/self/fd"], ["grep", "^Sig[IB]", "/proc/self/status"]] {
-        let mut bare = Command::new(command[0]);
-        bare.args(&command[1..]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let alone = bare.spawn().unwrap().wait_with_output().unwrap().stdout;
-        assert_eq!(String::from_utf8_lossy(&run(&command, "").stdout), String::from_utf8_lossy(&alone));
+    // The wrapper adds nothing to what it was started with, and takes nothing away. One shell starts both, since this
+    // process opens descriptors all the time.
+    for command in ["ls -1 /proc/self/fd", "grep ^Sig[IB] /proc/self/status"] {
+        let both = format!("{command}; echo wrapped; {WRAPPER} exec -- {command}");
+        let both = Command::new("sh").args(["-c", &both]).stdin(Stdio::null()).output().unwrap().stdout;
+        let both = String::from_utf8(both).unwrap();
+        let (alone, wrapped) = both.split_once("wrapped\n").unwrap();
+        assert!(!alone.is_empty());
+        assert_eq!(wrapped, alone, "{command}");
     }
     // Arguments that look like our own.
     let printed = run(&["printf", "%s|", "--held", "--help", "-x", "--"], "");
