@@ -217,7 +217,11 @@ mod tests {
     fn arguments_come_before_the_file_and_the_file_before_defaults() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("node.toml");
-        std::fs::write(&path, "mux_sockets = [\"/a\", \"gui=/b\"]\nspool_max_bytes = 5000000\nspool_max_age = \"36h\"\n").unwrap();
+        std::fs::write(
+            &path,
+            "mux_sockets = [\"/a\", \"gui=/b\"]\nspool_max_bytes = 5000000\nspool_max_age = \"36h\"\n",
+        )
+        .unwrap();
         let config = Config::resolve(arguments(Some(&path), &[]), |_| None).unwrap();
         assert_eq!((config.mux_sockets.len(), config.spool_max_bytes), (2, 5_000_000));
         assert_eq!(config.spool_max_age, SignedDuration::from_hours(36));

@@ -204,9 +204,10 @@ const SCREENS_ALONE: Floor = Floor { recall: 0.900, precision: 1.0, states: 0.77
 const SESSIONS_NAMED: Floor = Floor { recall: 1.0, precision: 1.0, states: 0.992, fields: 1.0 };
 const SESSIONS_ALONE: Floor = Floor { recall: 1.0, precision: 1.0, states: 0.992, fields: 1.0 };
 
-const OTHERS_NAMED: Floor = Floor { recall: 0.0, precision: 0.0, states: 0.0, fields: 0.0 };
-const OTHERS_ALONE: Floor = Floor { recall: 0.0, precision: 0.0, states: 0.0, fields: 0.0 };
-const OTHER_SESSIONS: Floor = Floor { recall: 0.0, precision: 0.0, states: 0.0, fields: 0.0 };
+/// This crate's own recordings, of versions that the corpus does not have.
+const OTHERS_NAMED: Floor = Floor { recall: 0.985, precision: 1.0, states: 0.973, fields: 0.93 };
+const OTHERS_ALONE: Floor = Floor { recall: 0.951, precision: 1.0, states: 0.947, fields: 0.927 };
+const OTHER_SESSIONS: Floor = Floor { recall: 1.0, precision: 0.994, states: 1.0, fields: 0.989 };
 
 fn look(sample: &Sample, named: bool) -> Observation {
     let frame = Frame::from_text(sample.cols, &sample.text);

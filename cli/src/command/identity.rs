@@ -78,8 +78,7 @@ async fn add(desk: &mut Desk<'_>, args: &AddOperator) -> Result<Exit, Failure> {
         && made_here
         && let Some(path) = &args.out
     {
-        // It is empty; the failure is what counts.
-        std::fs::remove_file(path).ok();
+        clear(path);
     }
     added
 }
@@ -94,6 +93,14 @@ fn reserve(path: &Path, force: bool) -> Result<bool, Failure> {
                 .remedy("name another file, or give --force to replace this one"))
         }
         Err(error) => Err(Failure::usage(format!("cannot write {}: {error}", path.display()))),
+    }
+}
+
+/// Takes back a file that was made for nothing. One that holds a context stays, for its certificate was given: only what
+/// came after failed. The failure is what counts, so none is told here.
+fn clear(path: &Path) {
+    if std::fs::metadata(path).is_ok_and(|file| file.len() == 0) {
+        std::fs::remove_file(path).ok();
     }
 }
 
@@ -145,4 +152,23 @@ async fn make(desk: &mut Desk<'_>, args: &AddOperator) -> Result<Exit, Failure> 
     }
     say("this holds a private key: keep it in a file that only its owner reads (chmod 600)");
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The answer could not be printed: the key stands nowhere else.
+    #[test]
+    fn a_context_that_was_written_stays_when_something_fails_later() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("alice.context.toml");
+        assert!(reserve(&path, false).unwrap());
+        clear(&path);
+        assert!(!path.exists());
+        assert!(reserve(&path, false).unwrap());
+        std::fs::write(&path, "a context").unwrap();
+        clear(&path);
+        assert!(path.exists());
+    }
 }

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use tonic::Status;
-use wa_link::clock;
 use wa_link::principal::{Principal, Role};
 use wa_match::Redactor;
 use wa_proto::wire::{to_us, v1};
@@ -46,7 +45,12 @@ impl Fleet {
         // It stays in the audit trail for good.
         let reason = Redactor::builtin().redact(&request.reason).replace(char::is_control, " ");
         let revocation = Revocation { name: name.clone(), roles, who: peer.who(), reason };
-        let ended = self.store.write(move |tx| tx.revoke_name(&revocation)).await.map_err(|e| status(&e))?;
+        let caller = peer.clone();
+        let ended = self.store.write(move |tx| {
+            tx.check_caller(&caller)?;
+            tx.revoke_name(&revocation)
+        });
+        let ended = ended.await.map_err(|e| status(&e))?;
         if ended.is_empty() {
             return Err(ErrorCode::NotFound.status(format!(
                 "nobody called {name} was ever given a certificate; `wa fleet status` names hosts, `wa fleet operator list` people"
@@ -75,8 +79,9 @@ impl Fleet {
         }
         let csr = Csr::parse(&request.csr_pem).map_err(usage)?;
         let (who, by, replace) = (Principal { role, name }, peer.who(), request.replace);
-        let authority = Arc::clone(&self.authority);
+        let (authority, caller) = (Arc::clone(&self.authority), peer.clone());
         let issued = self.store.write(move |tx| {
+            tx.check_caller(&caller)?;
             for role in PEOPLE {
                 let earlier = Principal { role, name: who.name.clone() };
                 if tx.has_live_certificate(&earlier)? {
@@ -105,7 +110,7 @@ impl Fleet {
 
     /// Says of hosts that were revoked that they were.
     pub(super) async fn note_revoked(&self, nodes: &mut [v1::NodeStatus]) -> Result<(), Status> {
-        let revoked = self.store.revoked_hosts(clock::now()).await.map_err(|e| status(&e))?;
+        let revoked = self.store.revoked_hosts().await.map_err(|e| status(&e))?;
         for RevokedHost { host, at, who, reason } in revoked {
             let Some(node) = nodes.iter_mut().find(|node| node.host == host.as_str()) else { continue };
             let at = at.strftime("%Y-%m-%dT%H:%M:%SZ");

@@ -226,7 +226,11 @@ impl v1::fleet_server::Fleet for Fleet {
             expires,
             replaces: request.replace,
         };
-        self.store.write(move |tx| tx.create_token(&new)).await.map_err(|e| status(&e))?;
+        let made = self.store.write(move |tx| {
+            tx.check_caller(&peer)?;
+            tx.create_token(&new)
+        });
+        made.await.map_err(|e| status(&e))?;
         Ok(Response::new(v1::CreateTokenResponse { token: token.expose(), expires_us: to_us(expires) }))
     }
 

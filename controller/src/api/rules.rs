@@ -105,8 +105,12 @@ impl Fleet {
             let (stay, put) = checked.into_iter().partition(same);
             let remove = push.remove.iter().cloned().collect();
             let change = RuleChange { base: base.revision.clone(), who: peer.who(), put, remove, stay };
-            let stored = self.store.write(move |tx| tx.change_rules(&change)).await;
-            if let Some(set) = stored.map_err(|e| status(&e))? {
+            let caller = peer.clone();
+            let stored = self.store.write(move |tx| {
+                tx.check_caller(&caller)?;
+                tx.change_rules(&change)
+            });
+            if let Some(set) = stored.await.map_err(|e| status(&e))? {
                 tracing::info!(revision = set.revision, packs = set.packs.len(), "other rules are wanted");
                 return Ok(set.revision.clone());
             }

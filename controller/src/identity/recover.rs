@@ -150,6 +150,11 @@ impl Enrollment {
                 tx.audit_refused_recovery(&peer, reason)?;
                 return Ok(Err(ErrorCode::Busy.status(format!("{reason}: is another one running?"))));
             }
+            if tx.has_enough(&peer.principal.name)? {
+                return Ok(Err(
+                    ErrorCode::Busy.status("too many certificates within an hour: try again later")
+                ));
+            }
             give(tx, &authority, &peer.principal.name, &wanted, "recovery").map(Ok)
         });
         let given = given.await.map_err(|error| {

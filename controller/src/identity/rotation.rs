@@ -174,6 +174,10 @@ fn finish(place: &Place<'_>, now: Timestamp) -> Result<String, CaError> {
     if !old.exists() {
         return Err(CaError::Turn("no old CA is trusted: `prepare` begins a rotation".to_owned()));
     }
+    if place.next().0.exists() {
+        // The old one was noted and signs still.
+        return Err(CaError::Turn("the switch was cut short: take that step again".to_owned()));
+    }
     let text = files::read_text(&old, FILE_LIMIT)?;
     let switched = text.lines().next().and_then(|line| line.strip_prefix(SWITCHED)?.parse().ok());
     too_early(switched.ok_or_else(|| place.damaged("old.pem does not say when it was replaced"))?, now)?;
@@ -268,6 +272,7 @@ mod tests {
         std::fs::write(path("old.pem"), old).unwrap();
         let noted = Authority::open(place.path(), at(25)).unwrap();
         assert_eq!(noted.certificate_pem(), prepared.certificate_pem());
+        assert!(matches!(rotate(place.path(), Step::Finish, at(60)), Err(CaError::Turn(_))));
         std::fs::rename(path("next.key"), path("ca.key")).unwrap();
         let completed = Authority::open(place.path(), at(25)).unwrap();
         assert_ne!(completed.fingerprint(), first.fingerprint());

@@ -133,6 +133,7 @@ impl NodeLink {
             first = timeout(HELLO, stream.next()) => {
                 first.map_err(|_| ErrorCode::TimedOut.status("no Hello came in time"))?
             }
+            refusal = self.doorkeeper.barred(&peer) => return Err(refusal),
             () = self.tasks.shutdown().triggered() => return Err(shuts_down()),
         };
         let hello = match first {
@@ -145,6 +146,8 @@ impl NodeLink {
         let spool = SpoolId::from_slice(&hello.spool_id)
             .ok_or_else(|| ErrorCode::Usage.status("hello.spool_id: not 16 bytes"))?;
         let welcome = self.welcome(&host, spool, &hello).await?;
+        // What was revoked meanwhile ends nobody else's session.
+        self.doorkeeper.holds(&peer)?;
         let end = self.tasks.shutdown().child();
         let (handle, was_absent) = self.registry.connect(&host, &hello, clock::now(), to_node, end);
         if was_absent {
@@ -400,6 +403,9 @@ impl Session {
             // This session may have yet to hear of it.
             if tx.bars(&present)? {
                 return Err(StoreError::refused("the node's certificate was revoked"));
+            }
+            if tx.has_enough(&name)? {
+                return Err(StoreError::refused("too many certificates within an hour"));
             }
             give(tx, &authority, &name, &wanted, &format!("node:{name}"))
         });

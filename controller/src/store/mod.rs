@@ -248,8 +248,8 @@ impl Store {
     }
 
     /// Hosts that were revoked and have not joined again.
-    pub async fn revoked_hosts(&self, now: Timestamp) -> Result<Vec<RevokedHost>, StoreError> {
-        self.readers.read(move |conn| revocations::revoked_hosts(conn, now)).await
+    pub async fn revoked_hosts(&self) -> Result<Vec<RevokedHost>, StoreError> {
+        self.readers.read(revocations::revoked_hosts).await
     }
 
     pub async fn log_head(&self) -> Result<i64, StoreError> {

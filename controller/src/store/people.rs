@@ -131,13 +131,13 @@ impl Tx<'_> {
         self.conn
             .prepare_cached("UPDATE tokens SET used_us = ?2 WHERE secret_hash = ?1")?
             .execute(params![secret_hash.as_slice(), to_us(self.now)])?;
-        if replaces {
-            for role in [Role::Node, Role::Agent] {
-                self.revoke(&Principal { role, name: node.name.clone() }, "token", "replaced")?;
-            }
-        }
         for role in [Role::Node, Role::Agent] {
-            self.reinstate(&Principal { role, name: node.name.clone() })?;
+            let former = Principal { role, name: node.name.clone() };
+            // Also what has run out: its key would be good for a recovery.
+            if self.was_ever_issued(&former)? {
+                self.revoke(&former, "token", "replaced")?;
+            }
+            self.reinstate(&former)?;
         }
         Ok(Ok(node.name))
     }

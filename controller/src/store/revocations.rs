@@ -21,6 +21,9 @@ use crate::identity::peer::Peer;
 /// After this, what was issued before a revocation has run out, and cannot be recovered with either.
 const NAMES_REMEMBERED: SignedDuration = SignedDuration::from_hours(24 * 150);
 
+/// Certificates of a node within an hour: a healthy one asks twice a day, and each is written down for good.
+const HOURLY: i64 = 60;
+
 /// What opens nothing any more.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Revoked {
@@ -131,10 +134,19 @@ impl Tx<'_> {
                 )?
                 .execute(params![name.as_str(), to_us(self.now)])?;
         }
+        if ended.iter().any(|(who, _)| !matches!(who.role, Role::Node | Role::Agent)) {
+            // Nor does a person come back as a host.
+            let maker = format!("operator:{name}");
+            self.conn
+                .prepare_cached(
+                    "UPDATE tokens SET expires_us = ?2 WHERE created_by = ?1 AND used_us IS NULL AND expires_us > ?2",
+                )?
+                .execute(params![maker, to_us(self.now)])?;
+        }
         Ok(ended)
     }
 
-    fn was_ever_issued(&self, who: &Principal) -> Result<bool, StoreError> {
+    pub(super) fn was_ever_issued(&self, who: &Principal) -> Result<bool, StoreError> {
         let found: Option<i64> = self
             .conn
             .prepare_cached("SELECT 1 FROM certificates WHERE role = ?1 AND name = ?2 LIMIT 1")?
@@ -172,6 +184,27 @@ impl Tx<'_> {
             .optional()?;
         let Some(at) = by_name else { return Ok(false) };
         Ok(peer.issued.as_second() < from_us("revocations.revoked_us", at)?.as_second())
+    }
+
+    /// Refuses a caller who was admitted, and revoked before its turn came.
+    pub fn check_caller(&self, peer: &Peer) -> Result<(), StoreError> {
+        if self.bars(peer)? {
+            return Err(StoreError::refused(format!("the certificate of {} was revoked", peer.principal)));
+        }
+        Ok(())
+    }
+
+    /// Whether a node was given so many certificates within an hour that it gets no more for now.
+    pub fn has_enough(&self, host: &Host) -> Result<bool, StoreError> {
+        let hour_ago = self.now.saturating_sub(SignedDuration::from_hours(1)).unwrap_or(self.now);
+        let given: i64 = self
+            .conn
+            .prepare_cached(
+                "SELECT COUNT(*) FROM certificates WHERE role = 'node' AND name = ?1 AND issued_us > ?2
+                 AND revoked_us IS NULL",
+            )?
+            .query_row(params![host.as_str(), to_us(hour_ago)], |row| row.get(0))?;
+        Ok(given >= HOURLY)
     }
 
     /// Whether the holder of this certificate, which has run out, may have a new one. The refusal is audited either way,
@@ -230,14 +263,13 @@ pub(super) fn load(conn: &Connection, now: Timestamp) -> Result<Revoked, StoreEr
     Ok(Revoked { serials, names })
 }
 
-/// Hosts that were revoked and have not joined again.
-pub(super) fn revoked_hosts(conn: &Connection, now: Timestamp) -> Result<Vec<RevokedHost>, StoreError> {
+/// Hosts that were revoked and have not joined again. What was issued since may have run out: it recovers.
+pub(super) fn revoked_hosts(conn: &Connection) -> Result<Vec<RevokedHost>, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT name, revoked_us, who, reason FROM revocations AS r WHERE role = 'node' AND NOT EXISTS (
-             SELECT 1 FROM certificates AS c WHERE c.role = r.role AND c.name = r.name AND c.expires_us > ?1
-             AND c.revoked_us IS NULL)",
+             SELECT 1 FROM certificates AS c WHERE c.role = r.role AND c.name = r.name AND c.revoked_us IS NULL)",
     )?;
-    let mut rows = statement.query([to_us(now)])?;
+    let mut rows = statement.query([])?;
     let mut out = Vec::new();
     while let Some(row) = rows.next()? {
         out.push(RevokedHost {

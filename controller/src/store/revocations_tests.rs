@@ -67,6 +67,19 @@ async fn a_clock_that_was_ahead_does_not_lock_out_who_joins_later() {
     assert!(!store.revoked().borrow().bars(&fresh));
 }
 
+/// Replaced, and then away for longer than its certificate: it recovers, and nobody needs to let it in again.
+#[tokio::test]
+async fn a_host_that_was_given_a_certificate_since_is_not_called_revoked() {
+    let place = tempfile::tempdir().unwrap();
+    let store = open(place.path());
+    let now = wa_link::clock::now();
+    record(&store, "web-1", "01", now + SignedDuration::from_hours(24)).await;
+    store.write(|tx| tx.revoke(&node("web-1"), "token", "replaced")).await.unwrap();
+    assert_eq!(store.revoked_hosts().await.unwrap().len(), 1);
+    record(&store, "web-1", "02", now - SignedDuration::from_hours(1)).await;
+    assert_eq!(store.revoked_hosts().await.unwrap(), []);
+}
+
 #[tokio::test]
 async fn what_failed_revoked_nothing() {
     let place = tempfile::tempdir().unwrap();

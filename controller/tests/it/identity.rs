@@ -130,6 +130,38 @@ async fn a_revoked_operator_loses_streams_and_calls() {
 }
 
 #[tokio::test]
+async fn tokens_of_a_revoked_person_open_nothing() {
+    let desk = Desk::start().await;
+    let ada = FleetClient::new(desk.channel(&add(&desk, "ada", "admin", false).await.unwrap()).await);
+    let request = v1::CreateTokenRequest { name: "web-9".into(), ttl_seconds: 0, replace: false };
+    let token = ada.clone().create_token(request).await.unwrap().into_inner().token;
+    let kept = desk.token("web-8", false).await.unwrap();
+    revoke(&desk, "ada", v1::RevokeScope::Operator).await.unwrap();
+    refused(&desk.join(&token).await.unwrap_err(), "expired");
+    desk.join(&kept).await.unwrap();
+}
+
+/// Each was admitted before the other's revocation was stored; somebody must be left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_admins_do_not_revoke_each_other() {
+    let desk = Desk::start().await;
+    for round in 0..20 {
+        let names = [format!("ada-{round}"), format!("bob-{round}")];
+        let mut calls = Vec::new();
+        for (own, other) in [(&names[0], &names[1]), (&names[1], &names[0])] {
+            let identity = add(&desk, own, "admin", false).await.unwrap();
+            let mut fleet = FleetClient::new(desk.channel(&identity).await);
+            fleet.fleet_status(v1::FleetStatusRequest {}).await.unwrap();
+            let (name, scope) = (other.clone(), v1::RevokeScope::Operator.into());
+            let request = v1::RevokeRequest { name, reason: String::new(), scope };
+            calls.push(async move { fleet.revoke(request).await });
+        }
+        let done = futures_util::future::join_all(calls).await;
+        assert!(done.iter().any(Result::is_err), "round {round}: nobody is left");
+    }
+}
+
+#[tokio::test]
 async fn what_is_revoked_is_named_and_not_oneself() {
     let desk = Desk::start().await;
     desk.enrol("alice").await;
@@ -306,13 +338,25 @@ async fn what_was_revoked_does_not_recover() {
 #[tokio::test]
 async fn nobody_recovers_the_name_of_a_node_that_is_connected() {
     let desk = Desk::start().await;
-    let stolen = made_ago(&desk, Role::Node, "web-1", days(2)).await;
     let own = desk.enrol("web-1").await;
+    let stolen = made_ago(&desk, Role::Node, "web-1", days(2)).await;
     let node = Node::connect(&desk, &own, SpoolId::generate()).await;
     let error = recover(&desk, &stolen).await.unwrap_err();
     assert!(error.code() == Code::ResourceExhausted && error.message().contains("connected"), "{error}");
     assert_eq!(audit(&desk, "recover").await.len(), 1);
     drop(node);
+}
+
+/// The certificate of the former node had run out, so nobody said that it is replaced.
+#[tokio::test]
+async fn what_a_former_host_of_the_name_has_opens_nothing() {
+    let desk = Desk::start().await;
+    let former = made_ago(&desk, Role::Node, "web-1", days(2)).await;
+    let its_agent = made_ago(&desk, Role::Agent, "web-1", days(2)).await;
+    look(&desk, &its_agent).await.unwrap();
+    desk.enrol("web-1").await;
+    refused(&recover(&desk, &former).await.unwrap_err(), "was revoked");
+    refused(&look(&desk, &its_agent).await.unwrap_err(), "was revoked");
 }
 
 #[tokio::test]

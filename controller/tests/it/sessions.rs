@@ -412,6 +412,43 @@ async fn a_node_that_says_nothing_does_not_hold_up_the_end() {
     drop((out, session));
 }
 
+/// It has opened its stream and not said a word when it is revoked.
+#[tokio::test]
+async fn a_revoked_node_does_not_begin_a_session() {
+    let desk = Desk::start().await;
+    let identity = desk.enrol("web-1").await;
+    let (out, receiver) = tokio::sync::mpsc::channel::<v1::NodeMessage>(1);
+    let mut client = wa_proto::wire::v1::node_link_client::NodeLinkClient::new(desk.channel(&identity).await);
+    let session = client.session(tokio_stream::wrappers::ReceiverStream::new(receiver)).await.unwrap();
+    let who = wa_link::principal::Principal { role: Role::Node, name: "web-1".parse().unwrap() };
+    desk.running().store().write(move |tx| tx.revoke(&who, "operator:ada", "")).await.unwrap();
+    let ended = timeout(std::time::Duration::from_secs(5), session.into_inner().message()).await;
+    let refusal = ended.expect("it is cut off").unwrap_err();
+    assert!(refusal.message().contains("revoked"), "{refusal}");
+    drop(out);
+}
+
+/// Each certificate is written down for good.
+#[tokio::test]
+async fn a_node_does_not_get_certificates_without_end() {
+    let desk = Desk::start().await;
+    let identity = desk.enrol("web-1").await;
+    let mut node = Node::connect(&desk, &identity, SpoolId::generate()).await;
+    let (csr_pem, _) = wa_link::tls::csr().unwrap();
+    let reply = |m: &Down| if let Down::Renew(reply) = m { Some(reply.clone()) } else { None };
+    let mut given = 0;
+    while given < 100 {
+        node.send(Up::Renew(v1::RenewRequest { csr_pem: csr_pem.clone(), ..Default::default() })).await;
+        let renewed = node.next(reply).await.unwrap();
+        if !renewed.error.is_empty() {
+            assert!(renewed.error.contains("too many certificates"), "{}", renewed.error);
+            break;
+        }
+        given += 1;
+    }
+    assert_eq!(given, 59, "one came with the token");
+}
+
 /// A revoked node may have its last word under way: it is not given a new certificate.
 #[tokio::test]
 async fn a_revoked_certificate_is_not_renewed() {

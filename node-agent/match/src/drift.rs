@@ -10,7 +10,9 @@
 //! glyph where the composer is missing, or a notice beside the composer that speaks of limits and that no rule reads.
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
+use aho_corasick::AhoCorasick;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::composer::{self, Composer};
@@ -167,10 +169,26 @@ fn dialog(look: &Look) -> Option<Found> {
 
 /// Keys that answer something, and not the one that stops the agent.
 fn is_hint(text: &str) -> bool {
-    let text = text.to_lowercase();
-    let keys = ["enter to ", "esc to ", "enter select", "press enter", "space to ", "tab to ", "to navigate"];
-    let stops = ["to interrupt", "esc to cancel, ", "tab to cycle"];
-    keys.iter().any(|words| text.contains(words)) && !stops.iter().any(|words| text.contains(words))
+    static KEYS: LazyLock<AhoCorasick> = LazyLock::new(|| {
+        any_of(&[
+            "enter to ",
+            "esc to ",
+            "enter select",
+            "press enter",
+            "space to ",
+            "tab to ",
+            "to navigate",
+        ])
+    });
+    static STOPS: LazyLock<AhoCorasick> =
+        LazyLock::new(|| any_of(&["to interrupt", "esc to cancel, ", "tab to cycle"]));
+    KEYS.is_match(text) && !STOPS.is_match(text)
+}
+
+/// Looks for any of these words in one pass, in upper and lower case: every changed frame is asked.
+fn any_of(words: &[&str]) -> AhoCorasick {
+    #[expect(clippy::expect_used, reason = "a few short words are far from every limit")]
+    AhoCorasick::builder().ascii_case_insensitive(true).build(words).expect("the words build")
 }
 
 fn is_choice(text: &str) -> bool {

@@ -24,6 +24,8 @@ mod explanation;
 mod explanation_tests;
 mod hash;
 mod life;
+#[cfg(test)]
+mod life_tests;
 mod limits;
 mod look;
 mod matcher;

@@ -142,7 +142,9 @@ impl PaneMatcher {
             start.shown = start.shown.filter(|_| shown).or(shown.then_some(now));
             start.signs_in = signs_in;
         }
-        let versioned = !agent.version.is_empty() && start.shown.is_some();
+        // A dialog may stand below the banner of a session before.
+        let drawn = start.shown.is_some() && seen.view.content != Composer::Dialog;
+        let versioned = !agent.version.is_empty() && drawn;
         let due = start.due().is_some_and(|due| now >= due) && seen.agent.is_some();
         let more = events.iter().any(|event| !is_of_sign_in(event.kind) && !is_end(event.kind));
         if !(due || more || versioned) {

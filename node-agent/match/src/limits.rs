@@ -14,28 +14,66 @@ use crate::rules::Hit;
 /// Codes remembered.
 const CODES: usize = 16;
 
+/// A limit, or an overload, that was told last: the prompt that ran into it, and the rule.
+#[derive(Debug, Clone)]
+pub(crate) struct Told {
+    kind: EventKind,
+    prompt: u64,
+    rule: String,
+}
+
 impl PaneMatcher {
     /// One warning for a window in one turn, and one limit for a model, in however many places they stand. What names
-    /// neither is of the one that was told before.
+    /// neither is of the one that was told before, and what names it after words that did not is the same.
     pub(crate) fn was_warned(&mut self, event: &Detected, seen: &Look) -> bool {
-        let turns = self.running.as_ref().map_or(0, |agent| agent.turns);
+        match event.kind {
+            EventKind::LimitReached | EventKind::LimitWarning => {}
+            EventKind::ErrorOverloaded => return self.was_left_behind(event, seen),
+            // A quota that is full is the limit whose dialog was answered.
+            EventKind::ErrorApi if is_quota(event) => {
+                let prompt = words_of(seen);
+                return self.limits_told.iter().any(|told| {
+                    told.kind == EventKind::LimitReached && prompt != 0 && told.prompt == prompt
+                });
+            }
+            _ => return false,
+        }
+        let (turns, key) = (self.turns(), warned_key(event));
         self.warned.retain(|(turn, _)| *turn == turns);
-        let of = |name: &str| event.fields.get(name).map_or("", String::as_str);
+        let limit = event.kind == EventKind::LimitReached;
         let kind = event.kind.as_str();
-        let key =
-            format!("{kind} {}{}", of("window"), if kind == "limit.reached" { of("model") } else { "" });
-        let nameless = event.kind == EventKind::LimitReached && key.ends_with(' ');
-        if self.warned.iter().any(|(_, told)| *told == key || (nameless && told.starts_with(kind))) {
+        let same = |told: &String| {
+            *told == key || (limit && told.starts_with(kind) && (key.ends_with(' ') || told.ends_with(' ')))
+        };
+        if self.warned.iter().any(|(_, told)| same(told)) {
             return true;
         }
+        let nameless = key.ends_with(' ');
         self.warned.push((turns, key));
+        limit && self.was_left_behind(event, seen) && nameless
+    }
+
+    /// A dialog that is answered leaves the same words behind as a line, perhaps after more work.
+    fn was_left_behind(&mut self, event: &Detected, seen: &Look) -> bool {
+        let told = Told { kind: event.kind, prompt: words_of(seen), rule: event.rule.clone() };
+        let before = self.limits_told.iter().position(|before| before.kind == told.kind);
+        let before = before.map(|at| self.limits_told.remove(at));
+        let again = before.is_some_and(|before| before.prompt == told.prompt && before.rule != told.rule);
+        self.limits_told.push(told);
+        again
+    }
+
+    /// Another witness than the screen has told of a limit, which the screen may show later.
+    pub(crate) fn note_limit(&mut self, event: &Detected) {
         if event.kind == EventKind::LimitReached {
-            // A dialog that is answered leaves the same limit behind as a line, perhaps after more work.
-            let prompt = seen.prompt.map_or(0, |(_, words)| words);
-            let before = self.limit_told.replace((prompt, event.rule.clone()));
-            return nameless && before.is_some_and(|(below, rule)| below == prompt && rule != event.rule);
+            let turns = self.turns();
+            self.warned.retain(|(turn, _)| *turn == turns);
+            self.warned.push((turns, warned_key(event)));
         }
-        false
+    }
+
+    fn turns(&self) -> u64 {
+        self.running.as_ref().map_or(0, |agent| agent.turns)
     }
 
     /// A sign-in code that was told stays on the screen, below which the agent may be started again.
@@ -51,4 +89,19 @@ impl PaneMatcher {
             self.codes.push(hit.key.cast_signed());
         }
     }
+}
+
+fn warned_key(event: &Detected) -> String {
+    let of = |name: &str| event.fields.get(name).map_or("", String::as_str);
+    let model = if event.kind == EventKind::LimitReached { of("model") } else { "" };
+    format!("{} {}{model}", event.kind.as_str(), of("window"))
+}
+
+fn is_quota(event: &Detected) -> bool {
+    event.fields.get("cause").is_some_and(|cause| cause == "quota")
+}
+
+/// The words of the last prompt on the screen; 0 where there is none.
+fn words_of(seen: &Look) -> u64 {
+    seen.prompt.map_or(0, |(_, words)| words)
 }

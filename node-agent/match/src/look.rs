@@ -4,6 +4,7 @@
 //! container) the screen does, and then only by structure that a quotation does not have: the composer with its footer, a
 //! dialog with its key hints.
 
+use memchr::memchr3;
 use wa_proto::{AgentKind, EventKind, Frame};
 
 use crate::composer::{self, Composer, ComposerView};
@@ -120,9 +121,12 @@ pub(crate) fn look(engine: &Engine, frame: &Frame, facts: &Facts, known: &Known<
         look.shadowed.clear();
     }
     if waits && known.left.is_none() && look.view.content == Composer::Missing {
-        // An agent that is over is at no limit.
-        let holds = |hit: &Hit| matches!(hit.event, EventKind::LimitReached | EventKind::LimitWarning);
-        look.hits.retain(|hit| !holds(hit));
+        // What a conversation marks with a sign stands above a composer or an end screen; plain words may be all that
+        // a command prints.
+        let over = look.hits.iter().any(|hit| hit.event == EventKind::SessionEnded);
+        let signed =
+            |hit: &Hit| hit.event == EventKind::LimitReached && !hit.line.starts_with(|c: char| c.is_ascii());
+        look.hits.retain(|hit| over || !signed(hit));
     }
     // The lowest banner is of the session that is on the screen.
     let unversioned = facts.foreground.version().is_empty();
@@ -223,9 +227,9 @@ fn shell_waits(sheet: &Sheet) -> bool {
 
 /// `dev@box:~/webapp$ codex login`: the prompt, and what was typed behind it.
 fn prompt_and_command(sheet: &Sheet, row: usize) -> Option<(&str, &str)> {
-    let place = sheet.rows.get(row)?;
+    sheet.rows.get(row).filter(|place| place.column == 0 && !place.boxed)?;
     let text = sheet.text(row);
-    let end = text.find(['$', '#', '%']).filter(|end| place.column == 0 && !place.boxed && *end >= 2)?;
+    let end = memchr3(b'$', b'#', b'%', text.as_bytes()).filter(|end| *end >= 2)?;
     let (prompt, rest) = text.split_at(end + 1);
     let names = prompt.contains('@') || prompt.starts_with(['~', '/']);
     let names = names && !prompt.contains(char::is_whitespace);

@@ -15,6 +15,7 @@ use crate::compaction::{Compaction, Sight};
 use crate::composer::Composer;
 use crate::hash;
 use crate::life::{LAST_WORDS, Leaving, Start};
+use crate::limits;
 use crate::look::{Known, Look, TitleSign, look};
 use crate::observation::{Detected, Facts, Observation};
 use crate::presence::{Match, Moment, Presences};
@@ -62,8 +63,8 @@ pub struct PaneMatcher {
     pub(crate) session_id: String,
     /// The session whose end was told last.
     pub(crate) ended_session: String,
-    /// The limit that was told last: the prompt that ran into it, and the rule.
-    pub(crate) limit_told: Option<(u64, String)>,
+    /// At most one of each kind.
+    pub(crate) limits_told: Vec<limits::Told>,
     /// Warnings that were told in this turn, by window.
     pub(crate) warned: Vec<(u64, String)>,
     /// Sign-in codes that were told: each is good for once.
@@ -90,7 +91,7 @@ impl Default for PaneMatcher {
             compaction: Compaction::default(),
             session_id: String::new(),
             ended_session: String::new(),
-            limit_told: None,
+            limits_told: Vec::new(),
             warned: Vec::new(),
             codes: Vec::new(),
             resets: Resets::default(),
@@ -288,7 +289,7 @@ impl PaneMatcher {
                         leaving.crashed = true;
                     }
                 }
-                EventKind::LimitWarning | EventKind::LimitReached if self.was_warned(&event, seen) => {}
+                _ if self.was_warned(&event, seen) => {}
                 _ => events.push(event),
             }
         }
@@ -399,6 +400,7 @@ impl PaneMatcher {
         let agent = running.map(|agent| &agent.kind).or(self.left.as_ref().map(|(_, kind)| kind)).cloned();
         self.testimonies.join(agent.as_ref(), events, now);
         for event in events.iter().filter(|event| !event.witnesses.contains(&Witness::Screen)) {
+            self.note_limit(event);
             match event.kind {
                 // Its mark may come into view at any time.
                 EventKind::ContextCompacted => self.compaction.disarm(),
@@ -439,8 +441,7 @@ impl PaneMatcher {
     /// Since when nothing above the live area has changed.
     fn quiet_since(&mut self, seen: &Look, now: Timestamp) -> Timestamp {
         let top = seen.view.live_top.unwrap_or(seen.sheet.rows.len());
-        let rows: Vec<&str> = (0..top).map(|row| seen.sheet.text(row)).collect();
-        let words = hash::hash(&rows);
+        let words = hash::of_moment((0..top).map(|row| seen.sheet.text(row)));
         match self.quiet {
             Some((before, since)) if before == words => since,
             _ => {

@@ -140,9 +140,16 @@ fn without_composer(inputs: &Inputs<'_>) -> (PaneState, StateDetail) {
 }
 
 fn why(text: &str) -> StateDetail {
+    let mut why = String::new();
     // Footers are columns: without the blanks between them more is told.
-    let words: Vec<&str> = text.split_whitespace().collect();
-    StateDetail { why: words.join(" ").chars().take(120).collect(), ..StateDetail::default() }
+    for word in text.split_whitespace() {
+        why.extend((!why.is_empty()).then_some(' '));
+        why.push_str(word);
+    }
+    if let Some((end, _)) = why.char_indices().nth(120) {
+        why.truncate(end);
+    }
+    StateDetail { why, ..StateDetail::default() }
 }
 
 fn limit(hit: &Hit) -> StateDetail {

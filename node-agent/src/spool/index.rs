@@ -207,6 +207,21 @@ impl Index {
         Place::Lost(Lost { first: from, last, cause: GapCause::Damaged, gaps: Vec::new() })
     }
 
+    /// The holes to be written down in a file when it is written anew: its own and those of files before it. Never one
+    /// of a later file: who reads the files in order would take it that the seqs before that hole have gone by.
+    pub(super) fn holes_up_to(&self, number: u64) -> Vec<(Lane, Lost)> {
+        let mut holes = Vec::new();
+        for lane in LANES {
+            let at = lane_at(lane);
+            let next = self.segments.iter().find(|segment| segment.number > number);
+            let end = next.map_or(self.lanes[at].next, |segment| segment.base[at]);
+            for lost in self.lanes[at].lost.iter().filter(|lost| lost.first < end) {
+                holes.push((lane, Lost { last: lost.last.min(end - 1), ..lost.clone() }));
+            }
+        }
+        holes
+    }
+
     fn on_disk(&self, at: usize, from: u64, max_bytes: usize) -> Vec<(Arc<File>, Slot)> {
         let mut out: Vec<(Arc<File>, Slot)> = Vec::new();
         let mut bytes = 0;

@@ -154,8 +154,8 @@ impl Spool {
     pub fn open(dir: &Path, options: Options) -> Result<(Self, Recovered), SpoolError> {
         let (store, recovered) = recover::open(dir, options)?;
         let index = store.index();
-        let (inbox, durable) =
-            thread::start(store, thread::AGE_EVERY).map_err(|source| SpoolError::Io { path: dir.to_owned(), source })?;
+        let (inbox, durable) = thread::start(store, thread::AGE_EVERY)
+            .map_err(|source| SpoolError::Io { path: dir.to_owned(), source })?;
         Ok((Self { inbox, index, durable }, recovered))
     }
 

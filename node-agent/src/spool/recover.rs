@@ -96,7 +96,8 @@ impl Recovery {
             path: path.to_owned(),
             file: Arc::new(file),
             bytes: end as u64,
-            base: [0, 0],
+            // Until its checkpoint says more.
+            base: self.expected,
             slots: [Vec::new(), Vec::new()],
             bulk_times: None,
         };
@@ -168,7 +169,10 @@ impl Recovery {
             if hole.first_seq >= 1 && hole.first_seq <= hole.last_seq {
                 let (first, last) = (hole.first_seq, hole.last_seq);
                 self.lost.push((lane, Lost { first, last, cause, gaps: hole.gaps.clone() }));
-                self.expected[at] = self.expected[at].max(last.saturating_add(1));
+                // A hole may be written down before records that come before it.
+                if first <= self.expected[at] {
+                    self.expected[at] = self.expected[at].max(last.saturating_add(1));
+                }
             }
             return;
         }
@@ -183,14 +187,25 @@ impl Recovery {
         }
     }
 
-    /// The next seq of the lane is `next`: what was expected before it is damaged.
+    /// The next seq of the lane is `next`: what was expected before it and is in no hole is damaged.
     fn expect(&mut self, lane: Lane, next: u64) {
-        let expected = &mut self.expected[lane_at(lane)];
-        if *expected > 0 && *expected < next {
-            let lost = Lost { first: *expected, last: next - 1, cause: GapCause::Damaged, gaps: Vec::new() };
-            self.lost.push((lane, lost));
+        let expected = self.expected[lane_at(lane)];
+        let mut from = if expected > 0 { expected } else { next };
+        while from < next {
+            let holes = self.lost.iter().filter(|(of, _)| *of == lane).map(|(_, lost)| lost);
+            let ahead = holes.filter(|lost| lost.last >= from).min_by_key(|lost| lost.first);
+            let (end, then) = match ahead {
+                Some(lost) if lost.first <= from => (from, lost.last.saturating_add(1)),
+                Some(lost) if lost.first < next => (lost.first, lost.first),
+                _ => (next, next),
+            };
+            if end > from {
+                let lost = Lost { first: from, last: end - 1, cause: GapCause::Damaged, gaps: Vec::new() };
+                self.lost.push((lane, lost));
+            }
+            from = then;
         }
-        *expected = (*expected).max(next);
+        self.expected[lane_at(lane)] = expected.max(next);
     }
 
     fn finish(self, dir: &Path, options: Options) -> (Store, Recovered) {
@@ -198,7 +213,9 @@ impl Recovery {
         let mut index = Index::new(self.id.filter(|_| !fresh).unwrap_or_else(SpoolId::generate));
         index.segments = self.segments;
         for (at, lane) in index.lanes.iter_mut().enumerate() {
-            lane.next = self.expected[at].max(1);
+            let of_lane = self.lost.iter().filter(|(of, _)| lane_at(*of) == at);
+            let lost = of_lane.map(|(_, lost)| lost.last.saturating_add(1)).max().unwrap_or(1);
+            lane.next = self.expected[at].max(lost);
         }
         for (lane, lost) in self.lost {
             index.lanes[lane_at(lane)].add_lost(lost);

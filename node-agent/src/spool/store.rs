@@ -237,27 +237,38 @@ impl Store {
                 drop(index);
                 return self.rotate(&[]);
             };
-            if self.broken != Broken::No {
-                disk::cut(&active.file, active.bytes)?;
-            }
             (active.bytes >= self.options.file_bytes, active.slots.iter().all(Vec::is_empty))
         };
-        if full || self.broken == Broken::Sync {
-            self.rotate(&[])?;
-            if empty && self.broken == Broken::Sync {
-                let mut index = lock(&self.index);
-                let at = index.segments.len() - 2;
-                let path = index.segments.remove(at).map(|segment| segment.path);
-                drop(index);
-                self.remove(path);
-            }
+        let unsynced = self.broken == Broken::Sync;
+        if !full && !unsynced {
+            self.mend()?;
+            self.broken = Broken::No;
+            return Ok(());
         }
-        self.broken = Broken::No;
+        self.rotate(&[])?;
+        if empty && unsynced {
+            let mut index = lock(&self.index);
+            let at = index.segments.len() - 2;
+            let path = index.segments.remove(at).map(|segment| segment.path);
+            drop(index);
+            self.remove(path);
+        }
         Ok(())
+    }
+
+    /// Cuts off what a failed flush left behind the durable part of the newest file.
+    fn mend(&self) -> io::Result<()> {
+        let index = lock(&self.index);
+        match index.segments.back() {
+            Some(active) if self.broken != Broken::No => disk::cut(&active.file, active.bytes),
+            _ => Ok(()),
+        }
     }
 
     /// Begins a new file: magic, checkpoint, all positions, and the given holes.
     pub(super) fn rotate(&mut self, holes: &[(Lane, Lost)]) -> io::Result<()> {
+        // A file that is no longer the newest has no torn end.
+        self.mend()?;
         let (number, id, base) = {
             let index = lock(&self.index);
             let number = index.segments.back().map_or(0, |segment| segment.number) + 1;
@@ -290,6 +301,7 @@ impl Store {
             bulk_times: None,
         };
         lock(&self.index).segments.push_back(segment);
+        self.broken = Broken::No;
         Ok(())
     }
 
@@ -334,10 +346,7 @@ impl Store {
             let Some(segment) = index.segments.iter().find(|segment| segment.number == number) else {
                 return Ok(0);
             };
-            let holes: Vec<_> = LANES
-                .iter()
-                .flat_map(|lane| index.lanes[lane_at(*lane)].lost.iter().map(|lost| (*lane, lost.clone())))
-                .collect();
+            let holes = index.holes_up_to(number);
             let acked = [index.lanes[0].acked, index.lanes[1].acked];
             (Arc::clone(&segment.file), segment.base, segment.slots.clone(), acked, index.id, holes)
         };

@@ -97,7 +97,8 @@ impl Inbox {
 
     pub(super) fn problem(&self) -> Option<String> {
         let queue = self.lock();
-        let told: Vec<&str> = [&queue.problem, &queue.let_go].into_iter().flatten().map(String::as_str).collect();
+        let told: Vec<&str> =
+            [&queue.problem, &queue.let_go].into_iter().flatten().map(String::as_str).collect();
         (!told.is_empty()).then(|| told.join("; "))
     }
 
@@ -132,10 +133,7 @@ fn body_len(body: &wa_proto::wire::v1::record::Body) -> usize {
 /// Starts the thread. It ends after `close`, or when the queue's owner is gone.
 ///
 /// `aging`: between two passes over what has waited long.
-pub(super) fn start(
-    store: Store,
-    aging: Duration,
-) -> io::Result<(Arc<Inbox>, watch::Receiver<Durable>)> {
+pub(super) fn start(store: Store, aging: Duration) -> io::Result<(Arc<Inbox>, watch::Receiver<Durable>)> {
     let (ended, ended_rx) = watch::channel(false);
     let inbox = Arc::new(Inbox {
         queue: Mutex::new(Queue::default()),
@@ -197,10 +195,13 @@ impl Told {
     fn text(&self, max_age: SignedDuration) -> Option<String> {
         let LetGo { full, aged } = self.records;
         let full = (full > 0).then(|| format!("{full} because it was full (spool_max_bytes)"));
-        let aged = (aged > 0).then(|| format!("{aged} because they were older than {max_age:#} (spool_max_age)"));
+        let aged =
+            (aged > 0).then(|| format!("{aged} because they were older than {max_age:#} (spool_max_age)"));
         let why: Vec<String> = [full, aged].into_iter().flatten().collect();
         let why = (!why.is_empty()).then(|| why.join(" and "))?;
-        Some(format!("the spool let go of records that the controller never had: {why}; they are gaps in the log"))
+        Some(format!(
+            "the spool let go of records that the controller never had: {why}; they are gaps in the log"
+        ))
     }
 }
 

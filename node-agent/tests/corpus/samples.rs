@@ -106,7 +106,9 @@ pub(crate) fn recordings() -> Vec<Sample> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/recordings");
     let mut samples = samples(&folder, &[]);
     samples.sort_by(|a, b| a.raw.cmp(&b.raw));
-    for of_one in samples.chunk_by_mut(|a, b| a.raw.as_ref().map(|raw| &raw.0) == b.raw.as_ref().map(|raw| &raw.0)) {
+    for of_one in
+        samples.chunk_by_mut(|a, b| a.raw.as_ref().map(|raw| &raw.0) == b.raw.as_ref().map(|raw| &raw.0))
+    {
         let Some((path, _)) = of_one[0].raw.clone() else { continue };
         let bytes = bytes(&path);
         let (cols, rows) = (of_one[0].cols.try_into().unwrap(), of_one[0].rows.try_into().unwrap());
@@ -165,7 +167,8 @@ fn sample(folder: &Path, entry: &Value) -> Sample {
     let fields = entry["fields"].as_object().cloned().unwrap_or_default();
     Sample {
         agent: text("agent"),
-        text: String::from_utf8_lossy(&std::fs::read(folder.join(text("file"))).unwrap_or_default()).into_owned(),
+        text: String::from_utf8_lossy(&std::fs::read(folder.join(text("file"))).unwrap_or_default())
+            .into_owned(),
         cols: cols.parse().unwrap_or(80),
         rows: rows.parse().unwrap_or(24),
         expect: words("expect"),

@@ -9,6 +9,7 @@ mod figures;
 mod goal;
 mod matching;
 mod react;
+mod ship;
 
 use std::fmt::Display;
 
@@ -53,6 +54,8 @@ enum Bench {
     /// The program in the panes of `react`.
     #[command(hide = true)]
     ReactPane(react::pane::Args),
+    /// From the spool to the acknowledged commit, and what that costs on the wire.
+    Ship(ship::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -64,6 +67,7 @@ fn main() -> anyhow::Result<()> {
         Bench::Match(bench) => print(&matching::run(&bench).context("match")?, args.output),
         Bench::React(bench) => print(&react::run(&bench).context("react")?, args.output),
         Bench::ReactPane(pane) => react::pane::run(&pane),
+        Bench::Ship(bench) => print(&ship::run(&bench).context("ship")?, args.output),
     }
 }
 

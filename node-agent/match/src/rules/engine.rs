@@ -2,7 +2,7 @@
 //!
 //! Operation. All literals of all rules are searched in one pass over the squeezed text. Only a rule whose literals were
 //! all seen looks further: at each row of its region that begins in its columns, and with a byte with which its pattern
-//! can begin, the pattern is tried on the block there.
+//! can begin, the pattern is tried on the block there. The block of a row is put together once for all rules.
 //! Matching is linear in the text (no back-references, size limits on every pattern). A pack loads whole or not at all,
 //! and not unless every example fires and no counter-example does.
 
@@ -42,6 +42,10 @@ pub struct Engine {
     pub(super) packs: Vec<PackInfo>,
     rules: Vec<Rule>,
     literals: Literals,
+    /// Bits of all literals of each rule.
+    needs: Vec<u32>,
+    /// For each byte, the rules whose matches can begin with it.
+    begins: Vec<RuleSet>,
     /// What the rules say, to know them again in another engine.
     definitions: Arc<Definitions>,
 }
@@ -62,11 +66,10 @@ pub(crate) struct Rule {
     pub(super) without: Vec<String>,
     not_below: Option<Regex>,
     pub(super) versions: VersionRange,
-    /// Bits of all its literals.
-    needs: u32,
-    /// Bytes with which its matches begin; `None`: any.
-    first: Option<Box<[bool; 256]>>,
 }
+
+/// A set of rules, a bit for each.
+type RuleSet = Box<[u64]>;
 
 /// A rule that matched, and where.
 #[derive(Debug, Clone)]
@@ -129,14 +132,19 @@ impl Engine {
         let literals = Literals::new(&words, owners)
             .map_err(|error| PackError::Set { problem: format!("the literals do not build: {error}") })?;
         let definitions = Arc::new(Definitions::of(&rules));
-        let engine = Self { packs: infos, rules, literals, definitions };
-        for (at, rule) in engine.rules.iter().enumerate() {
-            engine.prove(at).map_err(|problem| PackError::Rule {
+        let needs = rules.iter().map(Rule::needs).collect();
+        let begins = beginnings(&rules);
+        let mut engine = Self { packs: infos, rules, literals, needs, begins, definitions };
+        for at in 0..engine.rules.len() {
+            let proven = engine.prove(at);
+            let rule = &mut engine.rules[at];
+            proven.map_err(|problem| PackError::Rule {
                 pack: engine.packs[rule.pack].name.clone(),
                 line: rule.line,
                 rule: rule.text.id.clone(),
                 problem,
             })?;
+            rule.forget();
         }
         Ok(engine)
     }
@@ -155,16 +163,41 @@ impl Engine {
 
     /// Runs all rules over a scene. Hits are in the order of rules, then rows.
     pub(crate) fn hits(&self, scene: &Scene<'_>) -> Vec<Hit> {
-        let mut seen = vec![0_u32; self.rules.len()];
-        self.literals.search(scene.sheet.squeezed.bytes(), &mut seen);
-        let mut hits = Vec::new();
-        let mut block = Block::default();
-        for (at, rule) in self.rules.iter().enumerate() {
-            if seen[at] == rule.needs && rule.concerns(scene) {
-                rule.run(at, scene, &mut block, &mut hits);
+        self.awake(scene).map_or_else(Vec::new, |awake| self.hits_of(&awake, scene))
+    }
+
+    /// Runs the rules of a set.
+    fn hits_of(&self, awake: &RuleSet, scene: &Scene<'_>) -> Vec<Hit> {
+        let (mut hits, mut block) = (Vec::<Hit>::new(), Block::default());
+        for (row, place) in scene.sheet.rows.iter().enumerate() {
+            if scene.sheet.is_blank(row) {
+                continue;
+            }
+            let begins = &self.begins[usize::from(place.first)];
+            block.clear();
+            for at in members(awake.iter().zip(begins).map(|(awake, begins)| awake & begins)) {
+                let taken = hits.iter().any(|hit| hit.rule == at && hit.rows.contains(&row));
+                let rule = &self.rules[at];
+                if !taken && rule.begins(scene, row) {
+                    hits.extend(rule.hit(at, scene, row, &mut block));
+                }
             }
         }
+        hits.sort_by_key(|hit| hit.rule);
         hits
+    }
+
+    /// The rules whose literals all stand there, and whose agent; `None` of no rule.
+    fn awake(&self, scene: &Scene<'_>) -> Option<RuleSet> {
+        let mut seen = vec![0_u32; self.rules.len()];
+        self.literals.search(scene.sheet.squeezed.bytes(), &mut seen);
+        let mut awake: Option<RuleSet> = None;
+        for (at, _) in seen.iter().zip(&self.needs).enumerate().filter(|(_, (seen, needs))| seen == needs) {
+            if self.rules[at].concerns(scene) {
+                awake.get_or_insert_with(|| no_rules(self.rules.len()))[at / 64] |= 1 << (at % 64);
+            }
+        }
+        awake
     }
 
     /// Runs a rule's own examples.
@@ -206,7 +239,11 @@ impl Engine {
             version,
             prompt,
         };
-        self.hits(&scene).into_iter().filter(|hit| hit.rule == at).collect()
+        let Some(mut awake) = self.awake(&scene) else { return Vec::new() };
+        for (word, bits) in awake.iter_mut().enumerate() {
+            *bits &= if word == at / 64 { 1 << (at % 64) } else { 0 };
+        }
+        self.hits_of(&awake, &scene)
     }
 }
 
@@ -214,7 +251,28 @@ impl Engine {
 #[derive(Default)]
 struct Block {
     text: String,
+    /// Where its rows begin; empty before it is put together.
     starts: Vec<usize>,
+}
+
+impl Block {
+    fn clear(&mut self) {
+        self.starts.clear();
+    }
+
+    /// The text of the block at a row, of so many rows at most.
+    fn at(&mut self, sheet: &Sheet, row: usize, rows: Option<usize>) -> &str {
+        if self.starts.is_empty() {
+            sheet.block(row, sheet.rows.len(), &mut self.text, &mut self.starts);
+        }
+        match rows {
+            Some(0) => "",
+            Some(rows) if rows < self.starts.len() => {
+                &self.text[..self.starts[rows - 1] + sheet.text(row + rows - 1).len()]
+            }
+            _ => &self.text,
+        }
+    }
 }
 
 impl Rule {
@@ -233,27 +291,18 @@ impl Rule {
         let above = optional("above", &text.above)?;
         let not_below = optional("not_below", &text.not_below)?;
         let versions = VersionRange::parse(&text.versions)?;
-        let needs = u32::try_from((1_u64 << text.literals.len()) - 1).unwrap_or(u32::MAX);
         let (pack, line) = place;
         let without = text.without.iter().map(|words| squeeze(words)).collect();
         let id = text.id.as_str().into();
         let definition = text.definition(shadow);
-        let first = first_bytes(&pattern);
-        Ok(Self {
-            id,
-            pack,
-            line,
-            shadow,
-            definition,
-            pattern,
-            above,
-            not_below,
-            versions,
-            needs,
-            without,
-            first,
-            text,
-        })
+        Ok(Self { id, pack, line, shadow, definition, pattern, above, not_below, versions, without, text })
+    }
+
+    /// Gives back the memory in which its patterns were searched: most rules sleep for ever. A clone has none yet.
+    fn forget(&mut self) {
+        self.pattern = self.pattern.clone();
+        self.above = self.above.clone();
+        self.not_below = self.not_below.clone();
     }
 
     fn concerns(&self, scene: &Scene<'_>) -> bool {
@@ -279,49 +328,38 @@ impl Rule {
         self.is_agent(scene.left) || (!scene.alive && self.is_agent(scene.agent))
     }
 
-    fn run(&self, at: usize, scene: &Scene<'_>, block: &mut Block, hits: &mut Vec<Hit>) {
-        let sheet = scene.sheet;
-        let mut next = 0;
-        for row in 0..sheet.rows.len() {
-            if row < next
-                || sheet.is_blank(row)
-                || !self.may_begin(sheet.text(row))
-                || !self.begins(scene, row)
-            {
-                continue;
-            }
-            let end = self.text.rows.map_or(usize::MAX, |rows| row.saturating_add(rows));
-            sheet.block(row, end.min(sheet.rows.len()), &mut block.text, &mut block.starts);
-            // Few rows match: only for those are captures worth their memory.
-            if !self.pattern.is_match(&block.text) {
-                continue;
-            }
-            let Some(captures) = self.pattern.captures(&block.text) else { continue };
-            let Some(whole) = captures.get(0) else { continue };
-            if self.hangs_wrong(sheet, row) {
-                continue;
-            }
-            let Some(above) = self.above(sheet, row) else { continue };
-            let taken = block.starts.iter().filter(|start| **start < whole.end()).count().max(1);
-            if self.text.region == Region::End && below(sheet, row + taken) > END_ROWS {
-                continue;
-            }
-            next = row + taken;
-            let mut fields = self.fields(&self.pattern, &captures);
-            for (name, value) in above {
-                fields.entry(name).or_insert(value);
-            }
-            let mut line = whole.as_str().trim_end().to_owned();
-            let key = self.key(&line, &fields);
-            let secrets = self.take_secrets(&mut fields, &mut line);
-            hits.push(Hit { rule: at, event: self.text.event, fields, secrets, rows: row..next, line, key });
-        }
+    /// Bits of all its literals.
+    fn needs(&self) -> u32 {
+        u32::try_from((1_u64 << self.text.literals.len()) - 1).unwrap_or(u32::MAX)
     }
 
-    /// Whether its pattern can match a block that begins with this text.
-    fn may_begin(&self, text: &str) -> bool {
-        let may = |byte: &u8| self.first.as_ref().is_none_or(|first| first[usize::from(*byte)]);
-        text.as_bytes().first().is_some_and(may)
+    /// Tries the pattern on the block at a row.
+    fn hit(&self, at: usize, scene: &Scene<'_>, row: usize, block: &mut Block) -> Option<Hit> {
+        let sheet = scene.sheet;
+        let text = block.at(sheet, row, self.text.rows);
+        // Few rows match: only for those are captures worth their memory.
+        if !self.pattern.is_match(text) {
+            return None;
+        }
+        let captures = self.pattern.captures(text)?;
+        let whole = captures.get(0)?;
+        if self.hangs_wrong(sheet, row) {
+            return None;
+        }
+        let above = self.above(sheet, row)?;
+        let mut fields = self.fields(&self.pattern, &captures);
+        let mut line = whole.as_str().trim_end().to_owned();
+        let end = whole.end();
+        let taken = block.starts.iter().filter(|start| **start < end).count().max(1);
+        if self.text.region == Region::End && below(sheet, row + taken) > END_ROWS {
+            return None;
+        }
+        for (name, value) in above {
+            fields.entry(name).or_insert(value);
+        }
+        let key = self.key(&line, &fields);
+        let secrets = self.take_secrets(&mut fields, &mut line);
+        Some(Hit { rule: at, event: self.text.event, fields, secrets, rows: row..row + taken, line, key })
     }
 
     fn begins(&self, scene: &Scene<'_>, row: usize) -> bool {
@@ -459,15 +497,39 @@ pub(super) fn squeeze(literal: &str) -> String {
     literal.chars().map(normal).filter(|c| !c.is_whitespace() && !matches!(c, '│' | '─')).collect()
 }
 
+fn no_rules(count: usize) -> RuleSet {
+    vec![0; count.div_ceil(64)].into()
+}
+
+/// The rules of a set, in their order.
+fn members(words: impl Iterator<Item = u64>) -> impl Iterator<Item = usize> {
+    words.enumerate().flat_map(|(at, mut word)| {
+        std::iter::from_fn(move || {
+            let bit = word.trailing_zeros() as usize;
+            word &= word.checked_sub(1)?;
+            Some(64 * at + bit)
+        })
+    })
+}
+
+/// For each byte, the rules whose matches can begin with it.
+fn beginnings(rules: &[Rule]) -> Vec<RuleSet> {
+    let mut sets = vec![no_rules(rules.len()); 256];
+    for (at, rule) in rules.iter().enumerate() {
+        let first = first_bytes(&rule.pattern);
+        for (byte, set) in (0..=u8::MAX).zip(&mut sets) {
+            let may = first.as_ref().is_none_or(|first| first.contains(&byte));
+            set[at / 64] |= u64::from(may) << (at % 64);
+        }
+    }
+    sets
+}
+
 /// Bytes with which the matches of a compiled pattern begin, where they are few enough to be told.
-fn first_bytes(pattern: &Regex) -> Option<Box<[bool; 256]>> {
+fn first_bytes(pattern: &Regex) -> Option<Vec<u8>> {
     let hir = regex_syntax::parse(pattern.as_str()).ok()?;
     let prefixes = Extractor::new().extract(&hir);
-    let mut bytes = Box::new([false; 256]);
-    for prefix in prefixes.literals()? {
-        bytes[usize::from(*prefix.as_bytes().first()?)] = true;
-    }
-    Some(bytes)
+    prefixes.literals()?.iter().map(|prefix| prefix.as_bytes().first().copied()).collect()
 }
 
 /// Compiles a pattern: anchored, with blanks that a wrap may have eaten.

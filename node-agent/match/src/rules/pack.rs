@@ -302,9 +302,17 @@ pub(crate) fn parse(source: &Pack) -> Result<Parsed, PackError> {
 /// Where the id of each rule stands; of one without an id, where the rule begins.
 fn rule_lines(text: &str, table: &DeTable<'_>) -> Vec<Option<usize>> {
     let rules = table.get("rule").and_then(|rules| rules.get_ref().as_array());
+    // Each is counted from the one before: a pack may be nothing but rules.
+    let (mut known, mut count) = (0, 1);
     let line = |rule: &Spanned<DeValue<'_>>| {
         let id = rule.get_ref().as_table().and_then(|rule| rule.get("id"));
-        Some(line_of(text, id.map_or(rule.span().start, |id| id.span().start)))
+        let at = id.map_or(rule.span().start, |id| id.span().start);
+        match text.get(known..at) {
+            Some(between) => count += line_of(between, between.len()) - 1,
+            None => count = line_of(text, at),
+        }
+        known = at;
+        Some(count)
     };
     rules.into_iter().flat_map(|rules| rules.iter()).map(line).collect()
 }

@@ -252,3 +252,13 @@ proptest::proptest! {
         proptest::prop_assert!(refused(pack));
     }
 }
+
+/// Whoever pushes it waits, and so does everybody who pushes after it.
+#[test]
+fn a_pack_of_nothing_but_rules_is_refused_soon() {
+    let start = std::time::Instant::now();
+    let endless = format!("schema = \"wa.pack/1\"\n{}", "[[rule]]\n".repeat(100_000));
+    let reason = refusal(&[pack_of("endless", &endless)]);
+    assert!(reason.contains("pack endless") && reason.contains("rule"), "{reason}");
+    assert!(start.elapsed() < std::time::Duration::from_secs(20), "{:?}", start.elapsed());
+}

@@ -55,6 +55,8 @@ pub(crate) struct Row {
     /// It begins something new.
     opens: bool,
     blank: bool,
+    /// First byte of its text; 0 of none.
+    pub(super) first: u8,
 }
 
 /// Text without blanks and borders.
@@ -119,7 +121,17 @@ impl Sheet {
         // Columns are counted only where they can matter: a box cuts inside of its border.
         let cut = !boxed && raw.len() >= cols && !raw.ends_with(' ') && text.ends_with(is_of_a_word);
         let full = cut && cols > 0 && is_full(raw, cols);
-        self.rows.push(Row { range: start..self.text.len(), column, boxed, wrapped, full, opens, blank });
+        let first = text.as_bytes().first().copied().unwrap_or_default();
+        self.rows.push(Row {
+            range: start..self.text.len(),
+            column,
+            boxed,
+            wrapped,
+            full,
+            opens,
+            blank,
+            first,
+        });
     }
 
     /// Appends a row's text, and its squeezed text from `squeezed` on: there is room for all of the frame's bytes, and
@@ -220,13 +232,24 @@ fn body(raw: &str) -> (&str, usize, bool) {
 fn trim_end(raw: &str) -> &str {
     let mut text = raw;
     loop {
-        let end = text.bytes().rposition(|byte| byte != b' ').map_or(0, |last| last + 1);
+        let end = without_blanks(text.as_bytes());
         text = &text[..end];
         match text.chars().next_back() {
             Some(last) if is_edge(last) => text = &text[..end - last.len_utf8()],
             _ => return text,
         }
     }
+}
+
+/// Where the blanks at the end begin. They may fill most of a row.
+fn without_blanks(bytes: &[u8]) -> usize {
+    let mut rest = bytes;
+    while let Some((head, tail)) = rest.split_last_chunk::<8>()
+        && *tail == [b' '; 8]
+    {
+        rest = head;
+    }
+    rest.iter().rposition(|byte| *byte != b' ').map_or(0, |last| last + 1)
 }
 
 /// Whether a text takes so many columns.

@@ -41,7 +41,11 @@ fn old_bulk_goes_by_whole_files_and_events_stay() {
     let whole = lock(&store.index()).bytes();
     store.expire(at(72)).unwrap();
     store.expire(at(72)).unwrap();
-    assert_eq!((lost(&store).len(), store.take_let_go()), (0, LetGo::default()), "nothing is older than the bound");
+    assert_eq!(
+        (lost(&store).len(), store.take_let_go()),
+        (0, LetGo::default()),
+        "nothing is older than the bound"
+    );
 
     store.expire(at(122)).unwrap();
     assert!(lost(&store).is_empty(), "nothing goes at first sight");

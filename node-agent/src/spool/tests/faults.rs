@@ -16,7 +16,10 @@ pub(in super::super) enum Plan {
     /// After so many, each is refused.
     SyncFails(u32),
     /// The machine stops in the step after so many; of its write this part is there, in 256ths.
-    Dies { steps: u32, part: u8 },
+    Dies {
+        steps: u32,
+        part: u8,
+    },
 }
 
 #[derive(Debug)]
@@ -107,9 +110,7 @@ pub(in super::super) fn write(file: &File, bytes: &[u8], at: u64) -> io::Result<
             (Err(None), _) => fail(Errno::IO),
             (Err(Some(share)), _) => part(len * u64::from(share) / 256).and(fail(Errno::IO)),
             (Ok(()), Plan::ReadOnly) => fail(Errno::ROFS),
-            (Ok(()), Plan::Full(left)) if *left < len => {
-                part(std::mem::take(left)).and(fail(Errno::NOSPC))
-            }
+            (Ok(()), Plan::Full(left)) if *left < len => part(std::mem::take(left)).and(fail(Errno::NOSPC)),
             (Ok(()), Plan::Full(left)) => {
                 *left -= len;
                 Ok(())

@@ -95,7 +95,17 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let (store, _) = recover::open(dir.path(), BOUNDED).unwrap();
         let (model, lost) = (Model::default(), Default::default());
-        Self { dir, store, model, lost, hours: 0, begun: false, spoiled: Vec::new(), half_done: false, bulk_before: 0 }
+        Self {
+            dir,
+            store,
+            model,
+            lost,
+            hours: 0,
+            begun: false,
+            spoiled: Vec::new(),
+            half_done: false,
+            bulk_before: 0,
+        }
     }
 
     fn run(&mut self, op: &Op) {
@@ -188,7 +198,8 @@ impl World {
     fn spoil(&mut self, at: u32, flip: u8) -> May {
         let may = self.restart(None);
         self.check(may);
-        let mut files: Vec<_> = fs::read_dir(self.dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut files: Vec<_> =
+            fs::read_dir(self.dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.sort();
         files.pop();
         files.retain(|path| !self.spoiled.contains(path));
@@ -199,9 +210,9 @@ impl World {
         fs::write(victim, bytes).unwrap();
         self.spoiled.push(victim.clone());
         let notes = self.open();
-        let named = notes.iter().filter(|note| {
-            note.contains(victim.to_str().unwrap()) && note.contains("damaged from byte")
-        });
+        let named = notes
+            .iter()
+            .filter(|note| note.contains(victim.to_str().unwrap()) && note.contains("damaged from byte"));
         assert_eq!(named.count(), 1, "{notes:?}");
         May::Spoiled
     }
@@ -276,4 +287,80 @@ proptest! {
         }
         faults::lose(255);
     }
+}
+
+/// Runs the operations; what must hold is checked after each.
+fn replay(ops: &[Op]) {
+    let mut world = World::new();
+    ops.iter().for_each(|op| world.run(op));
+}
+
+/// The hole stands in a file of its own place, else the records between are taken for gone.
+#[test]
+fn a_file_written_anew_names_no_hole_of_a_later_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, _) = recover::open(dir.path(), BOUNDED).unwrap();
+    let mut model = Model::default();
+    for _ in 0..2 {
+        store.push(model.group(12, 0, 200));
+        store.flush().unwrap();
+    }
+    store.push(model.group(1, 0, 0));
+    store.flush().unwrap();
+    drop(store);
+    // The last line of the second file is spoiled.
+    let second = dir.path().join("000000000002.log");
+    let mut bytes = fs::read(&second).unwrap();
+    let last = bytes.windows(8).rposition(|window| window == b"xxxxxxxx").unwrap();
+    bytes[last] ^= 1;
+    fs::write(&second, bytes).unwrap();
+    let (mut store, _) = recover::open(dir.path(), BOUNDED).unwrap();
+    assert_eq!(read_all(&store, Lane::Bulk, 1).1, vec![24]);
+    assert_eq!(store.thin(1, Lane::Bulk).unwrap(), 12);
+    drop(store);
+    let (store, _) = recover::open(dir.path(), BOUNDED).unwrap();
+    let (texts, lost) = read_all(&store, Lane::Bulk, 1);
+    assert_eq!(lost, (1..=12).chain([24]).collect::<Vec<_>>());
+    assert_eq!(texts.len(), 12);
+}
+
+/// Nor is a hole among the records that a file keeps taken for the end of what was before it.
+#[test]
+fn a_hole_among_events_that_are_kept_hides_none_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, _) = recover::open(dir.path(), BOUNDED).unwrap();
+    let mut model = Model::default();
+    for _ in 0..4 {
+        store.push(model.group(4, 3, 200));
+        store.flush().unwrap();
+    }
+    drop(store);
+    let first = dir.path().join("000000000001.log");
+    let mut bytes = fs::read(&first).unwrap();
+    let event = bytes.windows(6).rposition(|window| window == b"event ").unwrap();
+    bytes[event] ^= 1;
+    fs::write(&first, bytes).unwrap();
+    let (mut store, _) = recover::open(dir.path(), BOUNDED).unwrap();
+    let before = read_all(&store, Lane::Events, 1);
+    assert_eq!(before.1.len(), 1);
+    store.thin(1, Lane::Bulk).unwrap();
+    drop(store);
+    let (store, _) = recover::open(dir.path(), BOUNDED).unwrap();
+    assert_eq!(read_all(&store, Lane::Events, 1), before);
+}
+
+/// Part of a failed write stood in the middle of the files when the file was closed before it was written to again.
+#[test]
+fn a_file_is_closed_without_a_torn_end() {
+    replay(&[
+        Op::Push(1, 0, 0),
+        Op::Flush,
+        Op::Push(2, 1, 96),
+        Op::Disk(Plan::Full(15)),
+        Op::Flush,
+        Op::Disk(Plan::Well),
+        Op::Later(10),
+        Op::Reopen,
+    ]);
+    faults::lose(255);
 }
