@@ -22,6 +22,8 @@ pub(super) struct Block {
     doubts: u8,
     /// A placeholder with the kind's length has been put.
     pub(super) named: bool,
+    /// Bytes of the last row of nothing but material.
+    width: usize,
 }
 
 /// What a row is to an open block.
@@ -38,9 +40,17 @@ pub(super) enum Row {
 impl Block {
     pub(super) fn read(&mut self, text: &str, body: &Range<usize>) -> Row {
         self.rows += 1;
-        let row = row(text, body);
-        match row {
-            Row::Material(_) => self.doubts = 0,
+        let mut row = row(text, body);
+        // Of a narrow column of material some rows read as words: those of its width are of it.
+        let (at, word) = (body.start, &text[body.clone()]);
+        if row == Row::Nothing && word.len() >= 8 && word.len() == self.width && word.chars().all(base64) {
+            row = Row::Material(at..at + word.len());
+        }
+        match &row {
+            Row::Material(range) => {
+                self.doubts = 0;
+                self.width = if *range == *body { range.len() } else { self.width };
+            }
             Row::Nothing if text[body.clone()].contains(char::is_alphanumeric) => self.doubts += 1,
             _ => {}
         }

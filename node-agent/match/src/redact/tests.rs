@@ -197,3 +197,19 @@ proptest! {
         prop_assert!(!redact(&text).contains(&secret));
     }
 }
+
+#[test]
+fn a_row_of_a_key_that_reads_as_a_word_goes_with_its_column() {
+    let head = ["-----BEGIN RSA PRIV", "ATE KEY-----"];
+    let rows = ["NhpvtGr4Q204", "aUkzKTkaUn0R", "kkmgofzavvwz", "hdWU8kQukmPR"];
+    let mut state = RedactorState::default();
+    for row in head {
+        Redactor::builtin().redact_line(&mut state, row);
+    }
+    for row in rows {
+        let out = Redactor::builtin().redact_line(&mut state, &format!("        {row}")).into_owned();
+        assert!(!out.contains(row), "{out}");
+    }
+    let word = "        understandable";
+    assert_eq!(Redactor::builtin().redact_line(&mut state, word), word, "of another width");
+}
