@@ -1,7 +1,5 @@
 //! Questions to a real controller over mutual TLS, and their exit codes.
 
-#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
-
 mod support;
 
 use std::path::PathBuf;
@@ -9,59 +7,13 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
+use support::head::Head;
 use support::{Running, answer, wa};
-use tempfile::TempDir;
-use wa_controller::{Config, Controller};
-use wa_link::shutdown::{Shutdown, Tasks};
-use wa_node::enroll::{Enrolment, enroll};
 
-/// A controller in this process, and a home for `wa`.
-struct Head {
-    home: TempDir,
-    tasks: Tasks,
-    running: wa_controller::Running,
-    runtime: tokio::runtime::Runtime,
-}
-
-impl Head {
-    fn start() -> Self {
-        wa_link::tls::install_provider();
-        let home = tempfile::tempdir().unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        let tasks = Tasks::new(Shutdown::new());
-        let config = Config::local(home.path().join("controller"));
-        let running = runtime.block_on(Controller::start(config, tasks.clone())).unwrap();
-        Self { home, tasks, running, runtime }
-    }
-
-    fn command(&self, args: &[&str]) -> std::process::Command {
-        let mut command = wa(self.home.path(), args);
-        command.env("WA_CONTEXT_FILE", &self.running.operator_context);
-        command
-    }
-
-    fn wa(&self, args: &[&str]) -> (i32, String, String) {
-        answer(&mut self.command(args))
-    }
-
-    /// The context that an agent on host `a` has.
-    fn agent(&self) -> PathBuf {
-        let token_file = self.home.path().join("token");
-        std::fs::write(&token_file, self.wa(&["fleet", "token", "a"]).1).unwrap();
-        let state_dir = self.home.path().join("node");
-        let enrolment = Enrolment {
-            controller: self.running.url.clone(),
-            token_file,
-            state_dir: state_dir.clone(),
-            name: None,
-        };
-        self.runtime.block_on(enroll(&enrolment)).unwrap();
-        wa_node::config::agent_context_path(&state_dir)
-    }
-
-    fn stop(&self) {
-        assert!(self.runtime.block_on(self.tasks.finish(Duration::from_secs(10))).failure.is_none());
-    }
+/// The context that an agent on host `a` has.
+fn agent_context(head: &Head) -> PathBuf {
+    head.enrol();
+    wa_node::config::agent_context_path(&head.state_dir())
 }
 
 #[test]
@@ -120,7 +72,7 @@ fn a_token_stands_alone_on_standard_output() {
 #[test]
 fn an_agent_makes_no_tokens_and_learns_why() {
     let head = Head::start();
-    let agent = head.agent();
+    let agent = agent_context(&head);
     let mut command = wa(head.home.path(), &["fleet", "token", "b"]);
     let (code, stdout, stderr) = answer(command.env("WA_CONTEXT_FILE", &agent));
     assert_eq!((code, stdout.as_str()), (4, ""), "{stderr}");
@@ -226,7 +178,7 @@ fn packs_are_pushed_listed_and_taken_away() {
     assert!(pushed(&["--remove", "mine"])["revision"].is_null());
     assert_eq!(head.wa(&["rules", "list"]).1, "");
     // An agent pushes nothing.
-    let agent = head.agent();
+    let agent = agent_context(&head);
     let (code, _, stderr) =
         answer(wa(head.home.path(), &["rules", "push", &good]).env("WA_CONTEXT_FILE", &agent));
     assert_eq!(code, 4, "{stderr}");

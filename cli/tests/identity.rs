@@ -5,46 +5,36 @@
 mod support;
 
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
+use support::head::Head;
 use support::{answer, wa, wait_for};
-use tempfile::TempDir;
 use wa_controller::identity::ca::Authority;
-use wa_controller::{Config, Controller};
 use wa_link::clock;
 use wa_link::context::Context;
 use wa_link::principal::{Principal, Role};
 use wa_link::shutdown::{Shutdown, Tasks};
 use wa_link::tls;
 use wa_node::config::{agent_context_path, identity_path};
-use wa_node::enroll::{Enrolment, enroll};
 
 const LIMIT: Duration = Duration::from_secs(40);
 const DAY: u64 = 86_400;
 
-/// A controller and the node of host `a` in this process, and a home for `wa`.
-struct House {
-    home: TempDir,
-    tasks: Tasks,
-    running: wa_controller::Running,
-    runtime: tokio::runtime::Runtime,
+/// A controller, and the node of host `a` beside it.
+struct House(Head);
+
+impl std::ops::Deref for House {
+    type Target = Head;
+
+    fn deref(&self) -> &Head {
+        &self.0
+    }
 }
 
 impl House {
     fn start() -> Self {
-        wa_link::tls::install_provider();
-        let home = tempfile::tempdir().unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        let tasks = Tasks::new(Shutdown::new());
-        let config = Config::local(home.path().join("controller"));
-        let running = runtime.block_on(Controller::start(config, tasks.clone())).unwrap();
-        Self { home, tasks, running, runtime }
-    }
-
-    fn wa(&self, args: &[&str]) -> (i32, String, String) {
-        answer(wa(self.home.path(), args).env("WA_CONTEXT_FILE", &self.running.operator_context))
+        Self(Head::start())
     }
 
     fn wa_as(&self, context: &std::path::Path, args: &[&str]) -> (i32, String, String) {
@@ -55,20 +45,6 @@ impl House {
         let (code, out, err) = self.wa(args);
         assert_eq!(code, 0, "{args:?}: {out} {err}");
         serde_json::from_str(&out).unwrap()
-    }
-
-    fn state_dir(&self) -> PathBuf {
-        self.home.path().join("node")
-    }
-
-    fn enrol(&self) {
-        let token_file = self.home.path().join("token");
-        let (code, token, err) = self.wa(&["fleet", "token", "a"]);
-        assert_eq!(code, 0, "{err}");
-        std::fs::write(&token_file, token).unwrap();
-        let controller = self.running.url.clone();
-        let enrolment = Enrolment { controller, token_file, state_dir: self.state_dir(), name: None };
-        self.runtime.block_on(enroll(&enrolment)).unwrap();
     }
 
     /// Makes a context of host `a` one that was issued so long ago.
@@ -104,12 +80,6 @@ impl House {
 
     fn wait_connected(&self) {
         wait_for("the node to connect", LIMIT, || self.connected().then_some(()));
-    }
-}
-
-impl Drop for House {
-    fn drop(&mut self) {
-        drop(self.runtime.block_on(self.tasks.finish(Duration::from_secs(5))));
     }
 }
 

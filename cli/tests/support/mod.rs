@@ -3,6 +3,8 @@
 // Each test program uses a part.
 #![allow(dead_code)]
 
+pub(crate) mod head;
+
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};

@@ -27,7 +27,9 @@ impl Fleet {
         peer: &Peer,
         request: v1::RevokeRequest,
     ) -> Result<v1::RevokeResponse, Status> {
-        let scope = request.scope();
+        // A word of a newer `wa` must not revoke more than it meant.
+        let scope = v1::RevokeScope::try_from(request.scope)
+            .map_err(|_| usage(format!("scope {} is not known to this controller", request.scope)))?;
         let name = Host::new(request.name).map_err(usage)?;
         if request.reason.len() > MAX_REASON {
             return Err(usage(format!("reason: at most {MAX_REASON} bytes")));

@@ -341,7 +341,8 @@ impl v1::fleet_server::Fleet for Fleet {
         request: Request<v1::ListRulesRequest>,
     ) -> Result<Response<v1::ListRulesResponse>, Status> {
         let peer = self.doorkeeper.admit(&request, READERS)?;
-        Ok(Response::new(self.rules_now(&peer).await))
+        let listing = Box::pin(async { Ok(self.rules_now(&peer).await) });
+        self.while_admitted(&peer, listing).await.map(Response::new)
     }
 
     async fn explain_pane(
@@ -357,7 +358,9 @@ impl v1::fleet_server::Fleet for Fleet {
         request: Request<v1::UnknownScreensRequest>,
     ) -> Result<Response<v1::UnknownScreensResponse>, Status> {
         let peer = self.doorkeeper.admit(&request, READERS)?;
-        self.unknown(&peer, &request.into_inner()).await.map(Response::new)
+        let request = request.into_inner();
+        let asking = Box::pin(self.unknown(&peer, &request));
+        self.while_admitted(&peer, asking).await.map(Response::new)
     }
 
     async fn revoke(

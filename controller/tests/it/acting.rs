@@ -7,9 +7,9 @@ use tonic::transport::Channel;
 use wa_link::principal::Role;
 use wa_proto::wire::v1;
 use wa_proto::wire::v1::fleet_client::FleetClient;
-use wa_proto::{AgentKind, Lane, OutcomeKind, PaneState, SpoolId};
+use wa_proto::{AgentKind, Lane, OutcomeKind, PaneState, RecordBody, SpoolId};
 
-use crate::desk::{Desk, LIMIT, Node, address, event_record, outcome_record, pane, until};
+use crate::desk::{Desk, LIMIT, Node, address, event_record, outcome_record, pane, pane_ref, until};
 
 async fn desk_with_pane() -> (Desk, wa_link::tls::Identity, SpoolId, Node) {
     let desk = Desk::start().await;
@@ -77,6 +77,42 @@ async fn a_send_is_permitted_done_and_told() {
     })
     .await;
     assert!(!format!("{trail:?}").contains("sk-ant-api03"), "the trail holds what is redacted");
+}
+
+/// Its node has not shown it yet, or it has ended already: an event of it can be waited for all the same.
+#[tokio::test]
+async fn a_spawned_pane_is_known_by_its_outcome() {
+    let (desk, _, _, mut node) = desk_with_pane().await;
+    let mut operator = desk.fleet(Role::Operator, "ada").await;
+    let spawn = v1::ActRequest {
+        host: "web-1".into(),
+        verb: Some(v1::act_request::Verb::Spawn(v1::SpawnPane {
+            command: vec!["true".into()],
+            cwd: "/".into(),
+        })),
+        ..Default::default()
+    };
+    let done = async {
+        let action = node.action().await;
+        assert_eq!(node.ask(&action.action_id).await.refused, "");
+        let mut outcome = outcome_record(1, &action.action_id, OutcomeKind::Submitted, "");
+        if let RecordBody::Outcome(outcome) = &mut outcome.body {
+            outcome.spawned = Some(pane_ref(7));
+        }
+        node.records(Lane::Events, vec![outcome]).await;
+        node.acked(Lane::Events, 1).await;
+    };
+    let (told, ()) = tokio::join!(act(operator.clone(), spawn), done);
+    assert_eq!(told.pane, Some(address("web-1", 7)));
+    let mut wait = async |pane_id| {
+        let pane = Some(address("web-1", pane_id));
+        let condition = "command.finished".into();
+        let mut request = tonic::Request::new(v1::WaitRequest { pane, condition, ..Default::default() });
+        request.set_timeout(Duration::from_millis(200));
+        operator.wait(request).await.unwrap_err().code()
+    };
+    assert_eq!(wait(7).await, tonic::Code::DeadlineExceeded);
+    assert_eq!(wait(8).await, tonic::Code::NotFound);
 }
 
 #[tokio::test]

@@ -177,6 +177,9 @@ async fn what_is_revoked_is_named_and_not_oneself() {
         let error = revoke(&desk, name, v1::RevokeScope::Any).await.unwrap_err();
         assert_eq!(error.code(), Code::InvalidArgument, "{name}");
     }
+    let newer = v1::RevokeRequest { name: "alice".into(), reason: String::new(), scope: 99 };
+    assert_eq!(desk.admin().await.revoke(newer).await.unwrap_err().code(), Code::InvalidArgument);
+    look(&desk, &alice).await.unwrap();
     let long = v1::RevokeRequest { name: "alice".into(), reason: "x".repeat(1001), scope: 0 };
     assert_eq!(desk.admin().await.revoke(long).await.unwrap_err().code(), Code::InvalidArgument);
     // The reason stays for good: what is secret in it does not.

@@ -23,8 +23,8 @@
 //! and this: then a string terminator and the end of such an update go first. Nothing else is ever printed.
 //!
 //! Operation. Exit code: the command's; 128 + signal; 127 not found, 126 cannot be run. After the report the wrapper stays
-//! for [`LINGER`]. Servers were seen to deliver everything from 5 ms on; 100 ms is
-//! too short on a machine with three times the work it can do (measured); 300 ms bears that, and nobody waits for it.
+//! for [`LINGER`]. Servers were seen to deliver everything from 5 ms on; with 100 ms
+//! lines were lost on a machine with three times the work it can do; 300 ms is three times that, and nobody waits for it.
 
 mod run;
 

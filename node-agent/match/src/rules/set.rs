@@ -8,7 +8,6 @@
 //! `disable` must name rules that there are, and does nothing.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
 use wa_proto::EventKind;
@@ -149,14 +148,7 @@ pub fn revision(packs: &[Pack]) -> String {
             sum.update(part);
         }
     }
-    hex(&sum.finalize())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    format!("{:x}", sum.finalize())
 }
 
 /// The packs in force, in their order; those in shadow last.
@@ -219,7 +211,7 @@ fn load(source: &Pack) -> Result<Loaded, PackError> {
         info: PackInfo {
             name: source.name.clone(),
             version: parsed.pack.version,
-            hash: hex(&Sha256::digest(&source.text)),
+            hash: format!("{:x}", Sha256::digest(&source.text)),
             origin: source.origin,
             shadow: source.shadow,
             rules: 0,
