@@ -78,6 +78,21 @@ fn exit_codes_pass_through() {
     assert!(String::from_utf8(refused.stderr).unwrap().contains("permission denied"));
 }
 
+/// As in a container that is entered from outside: to the kernel, the session has no number there.
+#[test]
+fn it_runs_in_a_session_begun_outside_its_container() {
+    let contained = |command: &[&str]| {
+        let unshare = ["--user", "--map-root-user", "--pid", "--fork"];
+        Command::new("unshare").args(unshare).args(command).stdin(Stdio::null()).output()
+    };
+    if !contained(&["true"]).is_ok_and(|tried| tried.status.success()) {
+        eprintln!("not tried: this machine lets nobody make a namespace");
+        return;
+    }
+    let ran = contained(&[WRAPPER, "exec", "--", "echo", "here"]).unwrap();
+    assert_eq!((ran.status.code(), ran.stdout.as_slice()), (Some(0), &b"here\n"[..]), "{ran:?}");
+}
+
 #[test]
 fn streams_environment_and_descriptors_are_the_commands_own() {
     let echoed = run(&["sh", "-c", "cat; echo err >&2"], "one\0two\n");

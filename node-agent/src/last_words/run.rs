@@ -98,10 +98,13 @@ fn begin(command: &[OsString]) -> io::Result<WaitStatus> {
 }
 
 /// This process leads the terminal's session, and its group has the foreground.
+///
+/// `getsid` is not asked: in a container whose session was begun outside it answers 0, which is no process. A group of
+/// one's own is entered again without effect, by anybody but the leader of a session, who may never change groups.
 fn leads_the_foreground() -> bool {
     let this = rustix::process::getpid();
-    rustix::process::getsid(None) == Ok(this)
-        && terminal().is_ok_and(|terminal| tcgetpgrp(&terminal) == Ok(this))
+    terminal().is_ok_and(|terminal| tcgetpgrp(&terminal) == Ok(this))
+        && rustix::process::setpgid(None, None) == Err(rustix::io::Errno::PERM)
 }
 
 /// The controlling terminal, by a description of its own that does not block.
