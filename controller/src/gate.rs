@@ -111,6 +111,8 @@ struct Inner {
 struct Open {
     queued: Queued,
     leave: Leave,
+    /// Whoever asked for it was revoked: it does not begin any more.
+    withdrawn: bool,
 }
 
 /// Whether an open action has been let through.
@@ -179,6 +181,16 @@ impl Gate {
     /// An action has entered the outbox.
     pub(crate) fn add(&self, queued: Queued) {
         self.lock().add(queued);
+    }
+
+    /// From now on no permit is given for these.
+    pub(crate) fn withdraw(&self, actions: &[ActionId]) {
+        let mut inner = self.lock();
+        for action in actions {
+            if let Some(open) = inner.open.get_mut(action) {
+                open.withdrawn = true;
+            }
+        }
     }
 
     /// An action's outcome is durable.
@@ -268,6 +280,9 @@ impl Gate {
         if found.leave == Leave::GivenUp {
             return Verdict::Expired("whoever asked for it has given it up".into());
         }
+        if found.withdrawn {
+            return Verdict::Expired(format!("{} was revoked", wanted.who));
+        }
         if now >= wanted.deadline {
             return Verdict::Expired(format!("its deadline {} has passed", wanted.deadline));
         }
@@ -330,7 +345,7 @@ impl Inner {
     fn add(&mut self, queued: Queued) {
         let fences = self.by_host.entry(queued.host.clone()).or_default();
         fences.insert(queued.action.fence, queued.action.id);
-        self.open.insert(queued.action.id, Open { queued, leave: Leave::NotYet });
+        self.open.insert(queued.action.id, Open { queued, leave: Leave::NotYet, withdrawn: false });
     }
 }
 

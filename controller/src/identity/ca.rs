@@ -115,6 +115,7 @@ impl Authority {
         let issuer = Issuer::from_ca_cert_pem(&certificate_pem, key).map_err(|e| damaged(e.to_string()))?;
         let fingerprint = Fingerprint::of_pem(&certificate_pem).map_err(|e| damaged(e.to_string()))?;
         let others = place.others(&certificate_pem)?;
+        place.note_start(now)?;
         Ok(Self { issuer, certificate_pem: certificate_pem + &others, fingerprint })
     }
 

@@ -37,6 +37,8 @@ pub(crate) fn give(
 ) -> Result<Given, StoreError> {
     let issue = |role, csr: &Csr| {
         let who = Principal { role, name: host.clone() };
+        // A clock that was set back must not date what is issued now before what was revoked.
+        tx.reinstate(&who)?;
         let issued =
             authority.sign(who, csr, tx.now).map_err(|e| StoreError::Failed(e.to_string().into()))?;
         tx.record_certificate(&issued.record, by)?;

@@ -2,7 +2,7 @@
 
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
-use wa_link::principal::{NotAPrincipal, Principal, Role};
+use wa_link::principal::{NotAPrincipal, Principal};
 use wa_proto::Timestamp;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
@@ -66,12 +66,7 @@ impl Peer {
 
     /// The name under which the caller stands in audit, actions and policy files.
     pub fn who(&self) -> String {
-        let kind = match self.principal.role {
-            Role::Node => "node",
-            Role::Agent => "agent",
-            Role::Viewer | Role::Operator | Role::Admin => "operator",
-        };
-        format!("{kind}:{}", self.principal.name)
+        self.principal.author()
     }
 }
 

@@ -1,15 +1,15 @@
 //! Another CA in the place of the present one, with an overlap in which both are trusted.
 //!
 //! Constraints: nobody who keeps in touch is locked out, and a step that is cut short is completed or does not count.
-//! Three steps, each made while the controller is stopped, and at least a day apart:
+//! Three steps, each made while the controller is stopped. After each it runs for a day at least; the day begins when it
+//! first starts again (`rotation.since`), for a controller that is off tells nobody:
 //!
 //! 1. `prepare` makes `next.pem` and `next.key`. From the next start on everybody who is given a certificate is told to
 //!    trust both; nodes and the contexts of their agents within half a day. The present CA goes on signing.
 //! 2. `switch` lets the new one sign, the controller's own certificate too. Certificates of the old one hold on.
 //! 3. `finish` ends the trust in the old one.
 //!
-//! People renew nothing by themselves: between 1 and 2 they are given new contexts. `old.pem` begins with the time of the
-//! switch. The key of the new CA takes its place before the certificate does, so a `next.pem` that belongs to `ca.key` is
+//! People renew nothing by themselves: between 1 and 2 they are given new contexts. The key of the new CA takes its place before the certificate does, so a `next.pem` that belongs to `ca.key` is
 //! a switch that was cut short.
 
 use std::path::{Path, PathBuf};
@@ -20,15 +20,16 @@ use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use wa_link::files;
-use wa_link::tls;
 use wa_proto::Timestamp;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use super::ca::{CLOCK_MARGIN, CaError, FILE_LIMIT, ca_params};
+use super::ca::{CaError, FILE_LIMIT, ca_params};
 
 /// Every node has renewed by then.
 const APART: SignedDuration = SignedDuration::from_hours(24);
-const SWITCHED: &str = "switched ";
+/// Words of `rotation.since` for what the controller tells while it runs.
+const PREPARED: &str = "prepared";
+const SWITCHED: &str = "switched";
 
 /// A step of the rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +67,56 @@ impl Place<'_> {
         self.0.join("old.pem")
     }
 
+    fn since(&self) -> PathBuf {
+        self.0.join("rotation.since")
+    }
+
+    /// The controller starts: from now on, if not already, it tells of the step that was made last.
+    pub(super) fn note_start(&self, now: Timestamp) -> Result<(), CaError> {
+        let told = if self.next().0.exists() {
+            PREPARED
+        } else if self.old().exists() {
+            SWITCHED
+        } else {
+            return Ok(());
+        };
+        if self.told_since(told)?.is_none() {
+            files::write_private(&self.since(), format!("{told} {now}\n").as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// When the controller first ran after this step.
+    fn told_since(&self, told: &str) -> Result<Option<Timestamp>, CaError> {
+        if !self.since().exists() {
+            return Ok(None);
+        }
+        let text = files::read_text(&self.since(), FILE_LIMIT)?;
+        let Some((step, at)) = text.trim_end().split_once(' ') else {
+            return Err(self.damaged("rotation.since does not say since when"));
+        };
+        let at = at.parse().map_err(|_| self.damaged("rotation.since does not say since when"))?;
+        Ok(Some(at).filter(|_| step == told))
+    }
+
+    /// The controller has run long enough after the last step.
+    fn a_day_after(&self, told: &str, now: Timestamp) -> Result<(), CaError> {
+        let Some(since) = self.told_since(told)? else {
+            return Err(CaError::Turn(
+                "too early: the controller has not run since the last step, so no node knows of it. Start it, and \
+                 take this step a day later"
+                    .to_owned(),
+            ));
+        };
+        let earliest = since.saturating_add(APART).unwrap_or(Timestamp::MAX);
+        if now < earliest {
+            return Err(CaError::Turn(format!(
+                "too early: not before {earliest}, for nodes that have not renewed since would be locked out"
+            )));
+        }
+        Ok(())
+    }
+
     /// Completes a switch that was cut short.
     pub(super) fn complete(&self) -> Result<(), CaError> {
         let ((next, next_key), (present, key)) = (self.next(), self.present());
@@ -85,11 +136,9 @@ impl Place<'_> {
             if !path.exists() {
                 continue;
             }
-            let text = files::read_text(&path, FILE_LIMIT)?;
-            let pem = text.find("-----BEGIN").map(|at| &text[at..]);
-            let pem = pem.ok_or_else(|| self.damaged("a certificate is missing in next.pem or old.pem"))?;
+            let pem = files::read_text(&path, FILE_LIMIT)?;
             if pem != present {
-                out.push_str(pem);
+                out.push_str(&pem);
             }
         }
         Ok(out)
@@ -144,11 +193,9 @@ fn prepare(place: &Place<'_>, now: Timestamp) -> Result<String, CaError> {
     let certificate = ca_params(now)?.self_signed(&key)?;
     files::write_private(&next_key, key.serialize_pem().as_bytes())?;
     files::write_private(&next, certificate.pem().as_bytes())?;
-    Ok(format!(
-        "prepared: start the controller. Nodes learn of the new CA as they renew. Give people new contexts with `wa fleet \
-         operator add --replace`. Then, not before {}, stop the controller for `switch`",
-        now.saturating_add(APART).unwrap_or(now)
-    ))
+    Ok("prepared: start the controller. Nodes learn of the new CA as they renew. Give people new contexts with `wa fleet \
+        operator add --replace`. When it has run for a day, stop the controller for `switch`"
+        .to_owned())
 }
 
 fn switch(place: &Place<'_>, now: Timestamp) -> Result<String, CaError> {
@@ -156,17 +203,13 @@ fn switch(place: &Place<'_>, now: Timestamp) -> Result<String, CaError> {
     if !next.exists() || !next_key.exists() {
         return Err(CaError::Turn("no CA is prepared: `prepare` is the first step".to_owned()));
     }
-    let (from, _) = tls::certificate_validity(&files::read_text(&next, FILE_LIMIT)?)?;
-    let made = from.saturating_add(CLOCK_MARGIN).unwrap_or(from);
-    too_early(made, now)?;
-    let old = format!("{SWITCHED}{now}\n{}", files::read_text(&present, FILE_LIMIT)?);
-    files::write_private(&place.old(), old.as_bytes())?;
+    place.a_day_after(PREPARED, now)?;
+    files::write_private(&place.old(), files::read_text(&present, FILE_LIMIT)?.as_bytes())?;
     place.rename(&next_key, &key)?;
     place.rename(&next, &present)?;
-    Ok(format!(
-        "switched: start the controller. Certificates of the old CA hold on. Not before {}, stop the controller for `finish`",
-        now.saturating_add(APART).unwrap_or(now)
-    ))
+    Ok("switched: start the controller. Certificates of the old CA hold on. When it has run for a day, stop the \
+        controller for `finish`"
+        .to_owned())
 }
 
 fn finish(place: &Place<'_>, now: Timestamp) -> Result<String, CaError> {
@@ -178,24 +221,15 @@ fn finish(place: &Place<'_>, now: Timestamp) -> Result<String, CaError> {
         // The old one was noted and signs still.
         return Err(CaError::Turn("the switch was cut short: take that step again".to_owned()));
     }
-    let text = files::read_text(&old, FILE_LIMIT)?;
-    let switched = text.lines().next().and_then(|line| line.strip_prefix(SWITCHED)?.parse().ok());
-    too_early(switched.ok_or_else(|| place.damaged("old.pem does not say when it was replaced"))?, now)?;
-    std::fs::remove_file(&old).map_err(|error| place.damaged(&format!("{}: {error}", old.display())))?;
+    place.a_day_after(SWITCHED, now)?;
+    for path in [old, place.since()] {
+        std::fs::remove_file(&path)
+            .map_err(|error| place.damaged(&format!("{}: {error}", path.display())))?;
+    }
     files::sync_dir(place.0)?;
     Ok("finished: start the controller. What only the old CA signed opens nothing now: such people are given new \
         contexts, and hosts that were away all the time enrol again"
         .to_owned())
-}
-
-fn too_early(before: Timestamp, now: Timestamp) -> Result<(), CaError> {
-    let earliest = before.saturating_add(APART).unwrap_or(Timestamp::MAX);
-    if now < earliest {
-        return Err(CaError::Turn(format!(
-            "too early: not before {earliest}, for nodes that have not renewed since would be locked out"
-        )));
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -204,6 +238,7 @@ mod tests {
     use crate::identity::ca::Authority;
     use rustls_pki_types::CertificateDer;
     use wa_link::principal::{Principal, Role};
+    use wa_link::tls;
 
     fn at(hours: i64) -> Timestamp {
         let start: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
@@ -230,8 +265,12 @@ mod tests {
         for wrong in [Step::Switch, Step::Finish] {
             assert!(matches!(step(wrong, at(0)), Err(CaError::Turn(_))), "{wrong:?}");
         }
-        step(Step::Prepare, at(0)).unwrap();
+        step(Step::Prepare, at(-30)).unwrap();
+        // The day begins when the controller first tells of it, and not anew with each start.
+        let error = step(Step::Switch, at(0)).unwrap_err().to_string();
+        assert!(error.contains("has not run"), "{error}");
         let prepared = Authority::open(place.path(), at(0)).unwrap();
+        Authority::open(place.path(), at(20)).unwrap();
         assert_eq!(
             (prepared.fingerprint(), certificates(prepared.certificate_pem())),
             (first.fingerprint(), 2)
@@ -268,8 +307,7 @@ mod tests {
         rotate(place.path(), Step::Prepare, at(0)).unwrap();
         let prepared = Authority::open(place.path(), at(0)).unwrap();
         // While switching: the old one is noted; then the key is in its place, too.
-        let old = format!("{SWITCHED}{}\n{}", at(25), first.certificate_pem());
-        std::fs::write(path("old.pem"), old).unwrap();
+        std::fs::write(path("old.pem"), first.certificate_pem()).unwrap();
         let noted = Authority::open(place.path(), at(25)).unwrap();
         assert_eq!(noted.certificate_pem(), prepared.certificate_pem());
         assert!(matches!(rotate(place.path(), Step::Finish, at(60)), Err(CaError::Turn(_))));

@@ -253,6 +253,7 @@ impl Observer for Orchestrator {
         for queued in what.actions {
             self.gate.add(queued);
         }
+        self.gate.withdraw(&what.withdrawn);
         for (_, outcome) in what.settled {
             self.gate.settle(outcome);
         }

@@ -105,6 +105,35 @@ impl Tx<'_> {
         self.audit(&Entry { who, what: "permit", target, decision: "granted", detail: &action.to_string() })
     }
 
+    /// What this caller asked for, and what is not settled, is from now on too late to begin. What has begun ends as it
+    /// does: its node tells.
+    pub(super) fn withdraw_actions_of(&self, who: &str) -> Result<(), StoreError> {
+        let mut statement = self
+            .conn
+            .prepare_cached("SELECT n, body FROM outbox WHERE settled_us IS NULL AND who = ?1 ORDER BY n")?;
+        let open = statement
+            .query_map([who], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)))?
+            .collect::<Result<Vec<_>, _>>()?;
+        for (n, body) in open {
+            let mut action = decode(&body)?;
+            action.deadline = action.deadline.min(self.now);
+            let id = action.id;
+            let target = format!("{} {}", action.pane.mux, action.pane.pane_id);
+            self.conn
+                .prepare_cached("UPDATE outbox SET body = ?2 WHERE n = ?1")?
+                .execute(params![n, v1::Action::from(action).encode_to_vec()])?;
+            self.audit(&Entry {
+                who,
+                what: "act",
+                target: &target,
+                decision: "withdrawn",
+                detail: &format!("{id} its author was revoked"),
+            })?;
+            self.tell(|told| told.withdrawn.push(id));
+        }
+        Ok(())
+    }
+
     /// Records how an action ended, once. An outcome for what is not open on this host changes nothing but the audit.
     pub(super) fn settle(&self, host: &Host, outcome: Outcome, trace_parent: &str) -> Result<(), StoreError> {
         let open: Option<(Vec<u8>, Option<[u8; 16]>, String)> = self

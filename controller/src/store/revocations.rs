@@ -118,6 +118,9 @@ impl Tx<'_> {
                 continue;
             }
             let live = self.revoke(&principal, who, reason)?;
+            if *role != Role::Node {
+                self.withdraw_actions_of(&principal.author())?;
+            }
             self.audit(&Entry {
                 who,
                 what: "revoke",

@@ -67,6 +67,29 @@ async fn a_clock_that_was_ahead_does_not_lock_out_who_joins_later() {
     assert!(!store.revoked().borrow().bars(&fresh));
 }
 
+/// The clock was set back after the host had joined again: what it renews then opens the door still.
+#[tokio::test]
+async fn a_clock_that_was_set_back_does_not_lock_out_who_renews() {
+    use crate::identity::ca::Authority;
+    use crate::identity::host::{Wanted, give};
+    let place = tempfile::tempdir().unwrap();
+    let authority = Authority::open(&place.path().join("ca"), wa_link::clock::now()).unwrap();
+    let store = open(place.path());
+    store.write(|tx| tx.revoke(&node("web-1"), "token", "replaced")).await.unwrap();
+    let ahead = wa_proto::wire::to_us(wa_link::clock::now() + SignedDuration::from_hours(24));
+    store
+        .write(move |tx| Ok(tx.conn.execute("UPDATE revocations SET revoked_us = ?1", [ahead])?))
+        .await
+        .unwrap();
+    drop(store);
+    let store = open(place.path());
+    let wanted = Wanted::parse(&wa_link::tls::csr().unwrap().0, "").unwrap();
+    let host = Host::new("web-1").unwrap();
+    let given = store.write(move |tx| give(tx, &authority, &host, &wanted, "renewal")).await.unwrap();
+    let renewed = Peer::of_pem(&given.node.certificate_pem).unwrap();
+    assert!(!store.revoked().borrow().bars(&renewed));
+}
+
 /// Replaced, and then away for longer than its certificate: it recovers, and nobody needs to let it in again.
 #[tokio::test]
 async fn a_host_that_was_given_a_certificate_since_is_not_called_revoked() {

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use rusqlite::Connection;
-use wa_proto::{Action, Host, Outcome, PaneRef, RunId, Timestamp};
+use wa_proto::{Action, ActionId, Host, Outcome, PaneRef, RunId, Timestamp};
 
 use super::{Revoked, RuleSet, StoreError};
 
@@ -31,6 +31,8 @@ pub struct Committed {
     pub events: bool,
     /// Actions that entered the outbox.
     pub actions: Vec<Queued>,
+    /// Actions that must not begin any more: whoever asked for them was revoked.
+    pub withdrawn: Vec<ActionId>,
     /// Actions whose outcome became known.
     pub settled: Vec<(Host, Outcome)>,
     /// Runs began, changed or ended, in this order: their panes, and whether the run is still open.
@@ -140,6 +142,7 @@ impl Committed {
         self.log |= other.log;
         self.events |= other.events;
         self.actions.extend(other.actions);
+        self.withdrawn.extend(other.withdrawn);
         self.settled.extend(other.settled);
         self.runs.extend(other.runs);
         self.rules = other.rules.or(self.rules.take());

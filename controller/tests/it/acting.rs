@@ -11,7 +11,7 @@ use wa_proto::{AgentKind, Lane, OutcomeKind, PaneState, RecordBody, SpoolId};
 
 use crate::desk::{Desk, LIMIT, Node, address, event_record, outcome_record, pane, pane_ref, until};
 
-async fn desk_with_pane() -> (Desk, wa_link::tls::Identity, SpoolId, Node) {
+pub(crate) async fn desk_with_pane() -> (Desk, wa_link::tls::Identity, SpoolId, Node) {
     let desk = Desk::start().await;
     let identity = desk.enrol("web-1").await;
     let spool = SpoolId::generate();
@@ -30,7 +30,7 @@ async fn known(desk: &Desk) {
     .await;
 }
 
-fn send(text: &str) -> v1::ActRequest {
+pub(crate) fn send(text: &str) -> v1::ActRequest {
     v1::ActRequest {
         pane: Some(address("web-1", 1)),
         verb: Some(v1::act_request::Verb::Send(v1::SendText { text: text.into(), enter: true })),

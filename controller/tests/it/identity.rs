@@ -12,6 +12,7 @@ use wa_proto::wire::v1;
 use wa_proto::wire::v1::enrollment_client::EnrollmentClient;
 use wa_proto::wire::v1::fleet_client::FleetClient;
 
+use crate::acting::{desk_with_pane, send};
 use crate::desk::{Desk, LIMIT, Node};
 
 /// What is revoked is cut off within this.
@@ -126,6 +127,32 @@ async fn a_revoked_operator_loses_streams_and_calls() {
             &ended,
             "was revoked: an admin gives a new context with `wa fleet operator add alice --role operator`",
         );
+    }
+}
+
+#[tokio::test]
+async fn what_a_revoked_person_asked_for_does_not_begin() {
+    for restart in [false, true] {
+        let (mut desk, identity, spool, mut node) = desk_with_pane().await;
+        let ada = add(&desk, "ada", "operator", false).await.unwrap();
+        let mut fleet = FleetClient::new(desk.channel(&ada).await);
+        let revoking = async {
+            let action = node.action().await;
+            revoke(&desk, "ada", v1::RevokeScope::Any).await.unwrap();
+            action
+        };
+        let (asked, action) = timeout(CUT, async { tokio::join!(fleet.act(send("hello")), revoking) })
+            .await
+            .expect("cut off in time");
+        refused(&asked.unwrap_err(), "was revoked");
+        if restart {
+            desk.kill_and_restart().await;
+            node = Node::connect(&desk, &identity, spool).await;
+        }
+        let permit = node.ask(&action.action_id).await;
+        assert!(permit.expired, "{permit:?}");
+        let trail = audit(&desk, "act").await;
+        assert!(trail.iter().any(|(who, _, decision, _)| who == "operator:ada" && decision == "withdrawn"));
     }
 }
 

@@ -55,6 +55,19 @@ pub struct Principal {
     pub name: Host,
 }
 
+impl Principal {
+    /// The name under which it stands in audit, actions and policy files: `node:NAME`, `agent:NAME`, and
+    /// `operator:NAME` for people of any role.
+    pub fn author(&self) -> String {
+        let kind = match self.role {
+            Role::Node => "node",
+            Role::Agent => "agent",
+            Role::Viewer | Role::Operator | Role::Admin => "operator",
+        };
+        format!("{kind}:{}", self.name)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} names nobody: expected spiffe://wa/ROLE/NAME")]
 pub struct NotAPrincipal(pub String);
