@@ -88,6 +88,7 @@ fn run(cli: &mut Cli) -> Result<Exit, Failure> {
         Some(Command::Help { command }) => command::topic(&mut out, command).map(|()| Exit::Done),
         Some(Command::Hooks(args)) => command::hooks(args, &around, &mut out),
         Some(Command::Rules(args)) if !command::asks(args) => command::here(args, &mut out),
+        Some(Command::Workflow(args::Workflow::Validate { files })) => command::validate(files),
         Some(Command::Schema) => command::schema(&mut out).map(|()| Exit::Done),
         Some(command) => on_runtime(command, cli, &around, &mut out),
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use wa_link::config::ConfigError;
 use wa_link::files::{self, FileError};
-use wa_workflow::{Definition, InvalidDefinition};
+use wa_workflow::{Definition, InvalidDefinition, Override};
 
 /// Everything that [`crate::Controller::start`] needs to know.
 #[derive(Debug, Clone)]
@@ -22,7 +22,14 @@ pub struct Config {
     pub url: Option<String>,
     /// Workflows beside the built-in ones.
     pub workflows: Vec<Definition>,
+    /// Other values for the texts of workflows.
+    pub overrides: Vec<Override>,
+    /// Panes that workflows may act on within a minute.
+    pub panes_per_minute: u32,
 }
+
+/// Panes that workflows may act on within a minute, unless the configuration says otherwise.
+pub const PANES_PER_MINUTE: u32 = 30;
 
 impl Config {
     /// What can be found wrong before the start.
@@ -41,6 +48,8 @@ impl Config {
             admin_listen: None,
             url: None,
             workflows: Vec::new(),
+            overrides: Vec::new(),
+            panes_per_minute: PANES_PER_MINUTE,
         }
     }
 }
@@ -56,6 +65,11 @@ pub struct ConfigFile {
     /// Workflow files, relative to the configuration file.
     #[serde(default)]
     pub workflows: Vec<PathBuf>,
+    /// Other values for the texts of workflows: `[[override]]`.
+    #[serde(default, rename = "override")]
+    pub overrides: Vec<Override>,
+    /// Panes that workflows may act on within a minute; 30 unless it is given.
+    pub panes_per_minute: Option<u32>,
 }
 
 /// Why a configuration cannot be used.

@@ -19,6 +19,7 @@ use wa_link::clock;
 use wa_proto::selector::Selector;
 use wa_proto::{Action, ActionId, Host, Outcome, PaneAddress, PaneRef, Timestamp, Verb};
 
+use crate::config::PANES_PER_MINUTE;
 use crate::store::{Pause, Queued};
 
 /// How long a node may rely on a permit.
@@ -31,6 +32,8 @@ const PERMIT_TRAVEL: Duration = Duration::from_millis(250);
 pub enum Scope {
     Everything,
     Pane(PaneAddress),
+    /// What this workflow does, wherever.
+    Workflow(String),
     /// What the selector names, now or later.
     Selector(Selector),
 }
@@ -40,6 +43,7 @@ impl std::fmt::Display for Scope {
         match self {
             Self::Everything => f.write_str("all"),
             Self::Pane(pane) => write!(f, "pane {pane}"),
+            Self::Workflow(name) => write!(f, "workflow {name}"),
             Self::Selector(selector) => write!(f, "selector {selector}"),
         }
     }
@@ -52,6 +56,7 @@ impl FromStr for Scope {
         match text.split_once(' ') {
             None if text == "all" => Ok(Self::Everything),
             Some(("pane", pane)) => pane.parse().map(Self::Pane).map_err(|e| e.to_string()),
+            Some(("workflow", name)) => Ok(Self::Workflow(name.to_owned())),
             Some(("selector", selector)) => selector.parse().map(Self::Selector).map_err(|e| e.to_string()),
             _ => Err(format!("unknown scope of a pause: {text:?}")),
         }
@@ -67,6 +72,7 @@ impl Scope {
         match self {
             Self::Everything => true,
             Self::Pane(paused) => pane == Some(paused),
+            Self::Workflow(_) => false,
             Self::Selector(selector) => selector.matches(|key| labels.get(key).map(String::as_str)),
         }
     }
@@ -97,7 +103,6 @@ pub struct Gate {
     inner: Mutex<Inner>,
 }
 
-#[derive(Default)]
 struct Inner {
     open: HashMap<ActionId, Open>,
     /// Open actions of a host by fence.
@@ -106,6 +111,32 @@ struct Inner {
     permitted_fence: HashMap<(Host, PaneRef), u64>,
     waiting: HashMap<ActionId, watch::Sender<Option<Outcome>>>,
     holds: Vec<Hold>,
+    /// Panes that workflows were let through to.
+    acted: Acted,
+    panes_per_minute: u32,
+}
+
+/// What actions of workflows are done in the name of.
+const WORKFLOW: &str = "workflow:";
+/// The time over which panes are counted.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Panes on which workflows acted within the last minute, and when last.
+#[derive(Default)]
+struct Acted(HashMap<(Host, PaneRef), Instant>);
+
+impl Acted {
+    /// Counts this pane in, or says why that is one too many.
+    fn too_many(&mut self, (host, pane): (&Host, &PaneRef), most: u32) -> Option<String> {
+        let now = clock::monotonic();
+        self.0.retain(|_, at| now.saturating_duration_since(*at) < MINUTE);
+        let key = (host.clone(), pane.clone());
+        if self.0.len() >= most as usize && !self.0.contains_key(&key) {
+            return Some(format!("workflows have acted on {most} panes within a minute, and may on no more"));
+        }
+        self.0.insert(key, now);
+        None
+    }
 }
 
 struct Open {
@@ -154,8 +185,8 @@ impl Drop for Waiter {
 
 impl Gate {
     /// As the store remembers it. Pauses that cannot be read hold everything: better still than sorry.
-    pub fn from_kept(actions: &[Queued], pauses: &[Pause]) -> Self {
-        let mut inner = Inner::default();
+    pub fn from_kept(actions: &[Queued], pauses: &[Pause], panes_per_minute: u32) -> Self {
+        let mut inner = Inner { panes_per_minute, ..Inner::default() };
         for queued in actions {
             inner.add(queued.clone());
         }
@@ -272,7 +303,7 @@ impl Gate {
         now: Timestamp,
     ) -> Verdict {
         let mut inner = self.lock();
-        let Inner { open, permitted_fence, holds, .. } = &mut *inner;
+        let Inner { open, permitted_fence, holds, acted, panes_per_minute, .. } = &mut *inner;
         let Some(found) = open.get_mut(&action).filter(|found| found.queued.host == *host) else {
             return Verdict::Refused("the controller knows no such open action".into());
         };
@@ -291,6 +322,15 @@ impl Gate {
         if let Some(hold) = first_hold(holds, pane.as_ref(), &labels(pane.as_ref())) {
             return Verdict::Refused(describe(hold));
         }
+        if let Some(workflow) = wanted.who.strip_prefix(WORKFLOW) {
+            let of_it = |hold: &&Hold| matches!(&hold.scope, Scope::Workflow(name) if name == workflow);
+            if let Some(hold) = holds.iter().find(of_it) {
+                return Verdict::Refused(describe(hold));
+            }
+            if let Some(too_many) = acted.too_many((host, &wanted.pane), *panes_per_minute) {
+                return Verdict::Refused(too_many);
+            }
+        }
         if !spawns {
             let fence = permitted_fence.entry((host.clone(), wanted.pane.clone())).or_default();
             if *fence > wanted.fence {
@@ -306,6 +346,13 @@ impl Gate {
     /// Why nothing may begin on this pane, if so.
     pub fn paused(&self, pane: Option<&PaneAddress>, labels: &Labels) -> Option<String> {
         first_hold(&self.lock().holds, pane, labels).map(describe)
+    }
+
+    /// Why a workflow does nothing anywhere, if so.
+    pub(crate) fn workflow_paused(&self, name: &str) -> Option<String> {
+        let inner = self.lock();
+        let of_it = |hold: &&Hold| matches!(&hold.scope, Scope::Workflow(paused) if paused == name);
+        inner.holds.iter().find(of_it).map(describe)
     }
 
     /// Whether everything is paused.
@@ -341,6 +388,20 @@ impl Gate {
     }
 }
 
+impl Default for Inner {
+    fn default() -> Self {
+        Self {
+            open: HashMap::new(),
+            by_host: HashMap::new(),
+            permitted_fence: HashMap::new(),
+            waiting: HashMap::new(),
+            holds: Vec::new(),
+            acted: Acted::default(),
+            panes_per_minute: PANES_PER_MINUTE,
+        }
+    }
+}
+
 impl Inner {
     fn add(&mut self, queued: Queued) {
         let fences = self.by_host.entry(queued.host.clone()).or_default();
@@ -361,6 +422,7 @@ fn describe(hold: &Hold) -> String {
     let what = match &hold.scope {
         Scope::Everything => "everything is paused".to_owned(),
         Scope::Pane(pane) => format!("{pane} is paused"),
+        Scope::Workflow(name) => format!("workflow {name} is paused"),
         Scope::Selector(selector) => format!("{selector} is paused"),
     };
     let reason = if hold.reason.is_empty() { String::new() } else { format!(": {}", hold.reason) };
@@ -390,6 +452,7 @@ mod tests {
             who: "operator:o".into(),
             expect_agent: None,
             expect_agent_pid: None,
+            expect_shell: false,
             trace_parent: String::new(),
             verb: Verb::Kill,
         };

@@ -8,10 +8,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser;
 use wa_controller::identity::rotation::{self, Step};
-use wa_controller::{Config, ConfigFile, Controller};
+use wa_controller::{Config, ConfigFile, Controller, PANES_PER_MINUTE};
 use wa_link::files::LockFile;
 use wa_link::shutdown::{Shutdown, Tasks, on_signals};
-use wa_link::{clock, supervisor, telemetry, tls};
+use wa_link::{clock, limits, supervisor, telemetry, tls};
 
 /// How long the end may take.
 const GRACE: Duration = Duration::from_secs(10);
@@ -66,6 +66,8 @@ impl Args {
             ),
             url: file.url.clone(),
             workflows: file.definitions()?,
+            overrides: file.overrides.clone(),
+            panes_per_minute: file.panes_per_minute.unwrap_or(PANES_PER_MINUTE),
         };
         config.check()?;
         Ok(config)
@@ -120,6 +122,7 @@ fn run(config: Config) -> anyhow::Result<()> {
             default_level: "info",
             attributes: Vec::new(),
         })?;
+        raise_limits();
         let tasks = Tasks::new(Shutdown::new());
         on_signals(&tasks).context("cannot handle signals")?;
         let running = Box::pin(Controller::start(config, tasks.clone())).await?;
@@ -139,4 +142,16 @@ fn run(config: Config) -> anyhow::Result<()> {
             None => Ok(()),
         }
     })
+}
+
+/// Every node is an open file, and so is whoever asks.
+fn raise_limits() {
+    const FEW: u64 = 4096;
+    match limits::raise_open_files() {
+        Ok(Some(files)) if files < FEW => {
+            tracing::warn!(files, "few open files are allowed: a node more than that is not let in; raise the hard limit (LimitNOFILE=)");
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the limit on open files was not raised"),
+    }
 }

@@ -11,7 +11,9 @@ use tokio::sync::Semaphore;
 use wa_link::files::{self, FileError, LockFile};
 use wa_link::shutdown::Tasks;
 use wa_link::tls::{self, ServerIdentity, TlsError};
+use wa_link::net::Listener;
 use wa_link::{accept, clock};
+use wa_proto::Timestamp;
 use wa_proto::wire::v1::enrollment_server::EnrollmentServer;
 use wa_proto::wire::v1::fleet_server::FleetServer;
 use wa_proto::wire::v1::node_link_server::NodeLinkServer;
@@ -37,6 +39,8 @@ const FLEET_MESSAGE: usize = 1024 * 1024;
 const JOIN_MESSAGE: usize = 64 * 1024;
 /// Calls of one client at a time.
 const STREAMS: u32 = 256;
+/// How often the controller's certificate is compared with the clock.
+const CERTIFICATE_EVERY: Duration = Duration::from_secs(60);
 /// How often changed nodes and panes are stored.
 const KEEP_EVERY: Duration = Duration::from_secs(5);
 
@@ -103,6 +107,7 @@ struct Parts {
     doorkeeper: Arc<Doorkeeper>,
     metrics: Arc<Metrics>,
     alarm: Arc<Alarm>,
+    definitions: Arc<Vec<wa_workflow::Definition>>,
 }
 
 impl Controller {
@@ -112,18 +117,22 @@ impl Controller {
     /// See [`StartError`]. Nothing keeps running then.
     pub async fn start(config: Config, tasks: Tasks) -> Result<Running, StartError> {
         let data_dir = config.data_dir.clone();
-        let workflows = all_workflows(config.workflows)?;
+        let automation = Automation {
+            workflows: Arc::new(all_workflows(config.workflows)?),
+            overrides: config.overrides,
+            panes_per_minute: config.panes_per_minute,
+        };
         let opening = tasks.spawn_blocking("open the data directory", move || {
             files::create_private_dir(&data_dir)?;
             let lock = LockFile::acquire(&data_dir.join("lock"))?;
             let authority = Authority::open(&data_dir.join("ca"), clock::now())?;
-            let parts = open(&data_dir.join("state.db"), authority, workflows)?;
+            let parts = open(&data_dir.join("state.db"), authority, automation)?;
             Ok::<_, StartError>((lock, parts))
         });
         let (lock, parts) = opening.await.map_err(|_| StartError::Interrupted)??;
 
-        let listener = listen(config.listen, "--listen").await?;
-        let local_addr = local(&listener, config.listen)?;
+        let listener = Listener::bind(config.listen).await.map_err(no_listener(config.listen, "--listen"))?;
+        let local_addr = listener.local_addr().map_err(no_listener(config.listen, "--listen"))?;
         let url = config.url.unwrap_or_else(|| context::local_url(local_addr));
         let operator_context = config.data_dir.join("operator.context.toml");
         let Parts { authority, doorkeeper, store, .. } = &parts;
@@ -149,22 +158,32 @@ impl Controller {
     }
 }
 
+/// What is done without a person.
+struct Automation {
+    workflows: Arc<Vec<wa_workflow::Definition>>,
+    overrides: Vec<wa_workflow::Override>,
+    panes_per_minute: u32,
+}
+
 /// Opens the database and fills from it what lives in memory.
 fn open(
     path: &std::path::Path,
     authority: Authority,
-    workflows: Vec<wa_workflow::Definition>,
+    automation: Automation,
 ) -> Result<Parts, StartError> {
     let metrics = Arc::new(Metrics::default());
+    let definitions = Arc::clone(&automation.workflows);
     let mut of_kept = None;
     let observer = |kept: &crate::store::Kept| -> Arc<dyn Observer> {
         let registry = Arc::new(Registry::from_kept(&kept.nodes));
-        let gate = Arc::new(Gate::from_kept(&kept.actions, &kept.pauses));
+        let gate = Arc::new(Gate::from_kept(&kept.actions, &kept.pauses, automation.panes_per_minute));
         for run in &kept.runs {
             // Its node is away; the next report will tell.
             registry.watch(&run.trigger.host, &run.trigger.pane);
         }
-        let orchestrator = Arc::new(Orchestrator::new(workflows, Arc::clone(&registry), Arc::clone(&gate)));
+        let Automation { workflows, overrides, .. } = automation;
+        let orchestrator =
+            Arc::new(Orchestrator::new(workflows, overrides, Arc::clone(&registry), Arc::clone(&gate)));
         of_kept = Some((registry, gate, orchestrator.alarm()));
         orchestrator
     };
@@ -179,35 +198,35 @@ fn open(
         doorkeeper,
         metrics,
         alarm,
+        definitions,
     })
 }
 
-async fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, flag, source })
-}
-
-fn local(listener: &TcpListener, address: SocketAddr) -> Result<SocketAddr, StartError> {
-    listener.local_addr().map_err(|source| StartError::Listen { address, flag: "--listen", source })
+fn no_listener(address: SocketAddr, flag: &'static str) -> impl FnOnce(io::Error) -> StartError {
+    move |source| StartError::Listen { address, flag, source }
 }
 
 async fn serve_admin(address: SocketAddr, parts: &Parts, tasks: &Tasks) -> Result<SocketAddr, StartError> {
-    let listener = listen(address, "--admin-listen").await?;
-    let local_addr = local(&listener, address)?;
+    let listener = TcpListener::bind(address).await.map_err(no_listener(address, "--admin-listen"))?;
+    let local_addr = listener.local_addr().map_err(no_listener(address, "--admin-listen"))?;
     let admin = Arc::new(Admin {
         store: Arc::clone(&parts.store),
         registry: Arc::clone(&parts.registry),
         metrics: Arc::clone(&parts.metrics),
     });
     tasks.spawn("admin address", admin::serve(listener, admin, tasks.shutdown().clone()));
+    tracing::info!(admin = %local_addr, "health and metrics are told");
     Ok(local_addr)
 }
 
 /// Serves the three services over TLS until the shutdown.
-fn serve(listener: TcpListener, parts: &Parts, tasks: &Tasks) -> Result<(), StartError> {
-    let Parts { store, registry, gate, authority, doorkeeper, metrics, .. } = parts.clone();
-    let server_identity = ServerIdentity::new(&authority.server_identity(clock::now())?)?;
+fn serve(listener: Listener, parts: &Parts, tasks: &Tasks) -> Result<(), StartError> {
+    let Parts { store, registry, gate, authority, doorkeeper, metrics, definitions, .. } = parts.clone();
+    let identity = authority.server_identity(clock::now())?;
+    let held = tls::certificate_validity(&identity.certificate_pem)?;
+    let server_identity = ServerIdentity::new(&identity)?;
     let tls = tls::server_config_with(Arc::clone(&server_identity), authority.certificate_pem())?;
-    renew_server(server_identity, Arc::clone(&authority), tasks);
+    renew_server(server_identity, held, Arc::clone(&authority), tasks);
 
     let enrollment = Enrollment {
         store: Arc::clone(&store),
@@ -225,10 +244,12 @@ fn serve(listener: TcpListener, parts: &Parts, tasks: &Tasks) -> Result<(), Star
         authority: Arc::clone(&authority),
         doorkeeper: Arc::clone(&doorkeeper),
         metrics,
+        refusals: Arc::default(),
         tasks: tasks.clone(),
     };
     let checking = Arc::new(Semaphore::new(1));
-    let fleet = Fleet { store, registry, gate, authority, doorkeeper, checking, tasks: tasks.clone() };
+    let fleet =
+        Fleet { store, registry, gate, authority, doorkeeper, definitions, checking, tasks: tasks.clone() };
     let incoming = accept::incoming(listener, tls, tasks);
     let router = accept::server()
         .max_concurrent_streams(Some(STREAMS))
@@ -240,29 +261,43 @@ fn serve(listener: TcpListener, parts: &Parts, tasks: &Tasks) -> Result<(), Star
     Ok(())
 }
 
-/// The controller's own certificate is replaced at half life.
-fn renew_server(server: Arc<ServerIdentity>, authority: Arc<Authority>, tasks: &Tasks) {
-    let half =
-        Duration::try_from(crate::identity::ca::SERVER_LIFE / 2).unwrap_or(Duration::from_secs(86_400));
+/// The controller's own certificate is replaced at half life, and when the clock was set so that it does not hold: one
+/// that was wrong at the start would keep every node away once it is right. `held`: from when to when the first one holds.
+fn renew_server(
+    server: Arc<ServerIdentity>,
+    mut held: (Timestamp, Timestamp),
+    authority: Arc<Authority>,
+    tasks: &Tasks,
+) {
     let shutdown = tasks.shutdown().clone();
     tasks.spawn("renew the controller's certificate", async move {
-        while tokio::time::timeout(half, shutdown.triggered()).await.is_err() {
-            let renewed = authority
-                .server_identity(clock::now())
-                .map_err(|e| e.to_string())
-                .and_then(|identity| server.replace(&identity).map_err(|e| e.to_string()));
-            if let Err(reason) = renewed {
-                tracing::error!(
-                    reason,
+        while tokio::time::timeout(CERTIFICATE_EVERY, shutdown.triggered()).await.is_err() {
+            let now = clock::now();
+            if !wants_renewal(held, now) {
+                continue;
+            }
+            let renewed = authority.server_identity(now).map_err(StartError::from).and_then(|identity| {
+                server.replace(&identity)?;
+                Ok(tls::certificate_validity(&identity.certificate_pem)?)
+            });
+            match renewed {
+                Ok(renewed) => held = renewed,
+                Err(error) => tracing::error!(
+                    %error,
                     "the controller's certificate was not renewed; restart it before it runs out"
-                );
+                ),
             }
         }
     });
 }
 
-/// Gives up panes that were not found again, and stores what changed of nodes and panes. What could not be stored waits
-/// for the next change.
+/// Whether a certificate that holds from then to then does not yet, or is past half of its life.
+fn wants_renewal((from, to): (Timestamp, Timestamp), now: Timestamp) -> bool {
+    now < from || now.duration_since(from) > to.duration_since(from) / 2
+}
+
+/// Gives up panes that were not found again, and stores what changed of nodes and panes. What could not be stored is
+/// tried again.
 async fn keep(parts: &Parts) {
     for (host, gone) in parts.registry.give_up_unseen(clock::now()) {
         let told = parts.store.write(move |tx| pane_inputs(tx, &host, &gone)).await;
@@ -270,7 +305,23 @@ async fn keep(parts: &Parts) {
             tracing::warn!(%error, "runs were not told that their pane is gone; they wait for their time to be over");
         }
     }
-    if let Err(error) = parts.store.save_nodes(parts.registry.take_dirty()).await {
-        tracing::warn!(%error, "the state of nodes was not stored");
+    if let Err((hosts, error)) = parts.store.save_nodes(parts.registry.take_changes()).await {
+        parts.registry.not_stored(&hosts);
+        tracing::warn!(%error, hosts = hosts.len(), "the state of nodes was not stored");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_replaced_at_half_life_and_when_the_clock_was_ahead() {
+        let at = |text: &str| -> Timestamp { text.parse().unwrap() };
+        let held = (at("2026-03-02T11:55:00Z"), at("2026-05-31T12:00:00Z"));
+        assert!(!wants_renewal(held, at("2026-03-02T12:00:00Z")));
+        assert!(!wants_renewal(held, at("2026-04-15T00:00:00Z")));
+        assert!(wants_renewal(held, at("2026-04-17T00:00:00Z")));
+        assert!(wants_renewal(held, at("2026-03-01T12:00:00Z")), "the clock was a day ahead when it was made");
     }
 }

@@ -20,6 +20,8 @@ pub struct Action {
     /// Which agent must run there, and as which process; `None` = whatever runs.
     pub expect_agent: Option<AgentKind>,
     pub expect_agent_pid: Option<u32>,
+    /// A shell must wait for a command there.
+    pub expect_shell: bool,
     pub trace_parent: String,
     pub verb: Verb,
 }
@@ -32,6 +34,12 @@ pub enum Verb {
         enter: bool,
     },
     Keys(Vec<Key>),
+    /// Answers the dialog that stands in the pane by the first of these labels that it offers.
+    Choose {
+        labels: Vec<String>,
+        /// Which dialog is meant, 16 hex digits: the field `dialog` of its event. Empty: whichever stands there.
+        dialog: String,
+    },
     Spawn {
         command: Vec<String>,
         cwd: String,
@@ -45,6 +53,7 @@ impl Verb {
         match self {
             Self::Send { .. } => "send",
             Self::Keys(_) => "keys",
+            Self::Choose { .. } => "choose",
             Self::Spawn { .. } => "spawn",
             Self::Kill => "kill",
         }

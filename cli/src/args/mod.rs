@@ -3,6 +3,7 @@
 //! Help begins with examples, for that is what people look for. What needs more than one argument to be understood
 //! (a target that may be a pane or a selector) is checked in [`crate::target`]; words of a closed set are checked here.
 
+mod automation;
 mod identity;
 mod rules;
 
@@ -14,6 +15,7 @@ use wa_proto::{EventKind, Key, PaneAddress, PaneState};
 
 use crate::output::Format;
 
+pub(crate) use automation::{Decide, Notice, Run, RunList, Workflow};
 pub(crate) use identity::{AddOperator, Operator, Revoke};
 pub(crate) use rules::{
     ExplainPane, ListRules, PushRules, RedactFiles, Rules, ScanFiles, ShowRule, TestPacks, UnknownScreens,
@@ -106,6 +108,16 @@ pub(crate) enum Command {
     /// Runs of workflows
     #[command(subcommand)]
     Run(Run),
+    /// What the controller does by itself
+    #[command(subcommand)]
+    Workflow(Workflow),
+    /// What workflows tell people, and ask them
+    #[command(subcommand)]
+    Notice(Notice),
+    /// Approve what an agent asks for, this once
+    Approve(Decide),
+    /// Deny what an agent asks for
+    Deny(Decide),
     /// The agents' own hooks, so that they report to this host's node
     #[command(subcommand)]
     Hooks(Hooks),
@@ -449,24 +461,12 @@ pub(crate) struct Pause {
     pub(crate) target: Option<String>,
     #[command(flatten)]
     pub(crate) labels: Labels,
+    /// Only what this workflow does, on every pane
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["target", "selector"])]
+    pub(crate) workflow: Option<String>,
     /// Why; kept with the pause
     #[arg(long, default_value = "")]
     pub(crate) reason: String,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Run {
-    /// The latest first
-    List(RunList),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct RunList {
-    /// Only on this pane
-    pub(crate) pane: Option<PaneAddress>,
-    /// At most so many
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub(crate) limit: u32,
 }
 
 /// `90s`, `10m`, `1h30m`, `2d`.

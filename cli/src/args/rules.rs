@@ -65,6 +65,11 @@ pub(crate) struct ShowRule {
   wa rules test                         the built-in packs
   wa rules test packs/*.toml            each of these with the built-in ones, then all together
 
+A rule reads the screen (`on = [\"frame\"]`, the default). `line` reads what scrolled by between two looks, `record` the words
+of errors, warnings and notices in the agent's session file, drawn as on its screen. Both need region = \"tail\", columns
+from 0 and rearm = \"turn\" (lines also \"compaction\"), and one example at least that matches there; counter-examples must be
+silent on lines too.
+
 Exit code 1 where a pack has a mistake; the first of each file is named with its place.")]
 pub(crate) struct TestPacks {
     /// Packs
@@ -81,7 +86,8 @@ pub(crate) struct TestPacks {
   wa rules scan --raw --offset 18520 session.raw
   wa rules scan --pack mine.toml screen.txt
 
-It is the engine of the node, and it stores nothing: codes and addresses of a sign-in are printed.
+It is the engine of the node, and it stores nothing: codes and addresses of a sign-in are printed. A screen is read as a
+frame, a stream frame by frame: rules that read only lines or records find nothing there.
 Exit code 7 when some of the files could not be read.")]
 pub(crate) struct ScanFiles {
     /// Saved screens (SGR escapes are understood) or, with --raw, recorded byte streams; - reads standard input

@@ -19,9 +19,9 @@ use crate::shape::{Receipt, ReceiptKind, kind};
 use crate::target::{Target, selector};
 
 /// How long to wait for the outcome unless `--timeout` says otherwise.
-const USUAL: Duration = Duration::from_secs(30);
+pub(super) const USUAL: Duration = Duration::from_secs(30);
 /// The controller itself ends the wait; only if it does not, we do.
-const SLACK: Duration = Duration::from_secs(5);
+pub(super) const SLACK: Duration = Duration::from_secs(5);
 /// Panes acted on at the same time.
 const AT_ONCE: usize = 8;
 /// Nobody types more into a composer.
@@ -56,7 +56,20 @@ async fn act<K>(session: &Session, request: v1::ActRequest) -> Result<Receipt<K>
 /// Acts on one pane and prints the receipt.
 async fn one<K: ReceiptKind>(desk: &mut Desk<'_>, request: v1::ActRequest) -> Result<Exit, Failure> {
     let receipt: Receipt<K> = act(&desk.session, request).await?;
-    desk.out.one(&receipt)?;
+    print(desk, &receipt)
+}
+
+/// Prints the receipt of an answer about this pane.
+pub(super) fn receipt<K: ReceiptKind>(
+    desk: &mut Desk<'_>,
+    answer: v1::ActResponse,
+    pane: &PaneAddress,
+) -> Result<Exit, Failure> {
+    print(desk, &Receipt::<K>::of(answer, Some(pane))?)
+}
+
+fn print<K: ReceiptKind>(desk: &mut Desk<'_>, receipt: &Receipt<K>) -> Result<Exit, Failure> {
+    desk.out.one(receipt)?;
     let exit = receipt.exit();
     if exit != Exit::Done && !matches!(desk.out.look.format, Format::Json | Format::Jsonl) {
         say(&format!("wa: {}: {}", receipt.outcome(), receipt.reason().unwrap_or("no reason given")));

@@ -7,6 +7,7 @@ mod help;
 mod hooks;
 mod identity;
 mod logs;
+mod notice;
 mod pause;
 mod rules;
 mod run;
@@ -15,6 +16,7 @@ mod screen;
 mod search;
 mod status;
 mod wait;
+mod workflow;
 
 pub(crate) use act::read_text;
 pub(crate) use help::{quick_start, topic};
@@ -24,10 +26,11 @@ pub(crate) use run::runs;
 pub(crate) use schema::schema;
 pub(crate) use search::hits;
 pub(crate) use status::panes;
+pub(crate) use workflow::validate;
 
 use std::io::Write as _;
 
-use crate::args::{Command, Fleet, Globals, Operator, Run};
+use crate::args::{Command, Fleet, Globals, Operator, Workflow};
 use crate::client::{self, Session};
 use crate::context::{self, Surroundings};
 use crate::failure::{Exit, Failure};
@@ -75,7 +78,13 @@ pub(crate) async fn ask(
         Command::Spawn(args) => act::spawn(desk, args).await,
         Command::Pause(args) => pause::pause(desk, args, true).await,
         Command::Unpause(args) => pause::pause(desk, args, false).await,
-        Command::Run(Run::List(args)) => run::list(desk, args).await,
+        Command::Run(command) => run::run(desk, command).await,
+        Command::Workflow(Workflow::List) => workflow::list(desk).await,
+        Command::Workflow(Workflow::Show { name }) => workflow::show(desk, name).await,
+        Command::Workflow(Workflow::Validate { files }) => validate(files),
+        Command::Notice(command) => notice::notice(desk, command).await,
+        Command::Approve(args) => notice::decide(desk, args, false).await,
+        Command::Deny(args) => notice::decide(desk, args, true).await,
         Command::Rules(args) => rules::there(desk, args).await,
         Command::Up(_) | Command::Help { .. } | Command::Hooks(_) | Command::Schema => Ok(Exit::Done),
     }

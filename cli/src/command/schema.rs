@@ -101,8 +101,35 @@ const SHAPES: &[(&str, &str, bool, &[&str])] = &[
         "wa.run_list/1",
         "wa run list",
         true,
-        &["run", "workflow", "pane", "generation", "state", "reason", "started", "ended"],
+        &["run", "workflow", "pane", "generation", "state", "reason", "started", "ended", "step", "actions_done"],
     ),
+    (
+        "wa.run_explain/1",
+        "wa run explain",
+        false,
+        &["run", "workflow", "pane", "generation", "state", "reason", "started", "ended", "step", "actions_done", "inputs"],
+    ),
+    (
+        "wa.workflow_list/1",
+        "wa workflow list",
+        true,
+        &["name", "version", "on", "agents", "max_actions", "paused", "description"],
+    ),
+    (
+        "wa.workflow/1",
+        "wa workflow show",
+        false,
+        &["name", "version", "on", "agents", "max_actions", "paused", "description", "steps"],
+    ),
+    (
+        "wa.notice_list/1",
+        "wa notice list",
+        true,
+        &[
+            "id", "time", "pane", "run", "workflow", "level", "text", "choices", "until", "closed", "answer", "who",
+        ],
+    ),
+    ("wa.decide/1", "wa approve; wa deny", false, &["action", "pane", "outcome", "reason"]),
     (
         "wa.hooks/1",
         "wa hooks install; wa hooks remove; wa hooks status",
@@ -120,7 +147,7 @@ const SHAPES: &[(&str, &str, bool, &[&str])] = &[
         "wa rules show RULE",
         false,
         &[
-            "rule", "pack", "origin", "event", "agent", "versions", "region", "shadow", "examples",
+            "rule", "pack", "origin", "event", "agent", "versions", "region", "on", "shadow", "examples",
             "counters", "line", "text",
         ],
     ),

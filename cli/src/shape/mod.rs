@@ -11,6 +11,7 @@ mod fleet;
 mod hooks;
 mod identity;
 mod log;
+mod notice;
 mod pane;
 mod redact;
 mod rules;
@@ -18,6 +19,7 @@ mod run;
 mod said;
 mod screen;
 mod session;
+mod workflow;
 
 pub(crate) use action::{Paused, Receipt, ReceiptKind, Token, kind};
 pub(crate) use event::EventLine;
@@ -28,9 +30,11 @@ pub(crate) use log::{Hit, LogEntry};
 pub(crate) use pane::{PaneStatus, Secret, Shown};
 pub(crate) use redact::{Redacted, RedactedLine};
 pub(crate) use rules::{Explained, PackItem, PackShown, PackTest, Pushed, RuleShown, Scanned, UnknownItem};
-pub(crate) use run::RunItem;
+pub(crate) use notice::NoticeItem;
+pub(crate) use run::{RunItem, RunShown};
 pub(crate) use said::Conversed;
 pub(crate) use screen::ScreenView;
+pub(crate) use workflow::{WorkflowItem, WorkflowShown};
 
 use anstyle::{AnsiColor, Style};
 use wa_proto::wire::{Invalid, from_us, v1};
@@ -91,7 +95,7 @@ fn or_dash(text: Option<&str>) -> &str {
 fn state_style(state: &str) -> Style {
     let color = match state {
         "limited" | "crashed" | "failed" | "unknown outcome" => AnsiColor::Red,
-        "waiting" | "limit_warning" | "authenticating" => AnsiColor::Yellow,
+        "waiting" | "limit_warning" | "authenticating" | "asking" => AnsiColor::Yellow,
         "working" | "starting" | "acting" | "succeeded" => AnsiColor::Green,
         _ => return Style::new(),
     };

@@ -1,10 +1,10 @@
-//! `wa.run_list/1`: one run of a workflow.
+//! `wa.run_list/1`, `wa.run_explain/1`: one run of a workflow, and what happened to it.
 
 use serde::Serialize;
 use wa_proto::Timestamp;
 use wa_proto::wire::{Invalid, v1};
 
-use super::{address, age, instant, known, or_dash, state_style};
+use super::{address, age, instant, known, need, or_dash, state_style};
 use crate::output::table::{Cell, Column, column};
 use crate::output::{Look, Shape};
 
@@ -18,6 +18,8 @@ pub(crate) struct RunItem {
     pub(crate) reason: Option<String>,
     started: Option<Timestamp>,
     ended: Option<Timestamp>,
+    step: Option<String>,
+    actions_done: u32,
 }
 
 impl TryFrom<v1::Run> for RunItem {
@@ -33,6 +35,8 @@ impl TryFrom<v1::Run> for RunItem {
             reason: known(run.reason),
             started: instant("run.started_us", run.started_us)?,
             ended: instant("run.ended_us", run.ended_us)?,
+            step: known(run.step),
+            actions_done: run.actions_done,
         })
     }
 }
@@ -50,6 +54,7 @@ impl Shape for RunItem {
             column("WORKFLOW", 12),
             column("PANE", 12),
             column("STATE", 9),
+            column("STEP", 8),
             column("AGE", 4),
             column("REASON", 6),
         ];
@@ -62,8 +67,82 @@ impl Shape for RunItem {
             Cell::plain(&self.workflow),
             Cell::plain(or_dash(self.pane.as_deref())),
             Cell::styled(&self.state, state_style(&self.state)),
+            Cell::plain(or_dash(self.step.as_deref())),
             Cell::plain(&age(look.now, self.started)),
             Cell::plain(or_dash(self.reason.as_deref())),
+        ]
+    }
+}
+
+/// A run with what it was stepped with.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct RunShown {
+    #[serde(flatten)]
+    pub(crate) run: RunItem,
+    pub(crate) inputs: Vec<RunInput>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct RunInput {
+    time: Option<Timestamp>,
+    input: serde_json::Value,
+    /// Where it led.
+    step: Option<String>,
+    state: String,
+}
+
+impl TryFrom<v1::GetRunResponse> for RunShown {
+    type Error = Invalid;
+    fn try_from(shown: v1::GetRunResponse) -> Result<Self, Invalid> {
+        let run = need("run", shown.run)?.try_into()?;
+        let input = |one: v1::RunInput| {
+            Ok(RunInput {
+                time: instant("input.time_us", one.time_us)?,
+                // What is no JSON is shown as the text that it is.
+                input: serde_json::from_str(&one.input).unwrap_or(serde_json::Value::String(one.input)),
+                step: known(one.step),
+                state: one.state,
+            })
+        };
+        Ok(Self { run, inputs: shown.inputs.into_iter().map(input).collect::<Result<_, Invalid>>()? })
+    }
+}
+
+impl Shape for RunShown {
+    const SCHEMA: &'static str = "wa.run_explain/1";
+
+    fn name(&self) -> String {
+        self.run.name()
+    }
+
+    fn columns(wide: bool) -> &'static [Column] {
+        RunItem::columns(wide)
+    }
+
+    fn row(&self, look: &Look) -> Vec<Cell> {
+        self.run.row(look)
+    }
+}
+
+impl Shape for RunInput {
+    const SCHEMA: &'static str = "wa.run_inputs/1";
+
+    fn name(&self) -> String {
+        self.input["input"].as_str().unwrap_or("-").to_owned()
+    }
+
+    fn columns(_: bool) -> &'static [Column] {
+        const COLUMNS: &[Column] = &[column("TIME", 20), column("INPUT", 20), column("STATE", 9), column("STEP", 8)];
+        COLUMNS
+    }
+
+    fn row(&self, _: &Look) -> Vec<Cell> {
+        let time = self.time.map_or_else(|| "-".to_owned(), super::clock);
+        vec![
+            Cell::plain(&time),
+            Cell::plain(&self.input.to_string()),
+            Cell::styled(&self.state, state_style(&self.state)),
+            Cell::plain(or_dash(self.step.as_deref())),
         ]
     }
 }

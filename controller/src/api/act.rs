@@ -209,6 +209,7 @@ fn action(peer: &Peer, target: &Target, verb: Verb, trace_parent: String, wait: 
         who: peer.who(),
         expect_agent: seen.and_then(|pane| pane.agent.clone()),
         expect_agent_pid: seen.map(|pane| pane.agent_pid).filter(|pid| *pid != 0),
+        expect_shell: false,
         trace_parent,
         verb,
     }
@@ -218,7 +219,7 @@ fn check_size(verb: &Verb) -> Result<(), Status> {
     let size = match verb {
         Verb::Send { text, .. } => text.len(),
         Verb::Spawn { command, cwd } => command.iter().map(String::len).sum::<usize>() + cwd.len(),
-        Verb::Keys(_) | Verb::Kill => 0,
+        Verb::Keys(_) | Verb::Choose { .. } | Verb::Kill => 0,
     };
     if let Verb::Spawn { command, .. } = verb
         && command.is_empty()

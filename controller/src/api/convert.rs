@@ -1,7 +1,7 @@
 //! From what the controller knows to what it tells.
 
 use wa_proto::wire::{optional_us, to_us, v1};
-use wa_workflow::Status as RunStatus;
+use wa_workflow::{Definition, Status as RunStatus};
 
 use super::rules;
 use crate::gate::Labels;
@@ -69,13 +69,16 @@ pub(super) fn event_item(stored: StoredEvent) -> v1::EventItem {
     v1::EventItem { host: stored.host.into(), time_us: to_us(stored.time), event: Some(stored.event.into()) }
 }
 
-pub(super) fn run(summary: RunSummary) -> v1::Run {
+/// `definitions`: by which the step is named; one of another version names none.
+pub(super) fn run(summary: RunSummary, definitions: &[Definition]) -> v1::Run {
     let RunSummary { run, ended } = summary;
     let state = run.status.name().to_owned();
     let reason = match run.status {
         RunStatus::Ended { reason, .. } => reason,
-        RunStatus::Waiting { .. } | RunStatus::Acting { .. } => String::new(),
+        RunStatus::Waiting { .. } | RunStatus::Acting { .. } | RunStatus::Asking => String::new(),
     };
+    let definition = definitions.iter().find(|one| one.name == run.workflow && one.version == run.version);
+    let step = definition.and_then(|definition| definition.steps.get(run.step));
     v1::Run {
         run_id: run.id.to_string(),
         workflow: run.workflow,
@@ -85,5 +88,8 @@ pub(super) fn run(summary: RunSummary) -> v1::Run {
         reason,
         started_us: to_us(run.started),
         ended_us: optional_us(ended),
+        step: step.map(|step| step.id.clone()).unwrap_or_default(),
+        version: run.version,
+        actions_done: run.actions_done,
     }
 }

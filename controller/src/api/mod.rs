@@ -7,9 +7,11 @@
 mod act;
 mod conversation;
 mod convert;
+mod decide;
 mod identity;
 mod pause;
 mod rules;
+mod runs;
 mod screen;
 mod streams;
 mod wait;
@@ -28,6 +30,7 @@ use wa_link::token::JoinToken;
 use wa_proto::selector::Selector;
 use wa_proto::wire::{from_us, to_us, v1};
 use wa_proto::{ErrorCode, Host, PaneAddress, Timestamp};
+use wa_workflow::Definition;
 
 use crate::gate::Gate;
 use crate::identity::Doorkeeper;
@@ -49,6 +52,7 @@ pub(crate) struct Fleet {
     pub(crate) gate: Arc<Gate>,
     pub(crate) authority: Arc<Authority>,
     pub(crate) doorkeeper: Arc<Doorkeeper>,
+    pub(crate) definitions: Arc<Vec<Definition>>,
     /// Packs are checked one set after the other.
     pub(crate) checking: Arc<Semaphore>,
     pub(crate) tasks: Tasks,
@@ -246,6 +250,11 @@ impl v1::fleet_server::Fleet for Fleet {
         let mut nodes: Vec<_> =
             nodes.into_iter().map(|node| convert::node_status(node, &wanted.revision)).collect();
         self.note_revoked(&mut nodes).await?;
+        if let Some(trouble) = self.store.trouble() {
+            for node in &mut nodes {
+                node.problems.push(format!("controller: {trouble}; this host keeps what it sees in its spool"));
+            }
+        }
         Ok(Response::new(v1::FleetStatusResponse { nodes }))
     }
 
@@ -322,8 +331,59 @@ impl v1::fleet_server::Fleet for Fleet {
         let pane = optional_address(&peer, request.pane)?;
         let limit = if request.limit == 0 { DEFAULT } else { request.limit.min(MOST) };
         let runs = self.store.runs(pane, only_host(&peer), limit as usize).await.map_err(|e| status(&e))?;
-        let runs = runs.into_iter().map(convert::run).collect();
+        let runs = runs.into_iter().map(|run| convert::run(run, &self.definitions)).collect();
         Ok(Response::new(v1::ListRunsResponse { runs }))
+    }
+
+    async fn get_run(&self, request: Request<v1::GetRunRequest>) -> Result<Response<v1::GetRunResponse>, Status> {
+        let peer = self.doorkeeper.admit(&request, READERS)?;
+        self.run_of(&peer, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn cancel_run(
+        &self,
+        request: Request<v1::CancelRunRequest>,
+    ) -> Result<Response<v1::CancelRunResponse>, Status> {
+        let peer = self.doorkeeper.admit(&request, OPERATORS)?;
+        self.cancel(&peer, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn start_run(
+        &self,
+        request: Request<v1::StartRunRequest>,
+    ) -> Result<Response<v1::StartRunResponse>, Status> {
+        let peer = self.doorkeeper.admit(&request, OPERATORS)?;
+        self.begin_run(&peer, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn list_workflows(
+        &self,
+        request: Request<v1::ListWorkflowsRequest>,
+    ) -> Result<Response<v1::ListWorkflowsResponse>, Status> {
+        self.doorkeeper.admit(&request, READERS)?;
+        Ok(Response::new(self.workflows()))
+    }
+
+    async fn list_notices(
+        &self,
+        request: Request<v1::ListNoticesRequest>,
+    ) -> Result<Response<v1::ListNoticesResponse>, Status> {
+        let peer = self.doorkeeper.admit(&request, READERS)?;
+        self.notices(&peer, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn answer_notice(
+        &self,
+        request: Request<v1::AnswerNoticeRequest>,
+    ) -> Result<Response<v1::AnswerNoticeResponse>, Status> {
+        let peer = self.doorkeeper.admit(&request, OPERATORS)?;
+        self.take_answer(&peer, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn decide(&self, request: Request<v1::DecideRequest>) -> Result<Response<v1::ActResponse>, Status> {
+        let peer = self.doorkeeper.admit(&request, OPERATORS)?;
+        let deciding = Box::pin(self.decide_dialog(&peer, request.into_inner()));
+        self.while_admitted(&peer, deciding).await.map(Response::new)
     }
 
     async fn push_rules(

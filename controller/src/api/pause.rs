@@ -9,7 +9,7 @@ use tonic::Status;
 use wa_proto::wire::v1;
 use wa_proto::{ErrorCode, PaneAddress};
 
-use super::{Fleet, optional_address, selector, status};
+use super::{Fleet, optional_address, selector, status, usage};
 use crate::gate::Scope;
 use crate::identity::peer::Peer;
 
@@ -19,6 +19,9 @@ impl Fleet {
         peer: &Peer,
         request: v1::PauseRequest,
     ) -> Result<v1::PauseResponse, Status> {
+        if !request.workflow.is_empty() {
+            return self.pause_workflow(peer, request).await;
+        }
         let selector = selector(&request.selector)?;
         let pane = optional_address(peer, request.pane)?;
         let views = match &pane {
@@ -38,6 +41,23 @@ impl Fleet {
         }
         let panes = panes.into_iter().map(Into::into).collect();
         Ok(v1::PauseResponse { panes, everything: self.gate.everything_paused() })
+    }
+
+    async fn pause_workflow(
+        &self,
+        peer: &Peer,
+        request: v1::PauseRequest,
+    ) -> Result<v1::PauseResponse, Status> {
+        if !request.selector.is_empty() || request.pane.is_some() {
+            return Err(usage("a workflow is paused everywhere: give neither pane nor selector"));
+        }
+        let scope = self.workflow_scope(&request.workflow)?;
+        if request.paused {
+            self.hold(scope, peer.who(), request.reason).await?;
+        } else {
+            self.release(&scope, &[], peer.who(), request.reason).await?;
+        }
+        Ok(v1::PauseResponse { panes: Vec::new(), everything: self.gate.everything_paused() })
     }
 
     async fn hold(&self, scope: Scope, who: String, reason: String) -> Result<(), Status> {

@@ -12,6 +12,7 @@
 //! A run that waits for its pane is fed the pane's present state after each of its steps, once, and then whatever
 //! reports change. Nothing is fed from nodes that are away.
 
+mod brakes;
 mod timers;
 
 pub(crate) use timers::{Alarm, run_timers};
@@ -23,17 +24,18 @@ use ring::digest::{SHA256, digest};
 use tracing::info_span;
 use wa_link::trace;
 use wa_match::Redactor;
-use wa_proto::{Action, Event, Host, PaneRef, RunId, Timestamp, Verb};
-use wa_workflow::{Admission, Definition, Effect, Input, Run, Trigger, admit};
+use wa_proto::{Action, Event, Host, Pane, PaneRef, RunId, Timestamp, Verb};
+use wa_workflow::{Admission, Definition, Effect, Expect, Input, Override, PlaceOf, Run, Status, Trigger, admit};
 
-use crate::gate::Gate;
+use crate::gate::{Gate, address};
 use crate::identity::ca::hex;
 use crate::registry::Registry;
 use crate::store::{Committed, Entry, InboxItem, InboxRow, Observer, StoreError, Tx};
 
 /// Runs workflows. Lives on the store's writer thread.
 pub struct Orchestrator {
-    definitions: Vec<Definition>,
+    definitions: Arc<Vec<Definition>>,
+    overrides: Vec<Override>,
     registry: Arc<Registry>,
     gate: Arc<Gate>,
     alarm: Arc<Alarm>,
@@ -47,8 +49,13 @@ const TRIGGERS: u64 = 32;
 const INPUTS_PER_ROW: usize = 64;
 
 impl Orchestrator {
-    pub fn new(definitions: Vec<Definition>, registry: Arc<Registry>, gate: Arc<Gate>) -> Self {
-        Self { definitions, registry, gate, alarm: Arc::default() }
+    pub fn new(
+        definitions: Arc<Vec<Definition>>,
+        overrides: Vec<Override>,
+        registry: Arc<Registry>,
+        gate: Arc<Gate>,
+    ) -> Self {
+        Self { definitions, overrides, registry, gate, alarm: Arc::default() }
     }
 
     /// Goes off when a run wants to be woken.
@@ -78,14 +85,20 @@ impl Orchestrator {
         let fits = |definition: &&Definition| {
             definition.on == event.kind
                 && workflow.is_none_or(|workflow| workflow == definition.name)
-                && definition.agent.as_ref().is_none_or(|agent| event.agent.as_ref() == Some(agent))
+                && definition.is_for(event.agent.as_ref())
         };
         let mut fitting = self.definitions.iter().filter(fits).peekable();
         if workflow.is_some() && fitting.peek().is_none() {
             // The workflow that it waited for is no more. It was the one that was released, so the next has its turn.
             tx.inbox_release(&row.host, &row.pane)?;
         }
+        // The run that acts there already, and may wait for this.
+        let before = tx.open_run(&row.host, &row.pane)?;
         for definition in fitting {
+            if let Some(why) = brakes::holds_back(tx, definition, &row.host, &row.pane)? {
+                declined(tx, definition, row, "declined", &format!("event {}: {why}", event.id))?;
+                continue;
+            }
             let active = tx.open_run(&row.host, &row.pane)?;
             match admit(definition, active.as_ref()) {
                 Admission::Start => self.start(tx, definition, row, event)?,
@@ -95,7 +108,10 @@ impl Orchestrator {
                 Admission::Queue | Admission::Merge => merged(tx, definition, row, event, active.as_ref())?,
             }
         }
-        Ok(())
+        match before.filter(|run| self.definition_of(run).is_some_and(|definition| definition.hears(event.kind))) {
+            Some(run) => self.drive(tx, run, Input::Event { kind: event.kind }),
+            None => Ok(()),
+        }
     }
 
     fn start(
@@ -105,14 +121,27 @@ impl Orchestrator {
         row: &InboxRow,
         event: &Event,
     ) -> Result<(), StoreError> {
-        let Some(trigger) = Trigger::of(row.host.clone(), event, &row.trace_parent) else { return Ok(()) };
-        let (run, effects) = Run::start(definition, RunId::generate(), trigger, tx.now);
+        let place = self.place_of(&row.host, &row.pane);
+        let Some(trigger) = Trigger::of(row.host.clone(), event, place, &row.trace_parent) else { return Ok(()) };
+        let overrides = wa_workflow::resolve(&self.overrides, &definition.name, &trigger);
+        let (run, effects) = Run::start(definition, RunId::generate(), trigger, &overrides, tx.now);
         self.note(tx, &run, "began", &format!("by event {} {}", event.kind, event.id))?;
         let wake = self.carry_out(tx, &run, effects)?;
         tx.save_run(&run, wake)?;
         match self.present(&run) {
             Some(input) => self.drive(tx, run, input),
             None => self.after(tx, &run),
+        }
+    }
+
+    /// What is known of a pane, for the texts of a run on it.
+    fn place_of(&self, host: &Host, pane: &PaneRef) -> PlaceOf {
+        let address = address(host, pane);
+        let known = self.registry.pane(&address).map(|view| view.pane).filter(|known| known.pane == *pane);
+        let address = address.to_string();
+        match known {
+            Some(Pane { project, cwd, session_id, .. }) => PlaceOf { address, project, cwd, session_id },
+            None => PlaceOf { address, ..PlaceOf::default() },
         }
     }
 
@@ -131,6 +160,12 @@ impl Orchestrator {
             let _entered = span.enter();
             tx.record_input(run.id, &input)?;
             let (stepped, effects) = wa_workflow::step(definition, &run, &input, tx.now);
+            if run.status == Status::Asking {
+                // Whatever it was that came: either it still asks the same, or it asks no more.
+                if stepped.status != run.status || stepped.step != run.step {
+                    tx.close_questions(run.id)?;
+                }
+            }
             let wake = self.carry_out(tx, &stepped, effects)?;
             tx.save_run(&stepped, wake)?;
             let moved = (stepped.step, &stepped.status) != (run.step, &run.status);
@@ -162,8 +197,9 @@ impl Orchestrator {
     }
 
     fn after(&self, tx: &Tx<'_>, run: &Run) -> Result<(), StoreError> {
-        let wa_workflow::Status::Ended { reason, .. } = &run.status else { return Ok(()) };
+        let Status::Ended { reason, .. } = &run.status else { return Ok(()) };
         self.note(tx, run, run.status.name(), reason)?;
+        brakes::ended(tx, run)?;
         tx.inbox_release(&run.trigger.host, &run.trigger.pane)?;
         Ok(())
     }
@@ -190,7 +226,15 @@ impl Orchestrator {
         for effect in effects {
             match effect {
                 Effect::WakeAt(at) => wake = Some(at),
-                Effect::Act { action, verb, expect_agent, expect_agent_pid, deadline } => {
+                Effect::Notify { level, text } => tx.notify(run, level, &Redactor::builtin().redact(&text))?,
+                Effect::Ask { question, choices, until } => {
+                    tx.ask(run, &Redactor::builtin().redact(&question), &choices, until)?;
+                }
+                Effect::Act { action, verb, expect, deadline } => {
+                    let (expect_agent, expect_agent_pid, expect_shell) = match expect {
+                        Expect::Agent { kind, pid } => (kind, pid, false),
+                        Expect::Shell => (None, None, true),
+                    };
                     let summary = summary(&verb);
                     let current = trace::current_parent();
                     let trace_parent =
@@ -203,6 +247,7 @@ impl Orchestrator {
                         who: format!("workflow:{}", run.workflow),
                         expect_agent,
                         expect_agent_pid,
+                        expect_shell,
                         trace_parent,
                         verb,
                     };
@@ -254,6 +299,9 @@ impl Observer for Orchestrator {
             self.gate.add(queued);
         }
         self.gate.withdraw(&what.withdrawn);
+        for (scope, who, reason) in &what.held {
+            self.gate.pause(std::slice::from_ref(scope), who, reason);
+        }
         for (_, outcome) in what.settled {
             self.gate.settle(outcome);
         }
@@ -277,12 +325,23 @@ fn merged(
     active: Option<&Run>,
 ) -> Result<(), StoreError> {
     let into = active.map_or_else(|| "those that wait".to_owned(), |run| run.id.to_string());
+    declined(tx, definition, row, "merged", &format!("event {} into {into}", event.id))
+}
+
+/// Writes down why an event began no run.
+fn declined(
+    tx: &Tx<'_>,
+    definition: &Definition,
+    row: &InboxRow,
+    decision: &str,
+    detail: &str,
+) -> Result<(), StoreError> {
     tx.audit(&Entry {
         who: &format!("workflow:{}", definition.name),
         what: "run",
         target: &format!("{} {} {}", row.host, row.pane.mux, row.pane.pane_id),
-        decision: "merged",
-        detail: &format!("event {} into {into}", event.id),
+        decision,
+        detail,
     })
 }
 
@@ -292,6 +351,7 @@ pub(crate) fn summary(verb: &Verb) -> String {
     let text = match verb {
         Verb::Send { text, .. } => text.clone(),
         Verb::Keys(keys) => keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+        Verb::Choose { labels, .. } => labels.join(" | "),
         Verb::Spawn { command, .. } => command.join(" "),
         Verb::Kill => return String::new(),
     };

@@ -52,6 +52,7 @@ pub(crate) async fn run_timers(store: &Store, alarm: &Alarm, shutdown: &Shutdown
         }
         let pause = next.map_or(LONGEST, |next| until(next, clock::now()).min(LONGEST));
         tokio::select! {
+            biased;
             () = shutdown.triggered() => return,
             () = tokio::time::sleep(pause) => {}
             () = alarm.set.notified() => {

@@ -196,6 +196,16 @@ impl Tx<'_> {
         self.conn.prepare_cached("DELETE FROM pauses WHERE scope = ?1")?.execute([scope])?;
         self.audit(&Entry { who, what: "pause", target: scope, decision: "lifted", detail: reason })
     }
+
+    /// Whether this very scope is paused.
+    pub fn is_paused(&self, scope: &str) -> Result<bool, StoreError> {
+        let found: Option<i64> = self
+            .conn
+            .prepare_cached("SELECT 1 FROM pauses WHERE scope = ?1")?
+            .query_row([scope], |row| row.get(0))
+            .optional()?;
+        Ok(found.is_some())
+    }
 }
 
 /// All pauses that hold.

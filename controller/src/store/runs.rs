@@ -36,6 +36,13 @@ pub struct RunSummary {
     pub ended: Option<Timestamp>,
 }
 
+/// One input of a run, as JSON.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordedInput {
+    pub time: Timestamp,
+    pub input: String,
+}
+
 fn damaged(problem: impl std::fmt::Display) -> StoreError {
     StoreError::Damaged(problem.to_string().into())
 }
@@ -96,6 +103,31 @@ impl Tx<'_> {
                 pane.generation.as_str(),
                 body,
                 trace_parent
+            ])?;
+        self.mark_inbox();
+        Ok(())
+    }
+
+    /// A trigger for one workflow alone.
+    pub fn inbox_trigger(
+        &self,
+        host: &Host,
+        pane: &PaneRef,
+        event: &Event,
+        workflow: &str,
+    ) -> Result<(), StoreError> {
+        self.conn
+            .prepare_cached(
+                "INSERT INTO inbox (host, mux, pane_id, generation, workflow, body, trace_parent)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, '')",
+            )?
+            .execute(params![
+                host.as_str(),
+                pane.mux.as_str(),
+                int(pane.pane_id)?,
+                pane.generation.as_str(),
+                workflow,
+                v1::Event::from(event.clone()).encode_to_vec()
             ])?;
         self.mark_inbox();
         Ok(())
@@ -228,6 +260,39 @@ impl Tx<'_> {
         body.map(|body| read_run(&body)).transpose()
     }
 
+    /// Runs of a workflow that began on this pane since then.
+    pub fn runs_begun(&self, workflow: &str, host: &Host, pane: &PaneRef, since: Timestamp) -> Result<u64, StoreError> {
+        let count: i64 = self
+            .conn
+            .prepare_cached(
+                "SELECT count(*) FROM runs WHERE workflow = ?1 AND host = ?2 AND mux = ?3 AND pane_id = ?4
+                 AND generation = ?5 AND started_us > ?6",
+            )?
+            .query_row(
+                params![
+                    workflow,
+                    host.as_str(),
+                    pane.mux.as_str(),
+                    int(pane.pane_id)?,
+                    pane.generation.as_str(),
+                    to_us(since)
+                ],
+                |row| row.get(0),
+            )?;
+        Ok(count.cast_unsigned())
+    }
+
+    /// Runs of a workflow that failed, or ended as nobody knows, since then.
+    pub fn bad_ends(&self, workflow: &str, since: Timestamp) -> Result<u64, StoreError> {
+        let count: i64 = self
+            .conn
+            .prepare_cached(
+                "SELECT count(*) FROM runs WHERE workflow = ?1 AND ended_us > ?2 AND state IN ('failed', 'unknown')",
+            )?
+            .query_row(params![workflow, to_us(since)], |row| row.get(0))?;
+        Ok(count.cast_unsigned())
+    }
+
     pub fn run(&self, id: RunId) -> Result<Option<Run>, StoreError> {
         let body: Option<String> = self
             .conn
@@ -241,7 +306,7 @@ impl Tx<'_> {
     pub fn save_run(&self, run: &Run, wake: Option<Timestamp>) -> Result<(), StoreError> {
         let (reason, ended) = match &run.status {
             Status::Ended { reason, at, .. } => (reason.as_str(), Some(to_us(*at))),
-            Status::Waiting { .. } | Status::Acting { .. } => ("", None),
+            Status::Waiting { .. } | Status::Acting { .. } | Status::Asking => ("", None),
         };
         let pane = &run.trigger.pane;
         self.conn
@@ -355,4 +420,26 @@ pub(super) fn list_runs(
         out.push(RunSummary { run: read_run(&row.get::<_, String>(0)?)?, ended });
     }
     Ok(out)
+}
+
+/// One run, and its inputs in their order.
+pub(super) fn one(
+    conn: &Connection,
+    id: RunId,
+) -> Result<Option<(RunSummary, Vec<RecordedInput>)>, StoreError> {
+    let found: Option<(String, Option<i64>)> = conn
+        .prepare_cached("SELECT body, ended_us FROM runs WHERE run_id = ?1")?
+        .query_row([id.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((body, ended)) = found else { return Ok(None) };
+    let time = |us: i64| from_us("runs", us).map_err(damaged);
+    let summary = RunSummary { run: read_run(&body)?, ended: ended.map(time).transpose()? };
+    let mut statement =
+        conn.prepare_cached("SELECT time_us, input FROM run_inputs WHERE run_id = ?1 ORDER BY n")?;
+    let mut rows = statement.query([id.as_bytes()])?;
+    let mut inputs = Vec::new();
+    while let Some(row) = rows.next()? {
+        inputs.push(RecordedInput { time: time(row.get(0)?)?, input: row.get(1)? });
+    }
+    Ok(Some((summary, inputs)))
 }

@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use wa_proto::{Action, ActionId, Host, Outcome, PaneRef, RunId, Timestamp};
 
 use super::{Revoked, RuleSet, StoreError};
+use crate::gate::Scope;
 
 /// One transaction on the writer's connection. The verbs on it are spread over the files of this module, by subject.
 pub struct Tx<'c> {
@@ -39,6 +40,10 @@ pub struct Committed {
     pub runs: Vec<(Host, PaneRef, bool)>,
     /// The earliest wake-up time that was set.
     pub wake: Option<Timestamp>,
+    /// Pauses that the controller made by itself: scope, who, reason.
+    pub held: Vec<(Scope, String, String)>,
+    /// There are new notices, or questions were closed.
+    pub notices: bool,
     /// The pushed packs, if they are others now.
     pub rules: Option<Arc<RuleSet>>,
     /// All that is revoked, if it is more now.
@@ -109,6 +114,12 @@ impl<'c> Tx<'c> {
         })
     }
 
+    /// Writes something that changes nothing, to see whether the disk takes it.
+    pub(super) fn probe(&self) -> Result<(), StoreError> {
+        let version: i64 = self.conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        Ok(self.conn.pragma_update(None, "user_version", version)?)
+    }
+
     /// Whether there is still a transaction to commit.
     pub(super) fn intact(&self) -> Result<(), StoreError> {
         self.broken.borrow().clone().map_or(Ok(()), Err)
@@ -128,6 +139,11 @@ impl<'c> Tx<'c> {
         self.tell(|told| told.wake = Some(told.wake.map_or(at, |wake| wake.min(at))));
     }
 
+    /// The gate is to hold from this commit on.
+    pub(crate) fn tell_held(&self, scope: Scope, who: &str, reason: &str) {
+        self.tell(|told| told.held.push((scope, who.to_owned(), reason.to_owned())));
+    }
+
     pub(super) fn tell(&self, change: impl FnOnce(&mut Committed)) {
         change(&mut self.told.borrow_mut());
     }
@@ -141,6 +157,8 @@ impl Committed {
     fn add(&mut self, other: Self) {
         self.log |= other.log;
         self.events |= other.events;
+        self.notices |= other.notices;
+        self.held.extend(other.held);
         self.actions.extend(other.actions);
         self.withdrawn.extend(other.withdrawn);
         self.settled.extend(other.settled);

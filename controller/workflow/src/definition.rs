@@ -1,47 +1,60 @@
 //! Definitions: which event starts a workflow, and its steps. Refused whole when anything in them is wrong.
+//!
+//! Constraints that are checked here, once: a run only goes forward, so it ends; it cannot act more often than its budget
+//! allows; after an action of which nobody knows whether it arrived nothing is typed before a person has answered; every
+//! name in a text is known.
+
+use std::collections::BTreeSet;
 
 use jiff::SignedDuration;
 use serde::Deserialize;
-use wa_proto::{AgentKind, EventKind, Key, PaneState};
+use wa_proto::{AgentKind, EventKind};
+
+use crate::raw::{Names, RawStep};
+use crate::step::{Step, Work};
+use crate::template::Vars;
 
 /// One workflow, as its TOML file says.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Definition {
+    /// Letters, digits and '-'.
     pub name: String,
-    #[serde(default)]
     pub description: String,
     pub version: u32,
-    /// Only where this agent runs; absent: any.
-    pub agent: Option<AgentKind>,
+    /// Only where one of these runs; empty: any.
+    pub agents: Vec<AgentKind>,
     /// The event that starts a run.
     pub on: EventKind,
     /// Actions that may reach the pane in one run.
     pub max_actions: u32,
-    #[serde(rename = "step")]
+    /// Runs that may begin on one pane within a time; `None`: any number.
+    pub max_runs: Option<Rate>,
+    /// Whether the run ends when the agent's process does.
+    pub follows: Follows,
+    /// Where the run goes on when its pane is gone; `None`: it ends.
+    pub on_gone: Option<usize>,
+    /// Values for texts, unless an override says otherwise.
+    pub vars: Vars,
     pub steps: Vec<Step>,
 }
 
-/// One step. `timeout` bounds the whole step, retries included.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Step {
-    /// Goes on once the pane is in one of the states.
-    WaitUntil { states: Vec<PaneState>, timeout: SignedDuration },
-    /// Pastes the text, presses Enter and verifies.
-    Type { text: String, timeout: SignedDuration },
-    /// Presses keys.
-    Keys { keys: Vec<String>, timeout: SignedDuration },
+/// So many within a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rate {
+    pub count: u32,
+    pub per: SignedDuration,
 }
 
-impl Step {
-    pub fn timeout(&self) -> SignedDuration {
-        match self {
-            Self::WaitUntil { timeout, .. } | Self::Type { timeout, .. } | Self::Keys { timeout, .. } => {
-                *timeout
-            }
-        }
-    }
+/// What a run stays with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Follows {
+    /// The agent's process: another one, or a shell in its place, ends the run.
+    #[default]
+    Agent,
+    /// The pane, whatever runs in it.
+    Pane,
 }
 
 /// What is wrong with a definition, and where.
@@ -53,105 +66,233 @@ pub enum InvalidDefinition {
     Content { name: String, problem: String },
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawDefinition {
+    name: String,
+    #[serde(default)]
+    description: String,
+    version: u32,
+    #[serde(default)]
+    agents: Vec<AgentKind>,
+    on: EventKind,
+    max_actions: u32,
+    max_runs: Option<Rate>,
+    #[serde(default)]
+    follows: Follows,
+    on_gone: Option<String>,
+    #[serde(default)]
+    vars: Vars,
+    #[serde(default)]
+    step: Vec<RawStep>,
+}
+
+/// Steps of a definition; more is a mistake.
+const MAX_STEPS: usize = 64;
+
+/// Names that every text may use: of the pane and of the event. What is not known there makes a step fail.
+pub const BUILTIN_VARS: &[&str] = &[
+    "agent",
+    "host",
+    "pane",
+    "project",
+    "cwd",
+    "session_id",
+    "resume_command",
+    "command",
+    "choices",
+    "window",
+    "reset",
+    "failure",
+    "answered_by",
+];
+
 impl Definition {
     /// Reads and checks one TOML file.
+    ///
+    /// # Errors
+    /// The first mistake, with its place.
     pub fn parse(text: &str) -> Result<Self, InvalidDefinition> {
         let reader = toml::Deserializer::parse(text)
             .map_err(|e| InvalidDefinition::Syntax { path: "(syntax)".into(), problem: e.to_string() })?;
-        let definition: Self = serde_path_to_error::deserialize(reader).map_err(|e| {
+        let raw: RawDefinition = serde_path_to_error::deserialize(reader).map_err(|e| {
             InvalidDefinition::Syntax { path: e.path().to_string(), problem: e.inner().message().to_owned() }
         })?;
+        let name = raw.name.clone();
+        Self::read(raw).map_err(|problem| InvalidDefinition::Content { name, problem })
+    }
+
+    fn read(raw: RawDefinition) -> Result<Self, String> {
+        if raw.name.is_empty() || !raw.name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
+            return Err("name may hold letters, digits and '-' only".into());
+        }
+        if raw.step.is_empty() {
+            return Err("it has no step".into());
+        }
+        if raw.step.len() > MAX_STEPS {
+            return Err(format!("it has more than {MAX_STEPS} steps"));
+        }
+        if raw.max_runs.is_some_and(|rate| rate.count == 0 || rate.per <= SignedDuration::ZERO) {
+            return Err("max_runs: count and per must be more than zero".into());
+        }
+        let ids = ids(&raw.step)?;
+        let on_gone = raw.on_gone.as_ref().map(|name| {
+            let at = ids.iter().position(|id| id == name);
+            at.ok_or_else(|| format!("on_gone: there is no step {name:?}"))
+        });
+        let on_gone = on_gone.transpose()?;
+        let mut steps = Vec::with_capacity(raw.step.len());
+        for (from, step) in raw.step.into_iter().enumerate() {
+            let id = ids[from].clone();
+            let place = if id == format!("step-{}", from + 1) {
+                id.clone()
+            } else {
+                format!("step {} ({id})", from + 1)
+            };
+            let step = step.read(id, &Names { ids: &ids, from });
+            steps.push(step.map_err(|problem| format!("{place}: {problem}"))?);
+        }
+        let definition = Self {
+            name: raw.name,
+            description: raw.description,
+            version: raw.version,
+            agents: raw.agents,
+            on: raw.on,
+            max_actions: raw.max_actions,
+            max_runs: raw.max_runs,
+            follows: raw.follows,
+            on_gone,
+            vars: raw.vars,
+            steps,
+        };
         definition.check()?;
         Ok(definition)
     }
 
-    fn check(&self) -> Result<(), InvalidDefinition> {
-        let fail = |problem: String| Err(InvalidDefinition::Content { name: self.name.clone(), problem });
-        if self.name.is_empty() || !self.name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
-            return fail("name may hold letters, digits and '-' only".into());
-        }
-        if self.steps.is_empty() {
-            return fail("it has no step".into());
-        }
-        for (at, step) in self.steps.iter().enumerate() {
-            let number = at + 1;
-            if step.timeout() <= SignedDuration::ZERO {
-                return fail(format!("step {number}: timeout must be longer than zero"));
-            }
-            match step {
-                Step::WaitUntil { states, .. } if states.is_empty() => {
-                    return fail(format!("step {number}: states is empty"));
-                }
-                Step::Type { text, .. } => {
-                    if let Some(c) = text.chars().find(|c| c.is_control() && !matches!(c, '\n' | '\t')) {
-                        return fail(format!("step {number}: text holds the control character {c:?}"));
-                    }
-                    if text.is_empty() {
-                        return fail(format!("step {number}: text is empty"));
-                    }
-                }
-                Step::Keys { keys, .. } => {
-                    if keys.is_empty() {
-                        return fail(format!("step {number}: keys is empty"));
-                    }
-                    for key in keys {
-                        if let Err(unknown) = key.parse::<Key>() {
-                            return fail(format!("step {number}: {unknown}"));
-                        }
-                    }
-                }
-                Step::WaitUntil { .. } => {}
+    fn check(&self) -> Result<(), String> {
+        let known = |name: &str| BUILTIN_VARS.contains(&name) || self.vars.contains_key(name);
+        for step in &self.steps {
+            let names = step.work.templates().into_iter().flat_map(|template| template.names());
+            if let Some(unknown) = names.into_iter().find(|name| !known(name)) {
+                return Err(format!(
+                    "{}: {{{{{unknown}}}}} is not known; there are {} and what [vars] names",
+                    step.id,
+                    BUILTIN_VARS.join(", ")
+                ));
             }
         }
-        let acting = self.steps.iter().filter(|step| !matches!(step, Step::WaitUntil { .. })).count();
-        if acting > self.max_actions as usize {
-            return fail(format!("it has {acting} acting steps but max_actions = {}", self.max_actions));
+        let waits = |step: &&Step| {
+            !matches!(step.work, Work::Notify { .. } | Work::Fail { .. } | Work::Finish { .. })
+        };
+        if let Some(step) = self.steps.iter().find(waits).filter(|_| self.max_actions == 0) {
+            // It would keep those that act from the pane.
+            return Err(format!(
+                "{}: with max_actions = 0 a run tells people and waits for nothing",
+                step.id
+            ));
+        }
+        let most = self.most_actions();
+        if most > self.max_actions {
+            return Err(format!("a run can act {most} times, but max_actions = {}", self.max_actions));
+        }
+        for step in &self.steps {
+            if let Some(acts) = step.on_unknown.and_then(|to| self.acts_unasked(to)) {
+                return Err(format!(
+                    "{}: on_unknown leads to {acts:?}, which acts, and no `ask` stands in between",
+                    step.id
+                ));
+            }
         }
         Ok(())
     }
+
+    /// Where a run can go from a step: where it was done or may have been, and where it was not.
+    fn ways(&self, at: usize) -> (BTreeSet<usize>, BTreeSet<usize>) {
+        let Some(step) = self.steps.get(at) else { return Default::default() };
+        let mut done: BTreeSet<usize> = step.on_unknown.into_iter().chain(step.work.jumps()).collect();
+        if !step.work.ends() {
+            done.insert(step.next.unwrap_or(at + 1));
+        }
+        let gone = self.on_gone.filter(|gone| *gone > at);
+        let mut not: BTreeSet<usize> = step.on_failure.into_iter().chain(gone).collect();
+        for ways in [&mut done, &mut not] {
+            ways.retain(|to| *to < self.steps.len());
+        }
+        (done, not)
+    }
+
+    /// Acting steps on the longest way through.
+    fn most_actions(&self) -> u32 {
+        let mut most = vec![0_u32; self.steps.len()];
+        for at in (0..self.steps.len()).rev() {
+            let (done, not) = self.ways(at);
+            let longest = |ways: BTreeSet<usize>| ways.into_iter().map(|to| most[to]).max().unwrap_or(0);
+            let acts = u32::from(self.steps[at].work.acts());
+            most[at] = (longest(done) + acts).max(longest(not));
+        }
+        most.first().copied().unwrap_or(0)
+    }
+
+    /// A step that acts and can be reached from `at` without a person's answer.
+    fn acts_unasked(&self, at: usize) -> Option<&str> {
+        let (mut open, mut seen) = (vec![at], BTreeSet::new());
+        while let Some(at) = open.pop() {
+            let Some(step) = self.steps.get(at).filter(|_| seen.insert(at)) else { continue };
+            if step.work.acts() {
+                return Some(&step.id);
+            }
+            // What follows from an answer is a person's word; what follows from none is not.
+            let (done, not) = self.ways(at);
+            open.extend(not);
+            if !matches!(step.work, Work::Ask { .. }) {
+                open.extend(done);
+            }
+        }
+        None
+    }
+
+    /// Whether it is for this agent.
+    pub fn is_for(&self, agent: Option<&AgentKind>) -> bool {
+        self.agents.is_empty() || agent.is_some_and(|agent| self.agents.contains(agent))
+    }
+
+    /// Whether a step waits for such an event, or fears it.
+    pub fn hears(&self, kind: EventKind) -> bool {
+        self.steps.iter().any(|step| match &step.work {
+            Work::Expect { events, not, .. } => events.contains(&kind) || not.contains(&kind),
+            _ => false,
+        })
+    }
+}
+
+fn ids(steps: &[RawStep]) -> Result<Vec<String>, String> {
+    let mut ids: Vec<String> = Vec::with_capacity(steps.len());
+    for (at, step) in steps.iter().enumerate() {
+        let id = step.id.clone().unwrap_or_else(|| format!("step-{}", at + 1));
+        if id.is_empty() || !id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')) {
+            return Err(format!("step {}: id {id:?} may hold letters, digits, '-' and '_' only", at + 1));
+        }
+        if ids.contains(&id) {
+            return Err(format!("step {}: there is another step with the id {id:?}", at + 1));
+        }
+        ids.push(id);
+    }
+    Ok(ids)
 }
 
 /// The workflows that come with the program.
 pub fn builtin() -> Result<Vec<Definition>, InvalidDefinition> {
-    [include_str!("../workflows/claude-compaction-reread.toml")].into_iter().map(Definition::parse).collect()
+    [
+        include_str!("../workflows/claude-compaction-reread.toml"),
+        include_str!("../workflows/limit-wait.toml"),
+        include_str!("../workflows/crash-resume.toml"),
+        include_str!("../workflows/approval-notice.toml"),
+    ]
+    .into_iter()
+    .map(Definition::parse)
+    .collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GOOD: &str = r#"
-        name = "w"
-        version = 1
-        on = "context.compacted"
-        max_actions = 1
-        [[step]]
-        do = "type"
-        text = "hello"
-        timeout = "5s"
-    "#;
-
-    #[test]
-    fn the_built_in_ones_load() {
-        assert!(!builtin().unwrap().is_empty());
-    }
-
-    #[test]
-    fn mistakes_are_named_with_their_place() {
-        assert!(Definition::parse(GOOD).is_ok());
-        let cases = [
-            ("on = \"context.compacted\"", "on = \"context.gone\"", "context.gone"),
-            ("do = \"type\"", "do = \"shout\"", "shout"),
-            ("timeout = \"5s\"", "timeout = \"0s\"", "longer than zero"),
-            ("timeout = \"5s\"", "timeout = \"5s\"\nretries = 3", "retries"),
-            ("text = \"hello\"", "text = \"a\\u001b\"", "control character"),
-            ("max_actions = 1", "max_actions = 0", "acting steps"),
-            ("name = \"w\"", "name = \"a b\"", "letters"),
-            ("[[step]]", "[[steppe]]", "steppe"),
-        ];
-        for (from, to, expect) in cases {
-            let error = Definition::parse(&GOOD.replace(from, to)).unwrap_err().to_string();
-            assert!(error.contains(expect), "{to}: {error}");
-        }
-    }
-}
+#[path = "definition/tests.rs"]
+mod tests;

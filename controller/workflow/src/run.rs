@@ -1,13 +1,16 @@
-//! Runs: the state machine that executes a definition.
+//! Runs: what is stored of one execution of a workflow, what happens to it, and what it asks for.
 
-use jiff::SignedDuration;
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 use wa_proto::{
-    ActionId, AgentKind, Event, EventId, Host, Key, OutcomeKind, PaneRef, PaneState, RunId, Timestamp, Verb,
+    ActionId, AgentKind, Event, EventId, EventKind, Host, OutcomeKind, PaneRef, PaneState, RunId, Timestamp,
+    Verb,
 };
 
-use crate::{Definition, Step};
+use crate::Definition;
+use crate::step::Level;
+use crate::template::Vars;
 
 /// One execution of a workflow on one pane. Stored as JSON; readers of an older version default what is new.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,9 +27,24 @@ pub struct Run {
     pub step_deadline: Timestamp,
     /// Actions made so far: names the next one.
     pub attempts: u32,
+    /// Of these, in the present step.
+    #[serde(default)]
+    pub tries: u32,
     /// Actions that reached, or may have reached, the pane.
     pub actions_done: u32,
     pub status: Status,
+    /// Values for the texts of the steps, fixed at the start.
+    #[serde(default)]
+    pub vars: Vars,
+    /// When the limit lifts, as far as it is known.
+    #[serde(default)]
+    pub reset: Option<Timestamp>,
+    /// The pane's state when it was last told.
+    #[serde(default)]
+    pub pane_state: Option<PaneState>,
+    /// Events on the pane since the last action was begun.
+    #[serde(default)]
+    pub heard: BTreeSet<EventKind>,
 }
 
 /// What began a run and where.
@@ -40,11 +58,26 @@ pub struct Trigger {
     pub agent_pid: u32,
     /// W3C traceparent of the event.
     pub trace_parent: String,
+    /// As the event has them.
+    #[serde(default)]
+    pub fields: BTreeMap<String, String>,
+    /// What the controller knew of the pane then.
+    #[serde(default)]
+    pub place: PlaceOf,
+}
+
+/// Where a run happens, in words. Empty: not known.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaceOf {
+    pub address: String,
+    pub project: String,
+    pub cwd: String,
+    pub session_id: String,
 }
 
 impl Trigger {
     /// `None` when the event stands on no pane.
-    pub fn of(host: Host, event: &Event, trace_parent: &str) -> Option<Self> {
+    pub fn of(host: Host, event: &Event, place: PlaceOf, trace_parent: &str) -> Option<Self> {
         Some(Self {
             event: event.id,
             host,
@@ -52,21 +85,69 @@ impl Trigger {
             agent: event.agent.clone(),
             agent_pid: event.agent_pid,
             trace_parent: trace_parent.to_owned(),
+            fields: event.fields.clone(),
+            place,
         })
     }
+
+    /// Values that every text may use.
+    pub(crate) fn vars(&self) -> Vars {
+        let field = |name: &str| self.fields.get(name).cloned().unwrap_or_default();
+        let session = match field("session_id") {
+            id if id.is_empty() => self.place.session_id.clone(),
+            id => id,
+        };
+        let agent = self.agent.as_ref().map(AgentKind::as_str).unwrap_or_default();
+        let vars = [
+            ("agent", agent.to_owned()),
+            ("host", self.host.to_string()),
+            ("pane", self.place.address.clone()),
+            ("project", self.place.project.clone()),
+            ("cwd", self.place.cwd.clone()),
+            ("resume_command", resume_command(agent, &session).unwrap_or_default()),
+            ("session_id", session),
+            ("command", field("command")),
+            ("choices", field("choices")),
+            ("window", field("window")),
+            ("reset", field("reset_at")),
+        ];
+        vars.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+}
+
+/// The command that goes on with a session, as one line for a shell. `None`: the agent has none that is known, or what
+/// stands for the session's id is none.
+pub fn resume_command(agent: &str, session: &str) -> Option<String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let sound = !session.is_empty()
+        && session.len() <= 128
+        && session.chars().all(plain)
+        && !session.starts_with('-');
+    let command = match agent {
+        "claude" => "claude --resume",
+        "codex" => "codex resume",
+        "gemini" => "gemini --resume",
+        _ => return None,
+    };
+    sound.then(|| format!("{command} {session}"))
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum Status {
-    /// For the pane to be in a state that the step wants; not before `not_before`.
+    /// For the pane, an event or a time; an acting step that was refused, not before `not_before`.
     Waiting {
         not_before: Timestamp,
+        /// The pane has been seen in none of the states that would end the waiting early.
+        #[serde(default)]
+        armed: bool,
     },
     /// For the outcome of an action.
     Acting {
         action: ActionId,
     },
+    /// For a person's answer.
+    Asking,
     Ended {
         end: End,
         reason: String,
@@ -86,11 +167,12 @@ pub enum End {
 }
 
 impl Status {
-    /// One word for people: `waiting acting succeeded failed cancelled unknown`.
+    /// One word for people: `waiting acting asking succeeded failed cancelled unknown`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Waiting { .. } => "waiting",
             Self::Acting { .. } => "acting",
+            Self::Asking => "asking",
             Self::Ended { end, .. } => match end {
                 End::Succeeded => "succeeded",
                 End::Failed => "failed",
@@ -110,13 +192,25 @@ pub enum Input {
         state: PaneState,
         agent: Option<AgentKind>,
         agent_pid: u32,
+        /// When the limit lifts that the pane shows.
+        #[serde(default)]
+        until: Option<Timestamp>,
     },
     /// The pane, or its mux server's process, is no more.
     PaneGone,
+    /// An event that a step of the run's workflow speaks of happened on the pane.
+    Event {
+        kind: EventKind,
+    },
     Outcome {
         action: ActionId,
         kind: OutcomeKind,
         reason: String,
+    },
+    /// A person has chosen.
+    Answer {
+        choice: String,
+        who: String,
     },
     /// The wake-up time that the run asked for has come.
     Timer,
@@ -132,20 +226,33 @@ pub enum Effect {
     Act {
         action: ActionId,
         verb: Verb,
-        expect_agent: Option<AgentKind>,
-        expect_agent_pid: Option<u32>,
+        expect: Expect,
         deadline: Timestamp,
     },
     /// Send [`Input::Timer`] at this time; replaces the former wake-up.
     WakeAt(Timestamp),
+    Notify {
+        level: Level,
+        text: String,
+    },
+    /// Show it with its choices until the run is no longer `asking`; the answer comes as [`Input::Answer`].
+    Ask {
+        question: String,
+        choices: Vec<String>,
+        until: Timestamp,
+    },
 }
 
-/// First pause after a refusal; doubles up to the longest.
-const RETRY_FIRST: SignedDuration = SignedDuration::from_secs(2);
-const RETRY_LONGEST: SignedDuration = SignedDuration::from_secs(60);
-/// How long after an action's deadline a run still waits for the node's word. The action itself stays open: a late
-/// outcome is recorded, but the run no longer waits for it.
-const OUTCOME_GRACE: SignedDuration = SignedDuration::from_secs(60);
+/// What must hold the terminal when an action begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expect {
+    /// This agent, where one is named; in this process, where that is known.
+    Agent {
+        kind: Option<AgentKind>,
+        pid: Option<u32>,
+    },
+    Shell,
+}
 
 /// What to do with a trigger for a pane on which a run may be active (promise W2: one at a time).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,6 +268,8 @@ pub enum Admission {
 pub fn admit(definition: &Definition, active: Option<&Run>) -> Admission {
     match active {
         None => Admission::Start,
+        // What never acts takes no pane for itself.
+        Some(_) if definition.max_actions == 0 => Admission::Start,
         Some(run) if run.is_over() => Admission::Start,
         Some(run)
             if run.workflow == definition.name
@@ -174,37 +283,13 @@ pub fn admit(definition: &Definition, active: Option<&Run>) -> Admission {
 }
 
 impl Run {
-    /// Begins a run. The caller then gives it the pane's present state as its first input.
-    pub fn start(
-        definition: &Definition,
-        id: RunId,
-        trigger: Trigger,
-        now: Timestamp,
-    ) -> (Self, Vec<Effect>) {
-        let mut run = Self {
-            id,
-            workflow: definition.name.clone(),
-            version: definition.version,
-            trigger,
-            started: now,
-            step: 0,
-            step_deadline: now,
-            attempts: 0,
-            actions_done: 0,
-            status: Status::Waiting { not_before: now },
-        };
-        let mut effects = Vec::new();
-        run.enter(definition, 0, now, &mut effects);
-        (run, effects)
-    }
-
     pub fn is_over(&self) -> bool {
         matches!(self.status, Status::Ended { .. })
     }
 
     /// Whether it wants to hear of the pane's state.
     pub fn watches_pane(&self) -> bool {
-        matches!(self.status, Status::Waiting { .. })
+        matches!(self.status, Status::Waiting { .. } | Status::Asking)
     }
 
     /// The action whose outcome it waits for.
@@ -214,195 +299,4 @@ impl Run {
             _ => None,
         }
     }
-
-    fn end(&mut self, end: End, reason: impl Into<String>, now: Timestamp) {
-        self.status = Status::Ended { end, reason: reason.into(), at: now };
-    }
-
-    /// Goes to a step: acting steps act at once, waiting steps wait.
-    fn enter(&mut self, definition: &Definition, at: usize, now: Timestamp, effects: &mut Vec<Effect>) {
-        self.step = at;
-        let Some(step) = definition.steps.get(at) else {
-            return self.end(End::Succeeded, "every step done", now);
-        };
-        self.step_deadline = now.saturating_add(step.timeout()).unwrap_or(Timestamp::MAX);
-        match step {
-            Step::WaitUntil { .. } => {
-                self.status = Status::Waiting { not_before: now };
-                effects.push(Effect::WakeAt(self.step_deadline));
-            }
-            Step::Type { .. } | Step::Keys { .. } => self.act(definition, now, effects),
-        }
-    }
-
-    /// Makes the present step's action.
-    fn act(&mut self, definition: &Definition, now: Timestamp, effects: &mut Vec<Effect>) {
-        let verb = match definition.steps.get(self.step) {
-            Some(Step::Type { text, .. }) => Verb::Send { text: text.clone(), enter: true },
-            Some(Step::Keys { keys, .. }) => {
-                Verb::Keys(keys.iter().filter_map(|key| key.parse::<Key>().ok()).collect())
-            }
-            Some(Step::WaitUntil { .. }) | None => return,
-        };
-        if self.actions_done >= definition.max_actions {
-            return self.end(
-                End::Failed,
-                format!("its budget of {} actions is used up", definition.max_actions),
-                now,
-            );
-        }
-        self.attempts += 1;
-        let action = self.action_id(self.attempts);
-        self.status = Status::Acting { action };
-        effects.push(Effect::Act {
-            action,
-            verb,
-            expect_agent: definition.agent.clone().or_else(|| self.trigger.agent.clone()),
-            expect_agent_pid: Some(self.trigger.agent_pid).filter(|pid| *pid != 0),
-            deadline: self.step_deadline,
-        });
-        let give_up = self.step_deadline.saturating_add(OUTCOME_GRACE).unwrap_or(Timestamp::MAX);
-        effects.push(Effect::WakeAt(give_up));
-    }
-
-    /// Ids of a run's actions follow from the run's id, so that a replayed step names the same action.
-    fn action_id(&self, attempt: u32) -> ActionId {
-        ActionId(Uuid::from_u128(self.id.0.as_u128() ^ u128::from(attempt)))
-    }
-
-    fn on_pane(
-        &mut self,
-        definition: &Definition,
-        state: PaneState,
-        agent_pid: u32,
-        now: Timestamp,
-    ) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        let Status::Waiting { not_before } = self.status else { return effects };
-        let expected = self.trigger.agent_pid;
-        if expected != 0 && agent_pid != 0 && agent_pid != expected {
-            let reason = format!("another agent process ({agent_pid}) runs in the pane, not {expected}");
-            self.end(End::Failed, reason, now);
-            return effects;
-        }
-        if definition.agent.is_some()
-            && matches!(state, PaneState::Shell | PaneState::Exited | PaneState::Crashed | PaneState::Gone)
-        {
-            self.end(End::Failed, format!("the agent is no longer there: the pane is {state}"), now);
-            return effects;
-        }
-        match definition.steps.get(self.step) {
-            Some(Step::WaitUntil { states, .. }) if states.contains(&state) => {
-                self.enter(definition, self.step + 1, now, &mut effects);
-            }
-            // An acting step that was refused waits here for a better moment.
-            Some(Step::Type { .. } | Step::Keys { .. }) if now >= not_before => {
-                self.act(definition, now, &mut effects);
-            }
-            _ => {}
-        }
-        effects
-    }
-
-    fn on_outcome(
-        &mut self,
-        definition: &Definition,
-        action: ActionId,
-        kind: OutcomeKind,
-        reason: &str,
-        now: Timestamp,
-    ) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        if self.open_action() != Some(action) {
-            return effects;
-        }
-        match kind {
-            OutcomeKind::Submitted | OutcomeKind::Placed => {
-                self.actions_done += 1;
-                self.enter(definition, self.step + 1, now, &mut effects);
-            }
-            OutcomeKind::Unknown => {
-                self.actions_done += 1;
-                self.end(End::Unknown, reason, now);
-            }
-            OutcomeKind::Refused | OutcomeKind::Expired => {
-                if now >= self.step_deadline {
-                    self.end(End::Failed, format!("{kind}: {reason}"), now);
-                } else {
-                    let doublings = self.attempts.saturating_sub(1).min(6);
-                    let pause = RETRY_FIRST.saturating_mul(1 << doublings).min(RETRY_LONGEST);
-                    let not_before =
-                        now.saturating_add(pause).unwrap_or(Timestamp::MAX).min(self.step_deadline);
-                    self.status = Status::Waiting { not_before };
-                    effects.push(Effect::WakeAt(not_before));
-                }
-            }
-        }
-        effects
-    }
-
-    fn on_timer(&mut self, definition: &Definition, now: Timestamp) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        match self.status {
-            Status::Ended { .. } => {}
-            Status::Acting { .. } => {
-                let give_up = self.step_deadline.saturating_add(OUTCOME_GRACE).unwrap_or(Timestamp::MAX);
-                if now >= give_up {
-                    self.actions_done += 1;
-                    self.end(End::Unknown, "the node did not say how the action ended", now);
-                } else {
-                    effects.push(Effect::WakeAt(give_up));
-                }
-            }
-            Status::Waiting { not_before } if now >= self.step_deadline => {
-                let what = match definition.steps.get(self.step) {
-                    Some(Step::WaitUntil { states, .. }) => {
-                        let states: Vec<_> = states.iter().map(|state| state.as_str()).collect();
-                        format!("the pane was not {} in time", states.join(" or "))
-                    }
-                    _ => format!("no good moment to act came in time (tried {} times)", self.attempts),
-                };
-                debug_assert!(not_before <= now);
-                self.end(End::Failed, what, now);
-            }
-            Status::Waiting { not_before } => match definition.steps.get(self.step) {
-                Some(Step::Type { .. } | Step::Keys { .. }) if now >= not_before => {
-                    self.act(definition, now, &mut effects);
-                }
-                _ => effects.push(Effect::WakeAt(self.step_deadline)),
-            },
-        }
-        effects
-    }
 }
-
-/// One step of one run: pure, total, and the only way in which a run changes.
-pub fn step(definition: &Definition, run: &Run, input: &Input, now: Timestamp) -> (Run, Vec<Effect>) {
-    let mut next = run.clone();
-    if next.is_over() {
-        return (next, Vec::new());
-    }
-    if definition.name != run.workflow || definition.version != run.version {
-        let reason = format!("the workflow {} is no longer at version {}", run.workflow, run.version);
-        next.end(End::Failed, reason, now);
-        return (next, Vec::new());
-    }
-    let effects = match input {
-        Input::Pane { state, agent_pid, .. } => next.on_pane(definition, *state, *agent_pid, now),
-        Input::PaneGone => {
-            let end = if next.open_action().is_some() { End::Unknown } else { End::Failed };
-            next.end(end, "the pane is gone", now);
-            Vec::new()
-        }
-        Input::Outcome { action, kind, reason } => next.on_outcome(definition, *action, *kind, reason, now),
-        Input::Timer => next.on_timer(definition, now),
-        Input::Cancel { reason } => {
-            next.end(End::Cancelled, reason.clone(), now);
-            Vec::new()
-        }
-    };
-    (next, effects)
-}
-
-#[cfg(test)]
-mod tests;

@@ -76,7 +76,7 @@ pub(super) async fn look(parts: &Parts, action: &Action, allowed: Allowed) -> Re
         )));
     }
     let foreground = foreground(parts, &view).await;
-    if matches!(action.verb, Verb::Send { .. } | Verb::Keys(_)) {
+    if matches!(action.verb, Verb::Send { .. } | Verb::Keys(_) | Verb::Choose { .. }) {
         let clients = clients.map_err(|error| End::refused(error.to_string()))?;
         person(&connected.client, &clients, &view)?;
         remote(&foreground, allowed)?;
@@ -89,7 +89,7 @@ pub(super) async fn look(parts: &Parts, action: &Action, allowed: Allowed) -> Re
 async fn foreground(parts: &Parts, view: &Arc<View>) -> Foreground {
     let Some(tty) = view.tty.clone() else { return view.foreground.clone() };
     let (processes, seen) = (Arc::clone(&parts.processes), Arc::clone(view));
-    let look = tokio::task::spawn_blocking(move || {
+    let look = wa_link::worker::blocking(move || {
         if processes.still(&tty, &seen.group) {
             return Some(seen.foreground.clone());
         }
@@ -144,6 +144,9 @@ fn expected(action: &Action, view: &View, foreground: &Foreground, allowed: Allo
         && !(remote && view.agent.as_ref() == Some(kind))
     {
         return other(kind.to_string());
+    }
+    if action.expect_shell && !matches!(foreground, Foreground::Shell { .. }) {
+        return other("a shell".to_owned());
     }
     match action.expect_agent_pid {
         Some(pid) if foreground.agent_pid() != Some(pid) && !remote => {

@@ -5,10 +5,11 @@
 //! `unknown`, and nobody types again blindly. One action at a time on a pane; the others wait, bounded.
 //! Operation: this module takes actions in, lets them wait for their pane, and hands outcomes over (journal first, then
 //! spool). `perform.rs` is one action from the permit to the outcome, `guard.rs` says whether to type, `text.rs` pastes and
-//! submits, `other.rs` presses keys, spawns and kills. Every step waits for frames; the only clock is the one before
+//! submits, `menu.rs` answers dialogs, `other.rs` presses keys, spawns and kills. Every step waits for frames; the only clock is the one before
 //! Enter, which agents need.
 
 mod guard;
+mod menu;
 mod other;
 mod perform;
 #[cfg(test)]
@@ -46,14 +47,14 @@ const LAST: Duration = Duration::from_secs(3);
 
 /// What acting needs from the rest of the node.
 #[derive(Clone)]
-pub(crate) struct Parts {
-    pub(crate) journal: Journal,
-    pub(crate) spool: Spool,
-    pub(crate) policy: Arc<PolicyFile>,
-    pub(crate) permits: Permits,
-    pub(crate) muxes: Muxes,
-    pub(crate) processes: Arc<dyn ProcessTable>,
-    pub(crate) clock: Arc<ControllerClock>,
+pub struct Parts {
+    pub journal: Journal,
+    pub spool: Spool,
+    pub policy: Arc<PolicyFile>,
+    pub permits: Permits,
+    pub muxes: Muxes,
+    pub processes: Arc<dyn ProcessTable>,
+    pub clock: Arc<ControllerClock>,
 }
 
 /// How an action ended.
@@ -86,19 +87,19 @@ impl End {
 fn seat(action: &Action) -> PaneRef {
     match action.verb {
         Verb::Spawn { .. } => PaneRef { pane_id: u64::MAX, ..action.pane.clone() },
-        Verb::Send { .. } | Verb::Keys(_) | Verb::Kill => action.pane.clone(),
+        Verb::Send { .. } | Verb::Keys(_) | Verb::Choose { .. } | Verb::Kill => action.pane.clone(),
     }
 }
 
 /// What waits for the actor.
 #[derive(Debug)]
-pub(crate) struct Intake {
+pub struct Intake {
     accepted: mpsc::Receiver<Action>,
     refused: mpsc::Receiver<(ActionId, String)>,
 }
 
 /// The way in, and its end.
-pub(crate) fn intake() -> (Actions, Intake) {
+pub fn intake() -> (Actions, Intake) {
     let (accepted_tx, accepted) = mpsc::channel(QUEUE);
     let (refused_tx, refused) = mpsc::channel(QUEUE);
     (Actions { accepted: accepted_tx, refused: refused_tx }, Intake { accepted, refused })
@@ -117,7 +118,7 @@ struct Actor {
 }
 
 /// Takes actions until the shutdown. First hands over what a crash left undelivered.
-pub(crate) async fn run(parts: Parts, undelivered: Vec<Outcome>, mut intake: Intake, shutdown: Shutdown) {
+pub async fn run(parts: Parts, undelivered: Vec<Outcome>, mut intake: Intake, shutdown: Shutdown) {
     for outcome in undelivered {
         deliver(&parts, outcome).await;
     }
@@ -130,6 +131,7 @@ pub(crate) async fn run(parts: Parts, undelivered: Vec<Outcome>, mut intake: Int
     };
     loop {
         tokio::select! {
+            biased;
             () = shutdown.triggered() => break,
             Some(pane) = actor.running.next() => actor.ended(pane),
             Some(action) = intake.accepted.recv(), if actor.running.len() < MAX_RUNNING => actor.accept(action),

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use wa_proto::{Action, OutcomeKind, Verb};
 
 use super::guard::{self, Sight};
-use super::{End, Parts, other, text};
+use super::{End, Parts, menu, other, text};
 use crate::journal::Begin;
 use crate::observer::FIRST_LOOK;
 use crate::policy::Allowed;
@@ -54,7 +54,7 @@ async fn begin(parts: &Parts, action: &Action) -> Result<Option<Leave>, End> {
                 "this host's journal was damaged, and the action may have been done before",
             ));
         }
-        Err(error) => return Err(End::refused(error.to_string())),
+        Err(error) => return Err(End::refused(format!("nothing was typed: {error}"))),
     }
     let granted = permit?;
     Ok(Some(Leave { allowed, granted }))
@@ -102,6 +102,7 @@ async fn on_pane(parts: &Parts, action: &Action, leave: &Leave, sight: &Sight) -
     match &action.verb {
         Verb::Send { text, enter } => text::send(parts, action, leave, sight, text, *enter).await,
         Verb::Keys(keys) => other::keys(parts, action, leave, sight, keys).await,
+        Verb::Choose { labels, dialog } => menu::choose(parts, action, leave, sight, labels, dialog).await,
         Verb::Kill => other::kill(parts, action, leave, sight).await,
         Verb::Spawn { .. } => Err(End::refused("a spawn has no pane yet")),
     }

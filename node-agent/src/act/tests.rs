@@ -113,6 +113,7 @@ fn action(pane: &Pane, verb: Verb) -> Action {
         who: "operator:eve".into(),
         expect_agent: None,
         expect_agent_pid: None,
+        expect_shell: false,
         trace_parent: String::new(),
         verb,
     }

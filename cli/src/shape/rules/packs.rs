@@ -226,6 +226,8 @@ pub(crate) struct RuleShown {
     agent: Option<String>,
     versions: Option<String>,
     region: &'static str,
+    /// `frame`, `line`, `record`.
+    on: Vec<&'static str>,
     shadow: bool,
     examples: usize,
     counters: usize,
@@ -245,6 +247,7 @@ impl RuleShown {
             agent: Some(rule.agent.to_owned()).filter(|agent| agent != "*"),
             versions: known(rule.versions.to_owned()),
             region: rule.region,
+            on: rule.on.iter().map(|surface| surface.as_str()).collect(),
             shadow: rule.shadow,
             examples: rule.examples,
             counters: rule.counters,

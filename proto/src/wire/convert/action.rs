@@ -45,6 +45,24 @@ fn keys(words: &[String]) -> Result<Vec<Key>, Invalid> {
     words.iter().map(|word| word.parse().map_err(|e| bad("keys", e))).collect()
 }
 
+fn choice(choose: v1::ChooseLabel) -> Result<Verb, Invalid> {
+    const MAX: usize = 16;
+    const MAX_LABEL: usize = 400;
+    let v1::ChooseLabel { labels, dialog } = choose;
+    if labels.is_empty() || labels.len() > MAX {
+        return Err(bad("choose.labels", format!("{} labels; give 1 to {MAX}", labels.len())));
+    }
+    let sound = |label: &String| !label.trim().is_empty() && label.len() <= MAX_LABEL && !label.contains(char::is_control);
+    if !labels.iter().all(sound) {
+        return Err(bad("choose.labels", format!("a label is empty, longer than {MAX_LABEL} bytes, or holds a control character")));
+    }
+    let id = dialog.is_empty() || (dialog.len() == 16 && dialog.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    if !id {
+        return Err(bad("choose.dialog", "not 16 hex digits"));
+    }
+    Ok(Verb::Choose { labels, dialog })
+}
+
 fn send(text: v1::SendText) -> Result<Verb, Invalid> {
     let control = text.text.chars().find(|c| c.is_control() && !matches!(c, '\n' | '\t'));
     match control {
@@ -66,6 +84,7 @@ impl TryFrom<v1::action::Verb> for Verb {
             Wire::Keys(press) => Ok(Self::Keys(keys(&press.keys)?)),
             Wire::Spawn(spawn) => Ok(Self::Spawn { command: spawn.command, cwd: spawn.cwd }),
             Wire::Kill(_) => Ok(Self::Kill),
+            Wire::Choose(choose) => choice(choose),
         }
     }
 }
@@ -79,6 +98,7 @@ impl TryFrom<v1::act_request::Verb> for Verb {
             Wire::Keys(press) => Ok(Self::Keys(keys(&press.keys)?)),
             Wire::Spawn(spawn) => Ok(Self::Spawn { command: spawn.command, cwd: spawn.cwd }),
             Wire::Kill(_) => Ok(Self::Kill),
+            Wire::Choose(choose) => choice(choose),
         }
     }
 }
@@ -92,6 +112,7 @@ impl From<Verb> for v1::action::Verb {
             }
             Verb::Spawn { command, cwd } => Self::Spawn(v1::SpawnPane { command, cwd }),
             Verb::Kill => Self::Kill(v1::KillPane {}),
+            Verb::Choose { labels, dialog } => Self::Choose(v1::ChooseLabel { labels, dialog }),
         }
     }
 }
@@ -106,6 +127,7 @@ impl From<Action> for v1::Action {
             who: action.who,
             expect_agent: agent_text(action.expect_agent),
             expect_agent_pid: action.expect_agent_pid.unwrap_or(0),
+            expect_shell: action.expect_shell,
             trace_parent: action.trace_parent,
             verb: Some(action.verb.into()),
         }
@@ -123,6 +145,7 @@ impl TryFrom<v1::Action> for Action {
             who: action.who,
             expect_agent: agent(action.expect_agent),
             expect_agent_pid: Some(action.expect_agent_pid).filter(|pid| *pid != 0),
+            expect_shell: action.expect_shell,
             trace_parent: action.trace_parent,
             verb: need("action.verb", action.verb)?.try_into()?,
         })

@@ -1,0 +1,241 @@
+//! Workflows and their runs: list, look into, begin and end by hand.
+
+use std::collections::BTreeMap;
+
+use tonic::Status;
+use uuid::Uuid;
+use wa_proto::wire::{optional_us, to_us, v1};
+use wa_proto::{ErrorCode, Event, EventId, Host, PaneRef, RunId};
+use wa_workflow::{Definition, Input, Run};
+
+use super::{Fleet, address, check_host, convert, status, usage};
+use crate::gate::Scope;
+use crate::identity::peer::Peer;
+use crate::store::{Entry, RecordedInput, RunSummary, StoreError};
+
+/// Bytes of a reason.
+const MAX_REASON: usize = 1000;
+
+fn run_id(text: &str) -> Result<RunId, Status> {
+    let id = Uuid::parse_str(text).map_err(|_| usage(format!("{text:?} is no id of a run; `wa run list` has them")))?;
+    Ok(RunId(id))
+}
+
+impl Fleet {
+    async fn known_run(&self, peer: &Peer, id: RunId) -> Result<(RunSummary, Vec<RecordedInput>), Status> {
+        let found = self.store.run(id).await.map_err(|e| status(&e))?;
+        let found = found.ok_or_else(|| ErrorCode::NotFound.status(format!("there is no run {id}")))?;
+        check_host(peer, &found.0.run.trigger.host)?;
+        Ok(found)
+    }
+
+    fn told_run(&self, summary: RunSummary) -> v1::Run {
+        convert::run(summary, &self.definitions)
+    }
+
+    pub(super) async fn run_of(&self, peer: &Peer, request: v1::GetRunRequest) -> Result<v1::GetRunResponse, Status> {
+        let (summary, inputs) = self.known_run(peer, run_id(&request.run_id)?).await?;
+        let definition = self.definitions.iter().find(|definition| definition.name == summary.run.workflow);
+        let inputs = folded(definition, &summary.run, inputs);
+        Ok(v1::GetRunResponse { run: Some(self.told_run(summary)), inputs })
+    }
+
+    pub(super) async fn cancel(
+        &self,
+        peer: &Peer,
+        request: v1::CancelRunRequest,
+    ) -> Result<v1::CancelRunResponse, Status> {
+        if request.reason.len() > MAX_REASON {
+            return Err(usage(format!("reason: at most {MAX_REASON} bytes")));
+        }
+        let id = run_id(&request.run_id)?;
+        let (summary, _) = self.known_run(peer, id).await?;
+        if summary.run.is_over() {
+            let state = summary.run.status.name();
+            return Err(ErrorCode::Refused.status(format!("the run has ended already: {state}")));
+        }
+        let (who, reason) = (peer.who(), request.reason);
+        let cancelled = self.store.write(move |tx| {
+            let Some(run) = tx.run(id)? else { return Ok(()) };
+            let pane = &run.trigger.pane;
+            tx.audit(&Entry {
+                who: &who,
+                what: "cancel",
+                target: &format!("{} {} {}", run.trigger.host, pane.mux, pane.pane_id),
+                decision: "cancelled",
+                detail: &format!("run {id} {reason}"),
+            })?;
+            let words = if reason.is_empty() { format!("by {who}") } else { format!("by {who}: {reason}") };
+            tx.inbox_input(&run.trigger.host, pane, id, &Input::Cancel { reason: words }, "")
+        });
+        cancelled.await.map_err(|e| status(&e))?;
+        let (summary, _) = self.known_run(peer, id).await?;
+        Ok(v1::CancelRunResponse { run: Some(self.told_run(summary)) })
+    }
+
+    pub(super) async fn begin_run(
+        &self,
+        peer: &Peer,
+        request: v1::StartRunRequest,
+    ) -> Result<v1::StartRunResponse, Status> {
+        let definition = self.definition(&request.workflow)?;
+        let pane = request.pane.ok_or_else(|| usage("pane is missing"))?;
+        let view = self.pane_here(&address(peer, pane)?)?;
+        let agent = view.pane.agent.as_ref();
+        if !definition.is_for(agent) {
+            let wanted: Vec<&str> = definition.agents.iter().map(wa_proto::AgentKind::as_str).collect();
+            let message = format!("{} is for {}, and {} runs there", definition.name, wanted.join(", "), named(agent));
+            return Err(ErrorCode::Refused.status(message));
+        }
+        if let Some(why) = self.gate.workflow_paused(&definition.name) {
+            return Err(ErrorCode::Refused.status(why));
+        }
+        let event = by_hand(definition, &view.pane, &peer.who());
+        let (id, who) = (event.id, peer.who());
+        let (host, pane, workflow) = (view.host.clone(), view.pane.pane.clone(), definition.name.clone());
+        let begun = self.store.write(move |tx| begin(tx, &host, &pane, &event, &workflow, &who));
+        begun.await.map_err(|e| status(&e))?;
+        let runs = self.store.runs(Some(view.address()), None, 16).await.map_err(|e| status(&e))?;
+        let run = runs.into_iter().find(|summary| summary.run.trigger.event == id);
+        Ok(v1::StartRunResponse { run: run.map(|summary| self.told_run(summary)) })
+    }
+
+    fn definition(&self, name: &str) -> Result<&Definition, Status> {
+        self.definitions.iter().find(|definition| definition.name == name).ok_or_else(|| {
+            ErrorCode::NotFound.status(format!("there is no workflow {name:?}; `wa workflow list` has them"))
+        })
+    }
+
+    pub(super) fn workflows(&self) -> v1::ListWorkflowsResponse {
+        let told = |definition: &Definition| v1::Workflow {
+            name: definition.name.clone(),
+            description: definition.description.clone(),
+            version: definition.version,
+            agents: definition.agents.iter().map(ToString::to_string).collect(),
+            on: definition.on.to_string(),
+            max_actions: definition.max_actions,
+            steps: definition.steps.iter().map(step).collect(),
+            paused: self.gate.workflow_paused(&definition.name).unwrap_or_default(),
+        };
+        v1::ListWorkflowsResponse { workflows: self.definitions.iter().map(told).collect() }
+    }
+
+    pub(super) async fn notices(
+        &self,
+        peer: &Peer,
+        request: v1::ListNoticesRequest,
+    ) -> Result<v1::ListNoticesResponse, Status> {
+        const DEFAULT: u32 = 100;
+        const MOST: u32 = 10_000;
+        let limit = if request.limit == 0 { DEFAULT } else { request.limit.min(MOST) };
+        let listed = self.store.notices(request.open, super::only_host(peer), limit as usize);
+        let notices = listed.await.map_err(|e| status(&e))?;
+        let told = |notice: crate::store::Notice| v1::Notice {
+            id: notice.id,
+            time_us: to_us(notice.time),
+            host: notice.host.into(),
+            pane: Some(notice.pane.into()),
+            run_id: notice.run.to_string(),
+            workflow: notice.workflow,
+            level: notice.level,
+            text: notice.text,
+            choices: notice.choices,
+            until_us: optional_us(notice.until),
+            closed_us: optional_us(notice.closed),
+            answer: notice.answer,
+            who: notice.who,
+        };
+        Ok(v1::ListNoticesResponse { notices: notices.into_iter().map(told).collect() })
+    }
+
+    pub(super) async fn take_answer(
+        &self,
+        peer: &Peer,
+        request: v1::AnswerNoticeRequest,
+    ) -> Result<v1::AnswerNoticeResponse, Status> {
+        let (id, choice, who) = (request.id, request.choice, peer.who());
+        let answered = self.store.write(move |tx| tx.answer(id, &choice, &who)).await;
+        match answered.map_err(|e| status(&e))? {
+            Ok(()) => Ok(v1::AnswerNoticeResponse {}),
+            Err(refusal) => Err(match &refusal {
+                crate::store::AnswerRefusal::Unknown(_) => ErrorCode::NotFound,
+                crate::store::AnswerRefusal::Closed(_) => ErrorCode::Refused,
+                crate::store::AnswerRefusal::NotOffered { .. } => ErrorCode::Usage,
+            }
+            .status(refusal.to_string())),
+        }
+    }
+
+    /// The scope of a pause that names a workflow.
+    pub(super) fn workflow_scope(&self, name: &str) -> Result<Scope, Status> {
+        self.definition(name).map(|definition| Scope::Workflow(definition.name.clone()))
+    }
+}
+
+/// Steps the run again with what it was stepped with: where each input led.
+fn folded(definition: Option<&Definition>, run: &Run, inputs: Vec<RecordedInput>) -> Vec<v1::RunInput> {
+    let same = definition.filter(|definition| definition.version == run.version);
+    let mut again = same.map(|definition| {
+        (definition, Run::start(definition, run.id, run.trigger.clone(), &run.vars, run.started).0)
+    });
+    let told = |RecordedInput { time, input }| {
+        let mut told = v1::RunInput { time_us: to_us(time), ..v1::RunInput::default() };
+        if let Some((definition, run)) = &mut again
+            && let Ok(read) = serde_json::from_str::<Input>(&input)
+        {
+            *run = wa_workflow::step(definition, run, &read, time).0;
+            told.step = definition.steps.get(run.step).map(|step| step.id.clone()).unwrap_or_default();
+            told.state = run.status.name().to_owned();
+        }
+        v1::RunInput { input, ..told }
+    };
+    inputs.into_iter().map(told).collect()
+}
+
+fn named(agent: Option<&wa_proto::AgentKind>) -> String {
+    agent.map_or_else(|| "no known agent".to_owned(), ToString::to_string)
+}
+
+fn step(step: &wa_workflow::Step) -> v1::WorkflowStep {
+    v1::WorkflowStep {
+        id: step.id.clone(),
+        verb: step.work.verb().to_owned(),
+        timeout_ms: u64::try_from(step.timeout.as_millis()).unwrap_or(0),
+    }
+}
+
+/// The event that a person puts in the place of the one that did not come.
+fn by_hand(definition: &Definition, pane: &wa_proto::Pane, who: &str) -> Event {
+    Event {
+        id: EventId::generate(),
+        pane: Some(pane.pane.clone()),
+        kind: definition.on,
+        agent: pane.agent.clone(),
+        agent_version: pane.agent_version.clone(),
+        agent_pid: pane.agent_pid,
+        rule: String::new(),
+        fields: BTreeMap::new(),
+        witnesses: Vec::new(),
+        line: format!("begun by {who}"),
+        row: 0,
+        layout: 0,
+    }
+}
+
+fn begin(
+    tx: &crate::store::Tx<'_>,
+    host: &Host,
+    pane: &PaneRef,
+    event: &Event,
+    workflow: &str,
+    who: &str,
+) -> Result<(), StoreError> {
+    tx.audit(&Entry {
+        who,
+        what: "start",
+        target: &format!("{host} {} {}", pane.mux, pane.pane_id),
+        decision: "started",
+        detail: &format!("workflow {workflow} by event {}", event.id),
+    })?;
+    tx.inbox_trigger(host, pane, event, workflow)
+}

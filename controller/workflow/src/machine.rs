@@ -1,0 +1,509 @@
+//! The state machine that executes a definition: pure, total, and the only way in which a run changes.
+//!
+//! What a run does about trouble is decided here and nowhere else. A *refused* or *expired* action did not touch the pane:
+//! the run waits and tries again, with pauses that double, until the step's time is over; then the step has failed. An
+//! *unknown* one may have touched it: the run ends as `unknown`, or goes where its file says that a person is asked. A step
+//! that fails ends the run, or leads where its file says.
+
+use jiff::SignedDuration;
+use uuid::Uuid;
+use wa_proto::{ActionId, EventKind, OutcomeKind, PaneState, RunId, Timestamp, Verb};
+
+use crate::Definition;
+use crate::definition::Follows;
+use crate::run::{Effect, End, Expect, Input, Run, Status, Trigger};
+use crate::step::{Place, Step, Work};
+use crate::template::{Quoting, Template, Vars};
+
+/// First pause after a refusal; doubles up to the longest.
+const RETRY_FIRST: SignedDuration = SignedDuration::from_secs(2);
+const RETRY_LONGEST: SignedDuration = SignedDuration::from_secs(60);
+/// How long after an action's deadline a run still waits for the node's word. The action itself stays open: a late
+/// outcome is recorded, but the run no longer waits for it.
+const OUTCOME_GRACE: SignedDuration = SignedDuration::from_secs(60);
+/// For the reset of a limit to become known, when the event did not tell it.
+const RESET_KNOWN: SignedDuration = SignedDuration::from_secs(30);
+
+/// `at + by`, at most the end of time.
+fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
+    at.saturating_add(by).unwrap_or(Timestamp::MAX)
+}
+
+/// One step of one run, as far as the inputs lead.
+pub fn step(definition: &Definition, run: &Run, input: &Input, now: Timestamp) -> (Run, Vec<Effect>) {
+    let mut next = run.clone();
+    if next.is_over() {
+        return (next, Vec::new());
+    }
+    if definition.name != run.workflow || definition.version != run.version {
+        let reason = format!("the workflow {} is no longer at version {}", run.workflow, run.version);
+        next.end(End::Failed, reason, now);
+        return (next, Vec::new());
+    }
+    let mut machine = Machine { definition, run: &mut next, now, effects: Vec::new() };
+    machine.take(input);
+    let effects = machine.effects;
+    (next, effects)
+}
+
+impl Run {
+    /// Begins a run. `overrides`: values that go before the definition's own. The caller then gives it the pane's present
+    /// state as its first input.
+    pub fn start(
+        definition: &Definition,
+        id: RunId,
+        trigger: Trigger,
+        overrides: &Vars,
+        now: Timestamp,
+    ) -> (Self, Vec<Effect>) {
+        let mut vars = definition.vars.clone();
+        for (name, value) in overrides {
+            // What the pane is cannot be overridden, and what nobody uses need not be stored.
+            if let Some(own) = vars.get_mut(name) {
+                own.clone_from(value);
+            }
+        }
+        vars.extend(trigger.vars());
+        let reset = trigger.fields.get("reset_time").and_then(|at| at.parse().ok());
+        let mut run = Self {
+            id,
+            workflow: definition.name.clone(),
+            version: definition.version,
+            trigger,
+            started: now,
+            step: 0,
+            step_deadline: now,
+            attempts: 0,
+            tries: 0,
+            actions_done: 0,
+            status: Status::Waiting { not_before: now, armed: false },
+            vars,
+            reset,
+            pane_state: None,
+            heard: std::collections::BTreeSet::new(),
+        };
+        let mut machine = Machine { definition, run: &mut run, now, effects: Vec::new() };
+        machine.enter(0);
+        let effects = machine.effects;
+        (run, effects)
+    }
+
+    fn end(&mut self, end: End, reason: impl Into<String>, now: Timestamp) {
+        self.status = Status::Ended { end, reason: reason.into(), at: now };
+    }
+
+    /// Ids of a run's actions follow from the run's id, so that a replayed step names the same action.
+    fn action_id(&self, attempt: u32) -> ActionId {
+        ActionId(Uuid::from_u128(self.id.0.as_u128() ^ u128::from(attempt)))
+    }
+
+    /// The run's own part of a jitter: the id is random, and the same over every replay.
+    fn jitter(&self, whole: SignedDuration) -> SignedDuration {
+        let part = i32::try_from(self.id.0.as_u128() % 1000).unwrap_or(0);
+        whole.checked_mul(part).map_or(SignedDuration::ZERO, |scaled| scaled / 1000)
+    }
+}
+
+struct Machine<'a> {
+    definition: &'a Definition,
+    run: &'a mut Run,
+    now: Timestamp,
+    effects: Vec<Effect>,
+}
+
+impl<'a> Machine<'a> {
+    fn present(&self) -> Option<&'a Step> {
+        self.definition.steps.get(self.run.step)
+    }
+
+    fn wake_at(&mut self, at: Timestamp) {
+        self.effects.push(Effect::WakeAt(at));
+    }
+
+    fn wait(&mut self, not_before: Timestamp) {
+        self.run.status = Status::Waiting { not_before, armed: false };
+    }
+
+    // ---- from step to step
+
+    /// Goes to a step, and on through those that wait for nothing.
+    fn enter(&mut self, at: usize) {
+        self.run.step = at;
+        self.run.tries = 0;
+        let Some(step) = self.present() else {
+            return self.run.end(End::Succeeded, "every step done", self.now);
+        };
+        self.run.step_deadline = later(self.now, step.timeout);
+        match &step.work {
+            Work::WaitState { .. } => {
+                self.wait(self.now);
+                self.wake_at(self.run.step_deadline);
+            }
+            // A dialog may be drawn a moment later than what announced it.
+            Work::Choose { .. } => {
+                self.run.heard.clear();
+                self.wait(self.now);
+                self.wake_at(self.run.step_deadline);
+            }
+            Work::WaitReset { .. } => {
+                self.wait(self.now);
+                self.wait_for_reset();
+            }
+            Work::Expect { .. } => self.expect(),
+            Work::Type { .. } | Work::Keys { .. } | Work::Spawn { .. } => {
+                self.run.heard.clear();
+                self.act();
+            }
+            Work::Notify { level, text } => {
+                if let Some(text) = self.render(text, Quoting::None) {
+                    self.effects.push(Effect::Notify { level: *level, text });
+                    self.go_on();
+                }
+            }
+            Work::Ask { question, choices } => {
+                let Some(question) = self.render(question, Quoting::None) else { return };
+                let choices = choices.iter().map(|choice| choice.label.clone()).collect();
+                self.run.status = Status::Asking;
+                let until = self.run.step_deadline;
+                self.effects.push(Effect::Ask { question, choices, until });
+                self.wake_at(until);
+            }
+            Work::Fail { reason } => {
+                if let Some(reason) = self.render(reason, Quoting::None) {
+                    self.run.end(End::Failed, reason, self.now);
+                }
+            }
+            Work::Finish { reason } => {
+                if let Some(reason) = self.render(reason, Quoting::None) {
+                    self.run.end(End::Succeeded, reason, self.now);
+                }
+            }
+        }
+    }
+
+    /// The present step is done.
+    fn go_on(&mut self) {
+        let next = self.present().and_then(|step| step.next).unwrap_or(self.run.step + 1);
+        self.enter(next);
+    }
+
+    /// The present step cannot be done.
+    fn fail(&mut self, reason: String) {
+        match self.present().and_then(|step| step.on_failure) {
+            Some(to) => self.divert(to, reason),
+            None => self.run.end(End::Failed, reason, self.now),
+        }
+    }
+
+    fn divert(&mut self, to: usize, reason: String) {
+        self.run.vars.insert("failure".to_owned(), reason);
+        self.enter(to);
+    }
+
+    /// The text with its values; `None`: the step has failed over it.
+    fn render(&mut self, text: &Template, quoting: Quoting) -> Option<String> {
+        match text.render(&self.run.vars, quoting) {
+            Ok(text) => Some(text),
+            Err(error) => {
+                let id = self.present().map(|step| step.id.clone()).unwrap_or_default();
+                self.fail(format!("{id}: {error}"));
+                None
+            }
+        }
+    }
+
+    // ---- acting
+
+    fn expectation(&self, place: Place) -> Expect {
+        let of_one = || match self.definition.agents.as_slice() {
+            [only] => Some(only.clone()),
+            _ => None,
+        };
+        match (place, self.definition.follows) {
+            (Place::Shell, _) => Expect::Shell,
+            (Place::Agent, follows) => Expect::Agent {
+                kind: self.run.trigger.agent.clone().or_else(of_one),
+                pid: Some(self.run.trigger.agent_pid).filter(|pid| *pid != 0 && follows == Follows::Agent),
+            },
+        }
+    }
+
+    /// What the present step does; `None`: it does nothing, or has failed.
+    fn verb(&mut self) -> Option<(Verb, Expect)> {
+        match &self.present()?.work {
+            Work::Type { text, place } => {
+                let quoting = if *place == Place::Shell { Quoting::Shell } else { Quoting::None };
+                let text = self.render(text, quoting)?;
+                Some((Verb::Send { text, enter: true }, self.expectation(*place)))
+            }
+            Work::Keys { keys } => Some((Verb::Keys(keys.clone()), self.expectation(Place::Agent))),
+            Work::Choose { labels } => {
+                let choose = Verb::Choose { labels: labels.clone(), dialog: String::new() };
+                Some((choose, self.expectation(Place::Agent)))
+            }
+            Work::Spawn { command, cwd } => {
+                let mut words = Vec::with_capacity(command.len());
+                for word in command {
+                    words.push(self.render(word, Quoting::None)?);
+                }
+                let cwd = self.render(cwd, Quoting::None)?;
+                Some((Verb::Spawn { command: words, cwd }, Expect::Agent { kind: None, pid: None }))
+            }
+            _ => None,
+        }
+    }
+
+    /// Makes the present step's action.
+    fn act(&mut self) {
+        let Some((verb, expect)) = self.verb() else { return };
+        let budget = self.definition.max_actions;
+        if self.run.actions_done >= budget {
+            return self.run.end(End::Failed, format!("its budget of {budget} actions is used up"), self.now);
+        }
+        self.run.attempts += 1;
+        self.run.tries += 1;
+        let action = self.run.action_id(self.run.attempts);
+        self.run.status = Status::Acting { action };
+        let deadline = self.run.step_deadline;
+        self.effects.push(Effect::Act { action, verb, expect, deadline });
+        self.wake_at(later(deadline, OUTCOME_GRACE));
+    }
+
+    // ---- inputs
+
+    fn take(&mut self, input: &Input) {
+        match input {
+            Input::Pane { state, agent_pid, until, .. } => self.on_pane(*state, *agent_pid, *until),
+            Input::PaneGone => self.on_gone(),
+            Input::Event { kind } => {
+                self.run.heard.insert(*kind);
+                self.on_event(*kind);
+            }
+            Input::Outcome { action, kind, reason } => self.on_outcome(*action, *kind, reason),
+            Input::Answer { choice, who } => self.on_answer(choice, who),
+            Input::Timer => self.on_timer(),
+            Input::Cancel { reason } => self.run.end(End::Cancelled, reason.clone(), self.now),
+        }
+    }
+
+    fn on_gone(&mut self) {
+        if self.spawning() {
+            return;
+        }
+        if self.run.open_action().is_some() {
+            return self.run.end(End::Unknown, "the pane is gone", self.now);
+        }
+        match self.definition.on_gone.filter(|to| *to > self.run.step) {
+            Some(to) => self.divert(to, "the pane is gone".to_owned()),
+            None => self.run.end(End::Failed, "the pane is gone", self.now),
+        }
+    }
+
+    /// It is at a step that makes a new pane, and needs the old one no more.
+    fn spawning(&self) -> bool {
+        self.present().is_some_and(|step| matches!(step.work, Work::Spawn { .. }))
+    }
+
+    fn on_pane(&mut self, state: PaneState, agent_pid: u32, until: Option<Timestamp>) {
+        self.run.pane_state = Some(state);
+        if state == PaneState::Limited && until.is_some() {
+            self.run.reset = until;
+        }
+        if !self.run.watches_pane() {
+            return;
+        }
+        if self.definition.follows == Follows::Agent && self.has_left(state, agent_pid) {
+            return;
+        }
+        let Status::Waiting { not_before, armed } = self.run.status else { return };
+        match self.present().map(|step| &step.work) {
+            Some(Work::WaitState { states }) if states.contains(&state) => self.go_on(),
+            Some(Work::Expect { states, .. }) if states.contains(&state) => self.go_on(),
+            Some(Work::WaitReset { unless, aside, .. }) => {
+                if unless.contains(&state) {
+                    if armed {
+                        self.step_aside(*aside);
+                    }
+                } else {
+                    self.run.status = Status::Waiting { not_before, armed: true };
+                    if until.is_some() {
+                        self.wait_for_reset();
+                    }
+                }
+            }
+            Some(Work::Choose { .. }) if state == PaneState::Waiting && self.now >= not_before => self.act(),
+            // An acting step that was refused waits here for a better moment.
+            Some(Work::Type { .. } | Work::Keys { .. } | Work::Spawn { .. }) if self.now >= not_before => {
+                self.act()
+            }
+            _ => {}
+        }
+    }
+
+    /// The run's agent is not in the pane any more: it ends.
+    fn has_left(&mut self, state: PaneState, agent_pid: u32) -> bool {
+        let expected = self.run.trigger.agent_pid;
+        let gone =
+            matches!(state, PaneState::Shell | PaneState::Exited | PaneState::Crashed | PaneState::Gone);
+        let reason = if expected != 0 && agent_pid != 0 && agent_pid != expected {
+            format!("another agent process ({agent_pid}) runs in the pane, not {expected}")
+        } else if !self.definition.agents.is_empty() && gone {
+            format!("the agent is no longer there: the pane is {state}")
+        } else {
+            return false;
+        };
+        self.run.end(End::Failed, reason, self.now);
+        true
+    }
+
+    fn on_event(&mut self, kind: EventKind) {
+        if !matches!(self.run.status, Status::Waiting { .. }) {
+            return;
+        }
+        if let Some(Work::Expect { events, not, .. }) = self.present().map(|step| &step.work) {
+            if not.contains(&kind) {
+                self.fail(format!("{kind} came"));
+            } else if events.contains(&kind) {
+                self.go_on();
+            }
+        }
+    }
+
+    /// What has been heard since the last action counts: an effect may be quicker than its outcome.
+    fn expect(&mut self) {
+        self.wait(self.now);
+        let Some(Work::Expect { events, not, .. }) = self.present().map(|step| &step.work) else { return };
+        if let Some(kind) = not.iter().find(|kind| self.run.heard.contains(kind)) {
+            self.fail(format!("{kind} came"));
+        } else if events.iter().any(|kind| self.run.heard.contains(kind)) {
+            self.go_on();
+        } else {
+            self.wake_at(self.run.step_deadline);
+        }
+    }
+
+    fn on_outcome(&mut self, action: ActionId, kind: OutcomeKind, reason: &str) {
+        if self.run.open_action() != Some(action) {
+            return;
+        }
+        match kind {
+            OutcomeKind::Submitted | OutcomeKind::Placed => {
+                self.run.actions_done += 1;
+                self.go_on();
+            }
+            OutcomeKind::Unknown => self.doubt(reason.to_owned()),
+            OutcomeKind::Refused | OutcomeKind::Expired if self.now >= self.run.step_deadline => {
+                self.fail(format!("{kind}: {reason}"));
+            }
+            OutcomeKind::Refused | OutcomeKind::Expired => {
+                let doublings = self.run.tries.saturating_sub(1).min(6);
+                let pause = RETRY_FIRST.saturating_mul(1 << doublings).min(RETRY_LONGEST);
+                let not_before = later(self.now, pause).min(self.run.step_deadline);
+                self.wait(not_before);
+                self.wake_at(not_before);
+            }
+        }
+    }
+
+    /// Nobody knows whether an action arrived.
+    fn doubt(&mut self, reason: String) {
+        self.run.actions_done += 1;
+        match self.present().and_then(|step| step.on_unknown) {
+            Some(to) => self.divert(to, reason),
+            None => self.run.end(End::Unknown, reason, self.now),
+        }
+    }
+
+    fn on_answer(&mut self, choice: &str, who: &str) {
+        if self.run.status != Status::Asking {
+            return;
+        }
+        let Some(Work::Ask { choices, .. }) = self.present().map(|step| &step.work) else { return };
+        if let Some(chosen) = choices.iter().find(|offered| offered.label == choice) {
+            self.run.vars.insert("answered_by".to_owned(), who.to_owned());
+            self.enter(chosen.to);
+        }
+    }
+
+    fn on_timer(&mut self) {
+        match self.run.status {
+            Status::Ended { .. } => {}
+            Status::Acting { .. } => {
+                let give_up = later(self.run.step_deadline, OUTCOME_GRACE);
+                if self.now >= give_up {
+                    self.doubt("the node did not say how the action ended".to_owned());
+                } else {
+                    self.wake_at(give_up);
+                }
+            }
+            Status::Asking if self.now >= self.run.step_deadline => {
+                self.fail("nobody answered in time".to_owned())
+            }
+            Status::Asking => self.wake_at(self.run.step_deadline),
+            Status::Waiting { not_before, .. } => self.on_waiting_timer(not_before),
+        }
+    }
+
+    fn on_waiting_timer(&mut self, not_before: Timestamp) {
+        let Some(step) = self.present() else { return };
+        if matches!(step.work, Work::WaitReset { .. }) {
+            return self.wait_for_reset();
+        }
+        if self.now < self.run.step_deadline {
+            if step.work.acts() && self.run.tries > 0 && self.now >= not_before {
+                return self.act();
+            }
+            return self.wake_at(self.run.step_deadline);
+        }
+        match &step.work {
+            // No dialog came: there is nothing to be answered.
+            Work::Choose { .. } if self.run.tries == 0 => self.go_on(),
+            Work::WaitState { states } => {
+                let states: Vec<_> = states.iter().map(|state| state.as_str()).collect();
+                self.fail(format!("the pane was not {} in time", states.join(" or ")));
+            }
+            Work::Expect { .. } => {
+                self.fail(format!("{}: nothing of what it waits for came in time", step.id))
+            }
+            _ => self.fail(format!("no good moment to act came in time (tried {} times)", self.run.tries)),
+        }
+    }
+
+    // ---- the reset of a limit
+
+    /// Waits on, goes on, or gives up, by what is known of the reset now.
+    fn wait_for_reset(&mut self) {
+        let Some(step) = self.present() else { return };
+        let Work::WaitReset { grace, jitter, unless, aside } = &step.work else { return };
+        let Some(reset) = self.run.reset else {
+            let begun = self.run.step_deadline.saturating_sub(step.timeout).unwrap_or(self.run.started);
+            let known_by = later(begun, RESET_KNOWN).min(self.run.step_deadline);
+            return if self.now >= known_by {
+                self.fail("when the limit lifts is not known".to_owned());
+            } else {
+                self.wake_at(known_by);
+            };
+        };
+        let due = later(later(reset, *grace), self.run.jitter(*jitter));
+        if due > self.run.step_deadline {
+            return self.fail(format!("the limit lifts at {reset}, which is later than this workflow waits"));
+        }
+        if self.now < due {
+            return self.wake_at(due);
+        }
+        if self.run.pane_state.is_some_and(|state| unless.contains(&state)) {
+            return self.step_aside(*aside);
+        }
+        self.go_on();
+    }
+
+    fn step_aside(&mut self, aside: Option<usize>) {
+        match aside {
+            Some(to) => self.enter(to),
+            None => self.go_on(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
