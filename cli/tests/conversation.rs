@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use support::{answer, wa};
 use tempfile::TempDir;
-use wa_controller::store::{Batch, NodeRow};
+use wa_controller::store::{Batch, NodeChange};
 use wa_controller::{Config, Controller};
 use wa_link::shutdown::{Shutdown, Tasks};
 use wa_proto::wire::v1;
@@ -118,13 +118,15 @@ impl Head {
             }],
             ..AgentSession::default()
         };
-        let node = NodeRow {
+        let node = NodeChange {
             host: host.clone(),
             version: String::new(),
             last_seen: Some(time(0)),
             skew_ms: 0,
             heartbeat: v1::Heartbeat::default(),
+            whole: true,
             panes: vec![pane(1, Some(session)), pane(2, None)],
+            gone: Vec::new(),
         };
         let tasks = Tasks::new(Shutdown::new());
         let running = runtime.block_on(async {

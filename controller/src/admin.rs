@@ -87,6 +87,7 @@ impl Admin {
 
     fn render(&self) -> String {
         self.metrics.set_nodes_connected(self.registry.connected_nodes());
+        self.metrics.set_nodes_dropped(self.registry.dropped());
         self.metrics.set_nodes_rules_off(self.registry.nodes_off(&self.store.rules().borrow().revision));
         self.metrics.render()
     }

@@ -31,6 +31,7 @@ macro_rules! metrics {
 metrics! {
     nodes_connected: "gauge" "nodes_connected" "Nodes with a live session.",
     nodes_rules_off: "gauge" "nodes_rules_off" "Connected nodes that do not run the pushed rules.",
+    nodes_dropped: "gauge" "nodes_records_dropped" "Records that nodes let go of since they were started, before they were logged.",
     sessions: "counter" "sessions_total" "Sessions that nodes have opened.",
     sessions_refused: "counter" "sessions_refused_total" "Sessions ended because the node sent what it must not.",
     blocks: "counter" "blocks_total" "Blocks of records logged.",
@@ -60,6 +61,10 @@ impl Metrics {
 
     pub(crate) fn set_nodes_connected(&self, count: usize) {
         self.nodes_connected.store(count as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_nodes_dropped(&self, count: u64) {
+        self.nodes_dropped.store(count, Ordering::Relaxed);
     }
 
     pub(crate) fn set_nodes_rules_off(&self, count: usize) {

@@ -7,16 +7,19 @@
 //! no longer needed when it is opened and when it grows.
 //! Operation: on start, what was begun and not settled gets the outcome `unknown`: nobody can tell whether the last step
 //! arrived, and nobody types again blindly. If the file was damaged, an action that may have stood in the lost part
-//! (its id carries the time it was made) is not begun.
+//! (its id carries the time it was made) is not begun. While the disk refuses, nothing is begun at all: the file is tried
+//! again with every action, and from time to time without one.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prost::Message;
+use tokio::sync::watch;
+use wa_link::{disk, worker};
 use wa_proto::wire::{from_us, to_us, v1};
 use wa_proto::{Action, ActionId, Outcome, OutcomeKind, PaneRef, Timestamp};
 
@@ -117,6 +120,10 @@ struct Inner {
     known: HashMap<ActionId, Known>,
     /// Actions made before this instant are doubtful.
     floor: Option<Timestamp>,
+    /// The file must be written anew before anything is added to it.
+    stale: bool,
+    /// Why the disk refuses, in words.
+    trouble: watch::Sender<Option<String>>,
 }
 
 /// A handle; clones share the journal.
@@ -153,8 +160,13 @@ impl Journal {
         known.retain(|_, known| keep(known, now));
         let file = open_file(&path).map_err(failed)?;
         let floor = damaged.then_some(now);
-        let mut inner = Inner { path: path.clone(), file, end: 0, base: 0, known, floor };
-        inner.rewrite().map_err(failed)?;
+        let trouble = watch::Sender::new(None);
+        let mut inner =
+            Inner { path: path.clone(), file, end: 0, base: 0, known, floor, stale: true, trouble };
+        // A disk without room is no reason not to watch; nothing is typed until it has some.
+        if let Err(error) = inner.rewrite() {
+            inner.refused(&error);
+        }
         Ok((Self(Arc::new(Mutex::new(inner))), recovered))
     }
 
@@ -234,14 +246,32 @@ impl Journal {
             .unwrap_or(0)
     }
 
+    /// Changes with why nothing can be put on record, and hence nothing is typed.
+    pub fn trouble(&self) -> watch::Receiver<Option<String>> {
+        self.lock().trouble.subscribe()
+    }
+
+    /// Tries the disk again, if it refused.
+    ///
+    /// # Errors
+    /// That it still does.
+    pub async fn retry(&self) -> Result<(), JournalError> {
+        self.blocking(|inner| if inner.trouble.borrow().is_some() { inner.rewrite() } else { Ok(()) }).await
+    }
+
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Inner) -> io::Result<T> + Send + 'static,
     ) -> Result<T, JournalError> {
         let this = self.clone();
-        let done = tokio::task::spawn_blocking(move || {
+        let done = worker::blocking(move || {
             let mut inner = this.lock();
-            work(&mut inner).map_err(|source| JournalError::Io { path: inner.path.clone(), source })
+            let done = work(&mut inner);
+            match &done {
+                Ok(_) => inner.taken(),
+                Err(error) => inner.refused(error),
+            }
+            done.map_err(|source| JournalError::Io { path: inner.path.clone(), source })
         });
         done.await.map_err(|_| JournalError::Gone)?
     }
@@ -278,20 +308,40 @@ impl Inner {
         Ok(Begin::New)
     }
 
+    fn refused(&self, error: &io::Error) {
+        let text = format!(
+            "journal {}: {error}; nothing is typed on this host until it can be written: free space on that disk, or \
+             make it writable",
+            self.path.display()
+        );
+        if self.trouble.send_replace(Some(text)).is_none() {
+            tracing::error!(path = %self.path.display(), %error, "the journal cannot be written; nothing is typed");
+        }
+    }
+
+    fn taken(&self) {
+        if self.trouble.send_if_modified(|trouble| trouble.take().is_some()) {
+            tracing::info!("the journal can be written again");
+        }
+    }
+
     fn append(&mut self, step: &Step) -> io::Result<()> {
+        if self.stale {
+            self.rewrite()?;
+        }
         let mut bytes = Vec::new();
         framing::encode(&step.encode_to_vec(), false, &mut bytes);
         self.write(&bytes).inspect_err(|_| {
             // What was written of it must not count; if this fails too, the next write covers it.
-            drop(self.file.set_len(self.end));
+            drop(disk::cut(&self.file, self.end));
         })?;
         self.end += bytes.len() as u64;
         Ok(())
     }
 
     fn write(&self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, self.end)?;
-        self.file.sync_data()
+        disk::write(&self.file, bytes, self.end)?;
+        disk::sync(&self.file)
     }
 
     fn compact(&mut self, now: Timestamp) -> io::Result<()> {
@@ -314,6 +364,7 @@ impl Inner {
         self.file = open_file(&self.path)?;
         self.end = bytes.len() as u64;
         self.base = self.end;
+        self.stale = false;
         Ok(())
     }
 }
@@ -430,6 +481,7 @@ mod tests {
             who: "operator:eve".into(),
             expect_agent: None,
             expect_agent_pid: None,
+            expect_shell: false,
             trace_parent: String::new(),
             verb: Verb::Send { text: "hello".into(), enter: true },
         }
@@ -472,6 +524,32 @@ mod tests {
             assert!(matches!(begin, Begin::Ended(_)), "{begin:?}");
         }
         assert!(journal.open_actions().is_empty());
+    }
+
+    /// A path so long that no other file can be made beside the journal stands for a disk without room.
+    #[tokio::test]
+    async fn a_journal_that_cannot_be_written_anew_opens_and_begins_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut place = dir.path().to_owned();
+        while place.as_os_str().len() < 4075 {
+            let left = 4075 - place.as_os_str().len();
+            place.push("d".repeat(if left > 210 { 200 } else { left - 1 }));
+        }
+        wa_link::files::create_private_dir(&place).unwrap();
+        let step = Step { fence: 1, ..bare(ActionId::generate(), Kind::Begun, now()) };
+        let mut bytes = MAGIC.to_vec();
+        framing::encode(&step.encode_to_vec(), false, &mut bytes);
+        std::fs::write(place.join("journal.log"), &bytes).unwrap();
+
+        let (journal, recovered) = Journal::open(&place, now()).unwrap();
+        assert_eq!(recovered.outcomes.len(), 1, "what it says is known all the same");
+        let told = journal.trouble().borrow().clone().expect("it is said");
+        assert!(told.contains("journal.log") && told.contains("nothing is typed"), "{told}");
+        let refused = action();
+        journal.begin(&refused, now()).await.unwrap_err();
+        journal.retry().await.unwrap_err();
+        assert_eq!((journal.find(refused.id), journal.trouble().borrow().is_some()), (None, true));
+        assert_eq!(std::fs::read(place.join("journal.log")).unwrap(), bytes, "nothing was spoiled");
     }
 
     #[tokio::test]

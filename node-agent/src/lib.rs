@@ -1,15 +1,16 @@
 //! The limb: watches the panes of one host, spools what it saw, acts on what it is told.
 //!
 //! The way of one line: [`observer`] (screen and matcher of every pane) → redacted records → [`spool`] (durable) →
-//! [`session`] (the stream to the controller). The way of one action: session → `act` (policy, [`journal`], permit, guard,
+//! [`session`] (the stream to the controller). The way of one action: session → [`act`] (policy, [`journal`], permit, guard,
 //! paste, Enter, verify) → outcome → spool. [`board`] shows the present of every pane; [`rules`] are what is recognised and
 //! how that changes; [`node`] puts it all together.
 
-mod act;
+pub mod act;
 pub mod board;
 pub mod config;
 pub mod enroll;
 mod framing;
+mod health;
 pub mod hook;
 pub mod journal;
 pub mod last_words;

@@ -19,6 +19,7 @@ use wa_proto::wire::v1;
 use crate::act;
 use crate::board::Board;
 use crate::config::{Config, ConfigError, agent_context_path, identity_path};
+use crate::health;
 use crate::hook::{self, HookReport};
 use crate::journal::{Journal, JournalError};
 use crate::observer::{self, Capture, FIRST_LOOK, Fallback, MuxHandle, Muxes, Shared, Sockets};
@@ -216,6 +217,13 @@ fn start(config: &Config, opened: &Opened, board: &Arc<Board>, tasks: &Tasks, cl
         processes,
         clock: Arc::clone(&clock),
     };
+    let health = health::run(
+        opened.spool.clone(),
+        opened.journal.clone(),
+        Arc::clone(board),
+        closing.shutdown().clone(),
+    );
+    closing.spawn("health", health);
     let undelivered = opened.undelivered.clone();
     tasks.spawn("actions", act::run(acting, undelivered, intake, tasks.shutdown().clone()));
     let session = session::Parts {

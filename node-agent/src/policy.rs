@@ -169,6 +169,8 @@ impl Policy {
             Verb::Keys(keys) => {
                 (VerbName::Keys, keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
             }
+            // An answer is keys, chosen by what stands beside them.
+            Verb::Choose { labels, .. } => (VerbName::Keys, labels.join(" | ")),
             Verb::Spawn { command, .. } => (VerbName::Spawn, command.join(" ")),
             Verb::Kill => (VerbName::Kill, String::new()),
         };
@@ -283,6 +285,7 @@ mod tests {
             who: who.into(),
             expect_agent: None,
             expect_agent_pid: None,
+            expect_shell: false,
             trace_parent: String::new(),
             verb,
         }

@@ -38,6 +38,7 @@ words! {
         CaptureGap = "capture.gap",
         NodeJoined = "node.joined",
         NodeLost = "node.lost",
+        NodeDegraded = "node.degraded",
     }
 }
 

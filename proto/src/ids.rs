@@ -1,5 +1,6 @@
 //! Names of things. Each id is its own type, so that a node's id cannot be passed where a pane's is meant.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::str::FromStr;
 
@@ -99,6 +100,23 @@ impl MuxName {
     }
 }
 
+/// Gives ids in the place of clock and chance.
+pub type IdSource = Box<dyn FnMut() -> Uuid>;
+
+thread_local! {
+    static SOURCE: RefCell<Option<IdSource>> = const { RefCell::new(None) };
+}
+
+/// From now on new ids of this thread come from `source`; with none, from clock and chance again. For simulations, which
+/// must give the same ids each time.
+pub fn take_ids_from(source: Option<IdSource>) {
+    SOURCE.set(source);
+}
+
+fn fresh() -> Uuid {
+    SOURCE.with_borrow_mut(|source| source.as_mut().map(|source| source())).unwrap_or_else(Uuid::now_v7)
+}
+
 macro_rules! uuid_type {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -109,7 +127,7 @@ macro_rules! uuid_type {
         impl $name {
             /// A new one: UUID v7 from the present time and random bits.
             pub fn generate() -> Self {
-                Self(Uuid::now_v7())
+                Self(fresh())
             }
             pub fn as_bytes(&self) -> &[u8; 16] {
                 self.0.as_bytes()

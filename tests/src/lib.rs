@@ -5,10 +5,16 @@
 //! what `wa` says. Everything is waited for by condition with a deadline; when a deadline passes, the panic shows the
 //! tail of every program's log.
 
+mod account;
 mod collector;
+mod namespace;
 mod process;
+mod proxy;
 mod stage;
 
+pub use account::{Account, log_of, number_of};
 pub use collector::{Collector, Span};
+pub use namespace::{Namespace, inside, mount_small};
 pub use process::{Program, binary};
+pub use proxy::{Proxy, Weather};
 pub use stage::{Answer, Stage, wait_for};

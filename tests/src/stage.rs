@@ -105,6 +105,11 @@ impl Stage {
         HOST
     }
 
+    /// Where the controller listens, on the loopback.
+    pub fn controller_port(&self) -> u16 {
+        self.port
+    }
+
     pub fn controller_url(&self) -> String {
         format!("https://127.0.0.1:{}", self.port)
     }
@@ -211,13 +216,18 @@ impl Stage {
 
     /// Makes a token and redeems it.
     pub fn enroll_node(&self) -> anyhow::Result<()> {
+        self.enroll_node_at(&self.controller_url())
+    }
+
+    /// As [`Self::enroll_node`]; the node will dial this address.
+    pub fn enroll_node_at(&self, controller: &str) -> anyhow::Result<()> {
         let token = self.wa(&["fleet", "token", HOST]);
         anyhow::ensure!(token.code == 0, "no token: {token:?}");
         let file = self.path("token");
         std::fs::write(&file, token.stdout.trim())?;
         let state = self.path("node");
         let output = Command::new(binary("wa-node"))
-            .args([OsStr::new("enroll"), OsStr::new("--controller"), OsStr::new(&self.controller_url())])
+            .args([OsStr::new("enroll"), OsStr::new("--controller"), OsStr::new(controller)])
             .args([
                 OsStr::new("--token-file"),
                 file.as_os_str(),
@@ -304,11 +314,16 @@ impl Stage {
         }
     }
 
+    /// What a program has logged so far.
+    pub fn log(&self, program: &str) -> String {
+        std::fs::read_to_string(self.path(format!("{program}.log"))).unwrap_or_default()
+    }
+
     /// The logs of every program, for a failing test's message.
     fn logs(&self) -> String {
         let mut out = String::new();
         for name in ["wa-controller", "wa-node", "wa-embedded-mux"] {
-            let text = std::fs::read_to_string(self.path(format!("{name}.log"))).unwrap_or_default();
+            let text = self.log(name);
             let tail: Vec<&str> = text.lines().rev().take(40).collect();
             out.extend(["--- ", name, "\n"]);
             for line in tail.iter().rev() {

@@ -2,61 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
-use serde_json::Value;
-use wa_tests::{Stage, wait_for};
+use wa_tests::{Account, Stage, log_of, wait_for};
 
 const LINES: u64 = 5000;
-
-/// What the log says of the numbered lines of one pane.
-#[derive(Debug, Default)]
-struct Account {
-    /// How often each number is there.
-    seen: BTreeMap<u64, u32>,
-    /// Rows in gaps that say their number.
-    gap_rows: u64,
-    gaps: Vec<Value>,
-    /// Numbers out of order.
-    disorder: u32,
-}
-
-impl Account {
-    fn of(entries: &[Value]) -> Self {
-        let mut account = Self::default();
-        let mut last = 0;
-        for entry in entries {
-            if let Some(gap) = entry.get("gap") {
-                account.gap_rows += gap["rows"].as_u64().unwrap_or(0);
-                account.gaps.push(gap.clone());
-            } else if let Some(number) = entry["text"]
-                .as_str()
-                .and_then(|text| text.strip_prefix("line "))
-                .and_then(|n| n.parse().ok())
-            {
-                *account.seen.entry(number).or_default() += 1;
-                account.disorder += u32::from(number < last);
-                last = number;
-            }
-        }
-        account
-    }
-
-    fn twice(&self) -> Vec<u64> {
-        self.seen.iter().filter(|(_, times)| **times > 1).map(|(number, _)| *number).collect()
-    }
-
-    fn missing(&self) -> u64 {
-        LINES - self.seen.range(1..=LINES).count() as u64
-    }
-}
-
-fn log_of(stage: &Stage, pane: &str) -> Vec<Value> {
-    let answer = stage.wa(&["logs", pane, "-o", "jsonl"]);
-    if answer.code == 0 { answer.json_lines() } else { Vec::new() }
-}
 
 fn has_line(stage: &Stage, pane: &str, number: u64) -> bool {
     let wanted = format!("line {number}");
@@ -121,12 +72,12 @@ fn every_line_enters_the_log_once_though_node_and_controller_are_killed() {
         has_line(&stage, &pane, LINES).then_some(())
     });
 
-    let account = Account::of(&log_of(&stage, &pane));
-    assert_eq!(account.twice(), Vec::<u64>::new(), "no line twice");
+    let account = Account::of(&log_of(&stage, &pane), LINES);
+    assert_eq!(account.twice, Vec::<u64>::new(), "no line twice");
     assert_eq!(account.disorder, 0, "in order");
-    assert_eq!(account.missing(), account.gap_rows, "what is missing is in a gap: {:?}", account.gaps);
+    assert_eq!(account.missing, account.gap_rows, "what is missing is in a gap: {:?}", account.gaps);
     // 1,500 lines fit into the scrollback: nothing left it while the node was away.
-    assert_eq!((account.missing(), account.gaps.len()), (0, 0), "{:?}", account.gaps);
+    assert_eq!((account.missing, account.gaps.len()), (0, 0), "{:?}", account.gaps);
     let exit = node.terminate().unwrap();
     assert!(exit.success(), "the node ends cleanly on SIGTERM: {exit}");
 }
@@ -150,10 +101,10 @@ fn what_left_the_scrollback_while_the_node_was_away_is_a_gap_with_its_count() {
     let _node = stage.start_node(&[]).unwrap();
     wait_for("the last line", Duration::from_secs(30), || has_line(&stage, &pane, LINES).then_some(()));
 
-    let account = Account::of(&log_of(&stage, &pane));
-    assert_eq!(account.twice(), Vec::<u64>::new(), "no line twice");
+    let account = Account::of(&log_of(&stage, &pane), LINES);
+    assert_eq!(account.twice, Vec::<u64>::new(), "no line twice");
     assert_eq!(account.disorder, 0, "in order");
-    assert_eq!(account.missing(), account.gap_rows, "{:?}", account.gaps);
+    assert_eq!(account.missing, account.gap_rows, "{:?}", account.gaps);
     assert!(account.gap_rows > 0, "4,900 lines do not fit into 3,500 rows of scrollback");
     for gap in &account.gaps {
         assert!(matches!(gap["cause"].as_str(), Some("node_down" | "flood" | "trimmed")), "{gap}");

@@ -112,6 +112,7 @@ impl Doorkeeper {
             let left =
                 Duration::try_from(peer.expires.duration_since(clock::now())).unwrap_or(Duration::ZERO);
             tokio::select! {
+                biased;
                 () = self.revocation(peer) => {}
                 () = tokio::time::sleep(left) => {}
             }

@@ -4,6 +4,8 @@
 //! and are stored lazily, only so that a restarted controller can still name the panes of nodes that are away. What a
 //! disconnected node last said is shown as such and never acted on. One lock, held for moments, never over I/O.
 //!
+//! Stored is what differs from what is stored, pane by pane (`kept.rs`).
+//!
 //! A node that has just started knows none of its panes until its mux servers have answered, so the first whole report of
 //! a session is no proof that a pane is gone. What an earlier session told is *unseen* until this one names it: shown
 //! as not connected, fed to no run, and given up only when the node has had [`SEEN_BY`] to find it with its mux server
@@ -13,6 +15,7 @@
 //! after it changed the state, so a change cannot fall between the two.
 
 mod asking;
+mod kept;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -30,6 +33,7 @@ use wa_workflow::Input;
 
 pub use asking::NoAnswer;
 use asking::Waiting;
+use kept::Storing;
 pub use rules::NodeRules;
 
 use crate::store::NodeRow;
@@ -57,6 +61,7 @@ struct Node {
     skew_ms: i64,
     heartbeat: v1::Heartbeat,
     panes: BTreeMap<PaneKey, Known>,
+    storing: Storing,
     session: Option<Arc<SessionHandle>>,
     /// What the present session last said of its rules.
     rules: Option<Arc<v1::RulesReport>>,
@@ -64,14 +69,13 @@ struct Node {
     reported: Option<Timestamp>,
     /// It was told that this node is not here: it has just joined, or was lost.
     absent: bool,
-    /// Differs from what is stored.
-    dirty: bool,
 }
 
 struct Known {
     pane: Pane,
     /// The present session has told it.
     seen: bool,
+    stored: kept::Stored,
 }
 
 /// How others reach a live session.
@@ -160,7 +164,7 @@ impl Registry {
     /// As the store remembers it: every node away.
     pub fn from_kept(nodes: &[NodeRow]) -> Self {
         let nodes = nodes.iter().map(|row| {
-            let unseen = |pane: &Pane| (key(&pane.pane), Known { pane: pane.clone(), seen: false });
+            let unseen = |pane: &Pane| (key(&pane.pane), Known::as_stored(pane.clone()));
             let panes = row.panes.iter().map(unseen).collect();
             let node = Node {
                 version: row.version.clone(),
@@ -168,6 +172,7 @@ impl Registry {
                 skew_ms: row.skew_ms,
                 heartbeat: row.heartbeat.clone(),
                 panes,
+                storing: if row.damaged { Storing::anew() } else { Storing::default() },
                 ..Node::default()
             };
             (row.host.clone(), node)
@@ -218,7 +223,7 @@ impl Registry {
         node.last_seen = Some(now);
         node.skew_ms = skew_ms(hello.now_us, now);
         node.forget_session();
-        node.dirty = true;
+        node.storing.changed();
         let was_absent = std::mem::take(&mut node.absent);
         if let Some(before) = node.session.replace(Arc::clone(&handle)) {
             before.stop("another session of this node took its place");
@@ -239,7 +244,7 @@ impl Registry {
         node.forget_session();
         node.absent = true;
         node.last_seen = Some(now);
-        node.dirty = true;
+        node.storing.changed();
         drop(inner);
         self.changed.send_replace(());
         true
@@ -260,6 +265,11 @@ impl Registry {
         self.lock().nodes.values().filter(|node| node.session.is_some()).count()
     }
 
+    /// What the nodes let go of before it was logged, since each was started.
+    pub fn dropped(&self) -> u64 {
+        self.lock().nodes.values().map(|node| node.heartbeat.dropped).fold(0, u64::saturating_add)
+    }
+
     // ---- what nodes say
 
     pub(crate) fn heartbeat(&self, host: &Host, heartbeat: v1::Heartbeat, now: Timestamp) {
@@ -268,7 +278,7 @@ impl Registry {
         node.skew_ms = skew_ms(heartbeat.now_us, now);
         node.last_seen = Some(now);
         node.heartbeat = heartbeat;
-        node.dirty = true;
+        node.storing.changed();
         drop(inner);
         self.changed.send_replace(());
     }
@@ -286,11 +296,11 @@ impl Registry {
         let Inner { nodes, watched, .. } = &mut *inner;
         let Some(node) = nodes.get_mut(host) else { return Vec::new() };
         node.last_seen = Some(now);
-        node.dirty = true;
+        node.storing.changed();
         let mut changes: Vec<(PaneRef, Input)> =
             gone.iter().map(|pane| (pane.clone(), Input::PaneGone)).collect();
         let gone: HashSet<&PaneRef> = gone.iter().collect();
-        node.panes.retain(|_, known| !gone.contains(&known.pane.pane));
+        node.lose(|known| gone.contains(&known.pane.pane));
         if full {
             node.reported.get_or_insert(now);
             let listed: HashSet<&PaneRef> = panes.iter().map(|pane| &pane.pane).collect();
@@ -299,7 +309,7 @@ impl Registry {
         // Another server process answers under this name: what an earlier one had is gone with it.
         let present: HashSet<_> = panes.iter().map(|pane| (&pane.pane.mux, &pane.pane.generation)).collect();
         let muxes: HashSet<_> = present.iter().map(|(mux, _)| *mux).collect();
-        changes.extend(node.lose(|Known { pane: Pane { pane, .. }, seen }| {
+        changes.extend(node.lose(|Known { pane: Pane { pane, .. }, seen, .. }| {
             !seen && muxes.contains(&pane.mux) && !present.contains(&(&pane.mux, &pane.generation))
         }));
         for pane in panes {
@@ -309,9 +319,9 @@ impl Registry {
                 break;
             }
             let (told, input) = (pane.pane.clone(), input_of(&pane));
-            let replaced = node.panes.insert(place, Known { pane, seen: true });
-            if let Some(old) = replaced.filter(|old| old.pane.pane != told) {
-                changes.push((old.pane.pane, Input::PaneGone));
+            let replaced = node.put(place, pane);
+            if let Some(old) = replaced.filter(|old| *old != told) {
+                changes.push((old, Input::PaneGone));
             }
             changes.push((told, input));
         }
@@ -343,7 +353,9 @@ impl Registry {
                 .collect();
             let mut gone = node.lose(|known| !known.seen && !lost.contains(known.pane.pane.mux.as_str()));
             any |= !gone.is_empty();
-            node.dirty |= !gone.is_empty();
+            if !gone.is_empty() {
+                node.storing.changed();
+            }
             gone.retain(|(pane, _)| watched.contains(&(host.clone(), pane.clone())));
             if !gone.is_empty() {
                 changes.insert(host.clone(), gone);
@@ -403,25 +415,6 @@ impl Registry {
     pub fn knows(&self, host: &Host) -> bool {
         self.lock().nodes.contains_key(host)
     }
-
-    /// Nodes that differ from what is stored; from now on they count as stored.
-    pub(crate) fn take_dirty(&self) -> Vec<NodeRow> {
-        let mut inner = self.lock();
-        let dirty = inner.nodes.iter_mut().filter(|(_, node)| node.dirty);
-        dirty
-            .map(|(host, node)| {
-                node.dirty = false;
-                NodeRow {
-                    host: host.clone(),
-                    version: node.version.clone(),
-                    last_seen: node.last_seen,
-                    skew_ms: node.skew_ms,
-                    heartbeat: node.heartbeat.clone(),
-                    panes: node.panes.values().map(|known| known.pane.clone()).collect(),
-                }
-            })
-            .collect()
-    }
 }
 
 impl Node {
@@ -436,8 +429,28 @@ impl Node {
 
     /// Removes panes, and says so.
     fn lose(&mut self, which: impl Fn(&Known) -> bool) -> Vec<(PaneRef, Input)> {
-        let lost = self.panes.extract_if(.., |_, known| which(known));
-        lost.map(|(_, known)| (known.pane.pane, Input::PaneGone)).collect()
+        let Self { panes, storing, .. } = self;
+        let lost = panes.extract_if(.., |_, known| which(known));
+        let gone = lost.map(|(place, known)| {
+            storing.gone(place);
+            (known.pane.pane, Input::PaneGone)
+        });
+        gone.collect()
+    }
+
+    /// A pane as it is now; which one was in its place.
+    fn put(&mut self, place: PaneKey, pane: Pane) -> Option<PaneRef> {
+        match self.panes.get_mut(&place) {
+            Some(known) => {
+                known.stored = known.stored.after(&known.pane, &pane);
+                known.seen = true;
+                Some(std::mem::replace(&mut known.pane, pane).pane)
+            }
+            None => {
+                self.panes.insert(place, Known { pane, seen: true, stored: kept::Stored::No });
+                None
+            }
+        }
     }
 
     fn view(&self, host: &Host, known: &Known) -> PaneView {
@@ -459,7 +472,8 @@ fn input_of(pane: &Pane) -> Input {
     if pane.state == PaneState::Gone {
         return Input::PaneGone;
     }
-    Input::Pane { state: pane.state, agent: pane.agent.clone(), agent_pid: pane.agent_pid }
+    let until = pane.detail.until;
+    Input::Pane { state: pane.state, agent: pane.agent.clone(), agent_pid: pane.agent_pid, until }
 }
 
 /// Waits until something changed or the time is over; `false` when it is.

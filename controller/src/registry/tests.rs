@@ -92,3 +92,52 @@ fn what_a_node_tells_is_bounded() {
     }
     assert_eq!(registry.panes().len(), MAX_PANES);
 }
+
+/// What there is to store: numbers of the panes, places that are empty now, and whether it is all.
+fn stored(registry: &Registry) -> Option<(Vec<u64>, Vec<u64>, bool)> {
+    let mut changes = registry.take_changes();
+    assert!(changes.len() <= 1);
+    let change = changes.pop()?;
+    let panes = change.panes.iter().map(|pane| pane.pane.pane_id).collect();
+    Some((panes, change.gone.into_iter().map(|(_, id)| id).collect(), change.whole))
+}
+
+#[test]
+fn only_what_changed_is_stored() {
+    let registry = Registry::default();
+    connect(&registry, at(0));
+    let printed = |id, second| Pane { last_output: Some(at(second)), ..pane(id, "g1") };
+    let report = |pane: Pane| drop(registry.report(&host(), false, vec![pane], &[], at(0)));
+    registry.report(&host(), true, vec![printed(1, 0), printed(2, 0), printed(3, 0)], &[], at(0));
+    assert_eq!(stored(&registry), Some((vec![1, 2, 3], vec![], false)));
+    assert_eq!(stored(&registry), None);
+    // Panes print all the time.
+    report(printed(1, 1));
+    report(printed(1, 59));
+    assert_eq!(stored(&registry), Some((vec![], vec![], false)));
+    report(printed(1, 60));
+    report(printed(2, 5));
+    assert_eq!(stored(&registry), Some((vec![1], vec![], false)));
+    report(Pane { title: "another".into(), ..printed(2, 6) });
+    report(printed(1, 61));
+    assert_eq!(stored(&registry), Some((vec![2], vec![], false)));
+    registry.report(&host(), false, vec![], &[pane(2, "g1").pane, pane(3, "g1").pane], at(0));
+    report(printed(3, 7));
+    assert_eq!(stored(&registry), Some((vec![3], vec![2], false)));
+}
+
+#[test]
+fn what_a_node_last_said_is_stored_when_it_goes_and_whole_when_that_failed() {
+    let registry = Registry::default();
+    let (to_node, _) = mpsc::channel(1);
+    let (handle, _) = registry.connect(&host(), &v1::Hello::default(), at(0), to_node, Shutdown::new());
+    let printed = |id, second| Pane { last_output: Some(at(second)), ..pane(id, "g1") };
+    registry.report(&host(), true, vec![printed(1, 0), printed(2, 0)], &[], at(0));
+    assert!(stored(&registry).is_some());
+    registry.report(&host(), false, vec![printed(2, 9)], &[], at(9));
+    assert!(registry.disconnect(&host(), &handle, at(10)));
+    assert_eq!(stored(&registry), Some((vec![2], vec![], false)));
+    registry.not_stored(&[host(), Host::new("web-2").unwrap()]);
+    assert_eq!(stored(&registry), Some((vec![1, 2], vec![], true)));
+    assert_eq!(stored(&registry), None);
+}

@@ -3,9 +3,13 @@
 //! Nothing in a block is believed before it is checked: the sizes it claims, the seqs of its records, their lane. What
 //! does not fit refuses the whole block, and with it the stream.
 
+use std::borrow::Cow;
+
 use prost::Message as _;
-use wa_proto::wire::{Invalid, v1};
+use wa_link::dictionary;
+use wa_proto::wire::{Invalid, packed, v1};
 use wa_proto::{Hole, Host, Lane, Record, RecordBody, SpoolId};
+use zstd::bulk::Decompressor;
 
 use crate::store::Batch;
 
@@ -22,6 +26,10 @@ pub(crate) enum BadBlock {
     TooLarge(usize),
     #[error("block: unknown compression {0}")]
     Compression(i32),
+    #[error("block: unknown dictionary {0}; this controller has {known:?}", known = dictionary::numbers())]
+    Dictionary(u32),
+    #[error("block: unknown form of records {0}")]
+    Form(i32),
     #[error("block: it does not decompress to the {claimed} bytes that it claims: {problem}")]
     Compressed { claimed: usize, problem: String },
     #[error("block: {0}")]
@@ -43,20 +51,19 @@ pub(crate) fn open(host: &Host, spool: SpoolId, block: v1::RecordBlock) -> Resul
     if claimed > MAX_RAW || block.data.len() > MAX_RAW {
         return Err(BadBlock::TooLarge(claimed.max(block.data.len())));
     }
-    let raw = match v1::Compression::try_from(block.compression) {
-        Ok(v1::Compression::None) => block.data,
-        Ok(v1::Compression::Zstd) => zstd::bulk::decompress(&block.data, claimed)
-            .map_err(|e| BadBlock::Compressed { claimed, problem: e.to_string() })?,
-        Err(_) => return Err(BadBlock::Compression(block.compression)),
+    let raw = decompress(&block, claimed)?;
+    let got = entries(&raw)?;
+    if got == 0 || got > MAX_RECORDS || usize::try_from(block.count) != Ok(got) {
+        return Err(BadBlock::Count { claimed: block.count, got });
+    }
+    let wire = match v1::RecordForm::try_from(block.form) {
+        Ok(v1::RecordForm::Plain) => v1::Records::decode(raw.as_ref())?.records,
+        Ok(v1::RecordForm::Packed) => {
+            let packed = v1::PackedRecords::decode(raw.as_ref())?;
+            packed::unpack(lane.into(), block.first_seq, packed)?
+        }
+        Err(_) => return Err(BadBlock::Form(block.form)),
     };
-    if raw.len() != claimed {
-        let problem = format!("there are {}", raw.len());
-        return Err(BadBlock::Compressed { claimed, problem });
-    }
-    let wire = v1::Records::decode(raw.as_slice())?.records;
-    if wire.len() > MAX_RECORDS || usize::try_from(block.count) != Ok(wire.len()) || wire.is_empty() {
-        return Err(BadBlock::Count { claimed: block.count, got: wire.len() });
-    }
     let mut records = Vec::with_capacity(wire.len());
     let mut next = Some(block.first_seq);
     for record in wire {
@@ -71,6 +78,45 @@ pub(crate) fn open(host: &Host, spool: SpoolId, block: v1::RecordBlock) -> Resul
         records.push(record);
     }
     Ok(Batch { host: host.clone(), spool, lane, records, bytes: raw.len() })
+}
+
+/// The records in their form: as many bytes as were claimed, and no more are ever unpacked.
+fn decompress(block: &v1::RecordBlock, claimed: usize) -> Result<Cow<'_, [u8]>, BadBlock> {
+    let bad = |problem: String| BadBlock::Compressed { claimed, problem };
+    let raw = match v1::Compression::try_from(block.compression) {
+        Ok(v1::Compression::None) => Cow::Borrowed(block.data.as_slice()),
+        Ok(v1::Compression::Zstd) => {
+            let mut zstd = match block.dictionary {
+                0 => Decompressor::new(),
+                number => {
+                    let dictionary = dictionary::find(number).ok_or(BadBlock::Dictionary(number))?;
+                    let prepared =
+                        dictionary.decoder().ok_or_else(|| bad("no memory for its dictionary".to_owned()))?;
+                    Decompressor::with_prepared_dictionary(prepared)
+                }
+            }
+            .map_err(|e| bad(e.to_string()))?;
+            Cow::Owned(zstd.decompress(&block.data, claimed).map_err(|e| bad(e.to_string()))?)
+        }
+        Err(_) => return Err(BadBlock::Compression(block.compression)),
+    };
+    if raw.len() != claimed {
+        return Err(bad(format!("there are {}", raw.len())));
+    }
+    Ok(raw)
+}
+
+/// How many records there are, in either form, before room is made for them: one may take two bytes here and hundreds
+/// when it is decoded.
+fn entries(mut raw: &[u8]) -> Result<usize, prost::DecodeError> {
+    use prost::encoding::{DecodeContext, WireType, decode_key, skip_field};
+    let mut count = 0;
+    while !raw.is_empty() {
+        let (tag, wire_type) = decode_key(&mut raw)?;
+        count += usize::from(tag == 1 && wire_type == WireType::LengthDelimited);
+        skip_field(wire_type, tag, &mut raw, DecodeContext::default())?;
+    }
+    Ok(count)
 }
 
 /// The next seq, or a hole that reaches from it to the record's own.
@@ -109,7 +155,17 @@ mod tests {
             compression: v1::Compression::Zstd.into(),
             raw_size: raw.len().try_into().unwrap(),
             data: zstd::bulk::compress(raw, 3).unwrap(),
+            ..v1::RecordBlock::default()
         }
+    }
+
+    /// The same records packed, and compressed with a dictionary.
+    fn packed_block(number: u32) -> v1::RecordBlock {
+        let mut raw = Vec::new();
+        packed::pack(&v1::Records::decode(records(5, 3).as_slice()).unwrap().records, &mut raw);
+        let encoder = dictionary::find(number).unwrap().encoder().unwrap();
+        let data = zstd::bulk::Compressor::with_prepared_dictionary(encoder).unwrap().compress(&raw).unwrap();
+        v1::RecordBlock { data, dictionary: number, form: v1::RecordForm::Packed.into(), ..block(&raw) }
     }
 
     fn refused(change: impl FnOnce(&mut v1::RecordBlock)) -> String {
@@ -140,6 +196,48 @@ mod tests {
         assert!(
             refused(|b| (b.data, b.raw_size, b.compression) = (vec![0xff; 9], 9, 0)).starts_with("block: ")
         );
+    }
+
+    #[test]
+    fn every_dictionary_that_was_ever_shipped_is_read() {
+        let spool = SpoolId::generate();
+        let plain = open(&host(), spool, block(&records(5, 3))).unwrap();
+        for number in dictionary::numbers() {
+            assert_eq!(open(&host(), spool, packed_block(number)).unwrap().records, plain.records);
+        }
+    }
+
+    #[test]
+    fn what_was_compressed_with_another_dictionary_is_refused() {
+        let newest = *dictionary::numbers().last().unwrap();
+        let refused = |change: fn(&mut v1::RecordBlock)| {
+            let mut block = packed_block(newest);
+            change(&mut block);
+            open(&host(), SpoolId::generate(), block).unwrap_err().to_string()
+        };
+        assert!(
+            refused(|b| b.dictionary = 4_000_000)
+                .starts_with("block: unknown dictionary 4000000; this controller has [1")
+        );
+        assert!(refused(|b| b.dictionary = 0).contains("does not decompress"));
+        assert!(refused(|b| b.form = 9).contains("unknown form of records 9"));
+        assert!(refused(|b| b.form = 0).starts_with("block: "));
+        assert!(refused(|b| b.raw_size -= 1).contains("does not decompress"));
+        assert!(refused(|b| b.raw_size += 1).contains("does not decompress"));
+        assert!(refused(|b| b.count = 2).contains("3 records where it claims 2"));
+        assert!(refused(|b| b.first_seq = u64::MAX - 1).contains("beyond all bounds"));
+        assert!(refused(|b| b.data.truncate(b.data.len() - 1)).contains("does not decompress"));
+    }
+
+    #[test]
+    fn many_empty_records_are_not_unpacked() {
+        let raw = [0x0a, 0].repeat(MAX_RECORDS + 1);
+        for form in [v1::RecordForm::Plain, v1::RecordForm::Packed] {
+            let count = u32::try_from(raw.len() / 2).unwrap();
+            let block = v1::RecordBlock { count, form: form.into(), ..block(&raw) };
+            let refused = open(&host(), SpoolId::generate(), block).unwrap_err();
+            assert!(matches!(refused, BadBlock::Count { got, .. } if got == MAX_RECORDS + 1), "{refused}");
+        }
     }
 
     #[test]
@@ -177,10 +275,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_do_harm(data: Vec<u8>, zstd: bool, raw_size in 0_u32..10_000, count in 0_u32..4) {
-            let compression = i32::from(zstd);
-            let block = v1::RecordBlock { lane: 2, first_seq: 1, count, compression, raw_size, data };
+        fn no_bytes_do_harm(
+            data: Vec<u8>, lane in 0..4_i32, compression in 0..3_i32, form in 0..3_i32, dictionary in 0_u32..3,
+            raw_size in prop_oneof![0_u32..10_000, any::<u32>()], count in 0_u32..4, first_seq: u64,
+        ) {
+            let block = v1::RecordBlock { lane, first_seq, count, compression, raw_size, data, dictionary, form };
             drop(open(&host(), SpoolId::generate(), block));
+        }
+
+        #[test]
+        fn bytes_that_decompress_do_no_harm(raw: Vec<u8>, form in 0..2_i32, count in 0_u32..4) {
+            drop(open(&host(), SpoolId::generate(), v1::RecordBlock { count, form, ..block(&raw) }));
         }
 
         #[test]
@@ -189,6 +294,19 @@ mod tests {
             let at = at.index(raw.len());
             raw[at] = to;
             drop(open(&host(), SpoolId::generate(), block(&raw)));
+        }
+
+        /// Whatever is bent or cut, what opens has as many records as were claimed, in their order.
+        #[test]
+        fn bent_and_cut_blocks_do_no_harm(at: prop::sample::Index, to: u8, cut in 0_usize..9, first_seq in 0_u64..9) {
+            let mut block = v1::RecordBlock { first_seq, ..packed_block(1) };
+            let at = at.index(block.data.len());
+            block.data[at] = to;
+            block.data.truncate(block.data.len() - cut);
+            if let Ok(batch) = open(&host(), SpoolId::generate(), block) {
+                prop_assert_eq!(batch.records.len(), 3);
+                prop_assert!(batch.records.is_sorted_by_key(|record| record.seq));
+            }
         }
     }
 }

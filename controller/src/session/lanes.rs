@@ -182,3 +182,21 @@ fn cut(mut pane: Pane) -> Pane {
     }
     pane
 }
+
+/// As [`cut`]: what a node says of itself is held in memory, and stored.
+pub(super) fn cut_heartbeat(mut heartbeat: v1::Heartbeat) -> v1::Heartbeat {
+    const LONGEST: usize = 4096;
+    const PROBLEMS: usize = 64;
+    const MUXES: usize = 256;
+    heartbeat.problems.truncate(PROBLEMS);
+    heartbeat.muxes.truncate(MUXES);
+    let of_muxes = heartbeat
+        .muxes
+        .iter_mut()
+        .flat_map(|mux| [&mut mux.name, &mut mux.version, &mut mux.generation, &mut mux.problem]);
+    let texts = of_muxes.chain(heartbeat.problems.iter_mut()).chain([&mut heartbeat.certificate_expires]);
+    for text in texts {
+        text.truncate(text.floor_char_boundary(LONGEST));
+    }
+    heartbeat
+}

@@ -19,6 +19,7 @@
 
 mod blocks;
 mod lanes;
+mod refusals;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,6 +50,7 @@ use crate::metrics::Metrics;
 use crate::registry::{Registry, SessionHandle};
 use crate::store::{Store, StoreError};
 use lanes::{BulkItem, EventItem};
+pub(crate) use refusals::Refusals;
 
 /// The protocol versions that are spoken here.
 const PROTOCOLS: &[u32] = &[1];
@@ -77,6 +79,7 @@ pub(crate) struct NodeLink {
     pub(crate) authority: Arc<Authority>,
     pub(crate) doorkeeper: Arc<Doorkeeper>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) refusals: Arc<Refusals>,
     pub(crate) tasks: Tasks,
 }
 
@@ -93,12 +96,8 @@ impl v1::node_link_server::NodeLink for NodeLink {
         let (link, host) = (self.clone(), peer.principal.name.clone());
         let stream = request.into_inner();
         self.tasks.spawn(format!("session {host}"), async move {
-            let metrics = Arc::clone(&link.metrics);
-            if let Err(refusal) = Box::pin(link.run(peer, stream, &sender)).await {
-                if ErrorCode::of(&refusal) != ErrorCode::Unreachable {
-                    Metrics::add(&metrics.sessions_refused, 1);
-                    tracing::warn!(%host, reason = refusal.message(), "a session was refused");
-                }
+            if let Err(refusal) = Box::pin(link.clone().run(peer, stream, &sender)).await {
+                link.refusals.note(&host, &refusal, &link.store, &link.metrics).await;
                 // The node may be gone already, or read nothing: then it is cut off without a word.
                 drop(timeout(PARTING, sender.send(Err(refusal))).await);
             }
@@ -130,6 +129,7 @@ impl NodeLink {
     ) -> Result<(), Status> {
         let host = peer.principal.name.clone();
         let first = tokio::select! {
+            biased;
             first = timeout(HELLO, stream.next()) => {
                 first.map_err(|_| ErrorCode::TimedOut.status("no Hello came in time"))?
             }
@@ -190,6 +190,8 @@ impl NodeLink {
             acked_bulk,
             credit_bytes: CREDIT,
             now_us: to_us(clock::now()),
+            dictionaries: wa_link::dictionary::numbers(),
+            forms: vec![v1::RecordForm::Packed.into()],
         })
     }
 
@@ -255,6 +257,7 @@ impl Session {
             .map(|((), (), ())| ())
         };
         tokio::select! {
+            biased;
             ended = incoming => ended,
             ended = self.outbox() => ended,
             ended = self.forward(requests) => ended,
@@ -374,7 +377,7 @@ impl Session {
     async fn heartbeat(&self, heartbeat: v1::Heartbeat) -> Result<(), Status> {
         let now = clock::now();
         let reply = v1::HeartbeatReply { echo_us: heartbeat.now_us, now_us: to_us(now) };
-        self.link.registry.heartbeat(&self.host, heartbeat, now);
+        self.link.registry.heartbeat(&self.host, lanes::cut_heartbeat(heartbeat), now);
         self.send(Down::Heartbeat(reply)).await
     }
 

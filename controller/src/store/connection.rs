@@ -14,6 +14,7 @@ const STEPS: &[M<'_>] = &[
     M::up(include_str!("conversations.sql")),
     M::up(include_str!("rules.sql")),
     M::up(include_str!("identity.sql")),
+    M::up(include_str!("notices.sql")),
 ];
 const MIGRATIONS: Migrations<'_> = Migrations::from_slice(STEPS);
 

@@ -10,13 +10,13 @@
 //! newest rev, and an event's id stands once: a spool that was restored under a new id doubles nothing.
 
 use prost::Message as _;
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::{CachedStatement, OptionalExtension as _, params};
 use wa_link::trace;
 use wa_proto::wire::{to_us, v1};
 use wa_proto::{Event, Gap, Hole, Host, Lane, Line, Lines, PaneRef, Record, RecordBody, SpoolId, Timestamp};
 
 use super::messages::Heard;
-use super::{StoreError, Tx, int};
+use super::{StoreError, Tx, int, words};
 
 /// Consecutive records of one lane, checked at the door.
 #[derive(Debug, Clone)]
@@ -51,6 +51,22 @@ pub(super) const ORD_GAP_HERE: i64 = 0;
 pub(super) const ORD_LINE: i64 = 1;
 pub(super) const ORD_GAP_AFTER: i64 = 2;
 
+const INSERT_LINE: &str = "INSERT INTO log (id, stream, layout, row, ord, sub, rev, rows, time_us, agent, text)
+     VALUES (?1, ?2, ?3, ?4, 1, 0, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (stream, layout, row, ord, sub) DO NOTHING";
+pub(super) const INDEX_WORDS: &str = "INSERT INTO log_words (rowid, words) VALUES (?1, ?2)";
+
+/// Where the lines of one record go, and with what.
+struct LinePlace<'a> {
+    stream: i64,
+    layout: i64,
+    agent: Option<&'a str>,
+    time: Timestamp,
+    insert: CachedStatement<'a>,
+    index: CachedStatement<'a>,
+    /// Folded for the index, line by line.
+    words: String,
+}
+
 impl Tx<'_> {
     /// The high-water mark of a lane; 0 = nothing.
     pub fn acked(&self, host: &Host, spool: SpoolId, lane: Lane) -> Result<u64, StoreError> {
@@ -72,6 +88,7 @@ impl Tx<'_> {
             }
         }
         let mut done = Ingested { acked: before, ..Ingested::default() };
+        let mut last = None;
         for record in records {
             if record.seq <= done.acked {
                 continue;
@@ -85,7 +102,7 @@ impl Tx<'_> {
             }
             done.acked = record.seq;
             done.records += 1;
-            self.enter(&host, record, &mut done)?;
+            self.enter(&host, record, &mut last, &mut done)?;
         }
         if done.acked > before {
             self.conn
@@ -162,11 +179,24 @@ impl Tx<'_> {
         Ok(mark)
     }
 
-    /// One record's effects.
-    fn enter(&self, host: &Host, record: Record, done: &mut Ingested) -> Result<(), StoreError> {
+    /// One record's effects. `last` is the pane of the lines before, and its stream: mostly theirs, too.
+    fn enter(
+        &self,
+        host: &Host,
+        record: Record,
+        last: &mut Option<(PaneRef, i64)>,
+        done: &mut Ingested,
+    ) -> Result<(), StoreError> {
         let (time, trace_parent) = (record.time, record.trace_parent);
         match record.body {
-            RecordBody::Lines(lines) => done.lines += self.enter_lines(host, &lines, time)?,
+            RecordBody::Lines(lines) => {
+                let stream = match last {
+                    Some((pane, stream)) if *pane == lines.pane => *stream,
+                    _ => self.stream(host, &lines.pane)?,
+                };
+                done.lines += self.enter_lines(stream, &lines, time)?;
+                *last = Some((lines.pane, stream));
+            }
             RecordBody::Gap(gap) => self.enter_gap(host, &gap, time)?,
             RecordBody::Hole(hole) => {
                 // A node may find a hole without knowing when it came about.
@@ -217,58 +247,68 @@ impl Tx<'_> {
         Ok(self.conn.last_insert_rowid())
     }
 
-    fn enter_lines(&self, host: &Host, lines: &Lines, time: Timestamp) -> Result<usize, StoreError> {
-        let stream = self.stream(host, &lines.pane)?;
-        let layout = int(lines.layout)?;
-        let agent = lines.agent.as_ref().map(|agent| agent.as_str());
+    fn enter_lines(&self, stream: i64, lines: &Lines, time: Timestamp) -> Result<usize, StoreError> {
+        let mut place = LinePlace {
+            stream,
+            layout: int(lines.layout)?,
+            agent: lines.agent.as_ref().map(|agent| agent.as_str()),
+            time,
+            insert: self.conn.prepare_cached(INSERT_LINE)?,
+            index: self.conn.prepare_cached(INDEX_WORDS)?,
+            words: String::new(),
+        };
         let mut new = 0;
         for line in &lines.lines {
-            new += usize::from(self.enter_line(stream, layout, agent, line, time)?);
+            new += usize::from(self.enter_line(&mut place, line)?);
         }
         Ok(new)
     }
 
     /// `false` when the place already holds this rev or a newer one.
-    fn enter_line(
-        &self,
-        stream: i64,
-        layout: i64,
-        agent: Option<&str>,
-        line: &Line,
-        time: Timestamp,
-    ) -> Result<bool, StoreError> {
-        let held: Option<(i64, u32)> = self
+    fn enter_line(&self, place: &mut LinePlace<'_>, line: &Line) -> Result<bool, StoreError> {
+        // Nearly every line is new: whether its place is taken is asked by putting it there.
+        let entered = self.insert_line(place, line)?
+            || (self.remove_older(place, line)? && self.insert_line(place, line)?);
+        if !entered {
+            return Ok(false);
+        }
+        let id = self.take_log_id();
+        words::index_text_into(&line.text, &mut place.words);
+        if !place.words.is_empty() {
+            place.index.execute(params![id, place.words])?;
+        }
+        Ok(true)
+    }
+
+    /// Puts it under the next id; `false` when its place is taken.
+    fn insert_line(&self, place: &mut LinePlace<'_>, line: &Line) -> Result<bool, StoreError> {
+        let added = place.insert.execute(params![
+            self.next_log_id.get(),
+            place.stream,
+            place.layout,
+            line.row,
+            line.rev,
+            line.rows,
+            to_us(line.time.unwrap_or(place.time)),
+            place.agent,
+            line.text
+        ])?;
+        Ok(added > 0)
+    }
+
+    /// Makes room for a newer rev; `false` when the place holds this one or one that is newer still.
+    fn remove_older(&self, place: &LinePlace<'_>, line: &Line) -> Result<bool, StoreError> {
+        let (id, rev): (i64, u32) = self
             .conn
             .prepare_cached(
                 "SELECT id, rev FROM log WHERE stream = ?1 AND layout = ?2 AND row = ?3 AND ord = 1 AND sub = 0",
             )?
-            .query_row(params![stream, layout, line.row], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        if let Some((id, rev)) = held {
-            if rev >= line.rev {
-                return Ok(false);
-            }
-            self.conn.prepare_cached("DELETE FROM log WHERE id = ?1")?.execute([id])?;
-            self.conn.prepare_cached("DELETE FROM log_words WHERE rowid = ?1")?.execute([id])?;
+            .query_row(params![place.stream, place.layout, line.row], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        if rev >= line.rev {
+            return Ok(false);
         }
-        let id = self.take_log_id();
-        self.conn
-            .prepare_cached(
-                "INSERT INTO log (id, stream, layout, row, ord, sub, rev, rows, time_us, agent, text)
-                 VALUES (?1, ?2, ?3, ?4, 1, 0, ?5, ?6, ?7, ?8, ?9)",
-            )?
-            .execute(params![
-                id,
-                stream,
-                layout,
-                line.row,
-                line.rev,
-                line.rows,
-                to_us(line.time.unwrap_or(time)),
-                agent,
-                line.text
-            ])?;
-        self.index_words(id, &line.text)?;
+        self.conn.prepare_cached("DELETE FROM log WHERE id = ?1")?.execute([id])?;
+        self.conn.prepare_cached("DELETE FROM log_words WHERE rowid = ?1")?.execute([id])?;
         Ok(true)
     }
 

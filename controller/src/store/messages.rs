@@ -20,6 +20,7 @@ use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
 use wa_proto::wire::{from_us, to_us};
 use wa_proto::{Conversation, Host, Message, PaneAddress, Timestamp};
 
+use super::ingest::INDEX_WORDS;
 use super::log::{Cursor, LogEntry, LogRange, fill, is_full, since_us, streams};
 use super::{StoreError, Tx, int, words};
 
@@ -316,9 +317,7 @@ impl Tx<'_> {
     pub(super) fn index_words(&self, id: i64, text: &str) -> Result<(), StoreError> {
         let folded = words::index_text(text);
         if !folded.is_empty() {
-            self.conn
-                .prepare_cached("INSERT INTO log_words (rowid, words) VALUES (?1, ?2)")?
-                .execute(params![id, folded])?;
+            self.conn.prepare_cached(INDEX_WORDS)?.execute(params![id, folded])?;
         }
         Ok(())
     }

@@ -21,6 +21,7 @@ mod ingest;
 mod log;
 mod messages;
 mod nodes;
+mod notices;
 mod outbox;
 mod people;
 mod queue;
@@ -40,13 +41,15 @@ mod writer;
 #[cfg(test)]
 mod messages_tests;
 #[cfg(test)]
+mod nodes_tests;
+#[cfg(test)]
 mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use wa_proto::{Host, PaneAddress, Timestamp};
+use wa_proto::{Host, PaneAddress, RunId, Timestamp};
 use wa_workflow::Run;
 
 pub use audit::{AuditRow, Entry};
@@ -55,12 +58,13 @@ pub use events::{EventRange, StoredEvent};
 pub use ingest::{Batch, Ingested};
 pub use log::{Cursor, LogEntry, LogItem, LogRange};
 pub use messages::Said;
-pub use nodes::NodeRow;
+pub use nodes::{NodeChange, NodeRow};
+pub use notices::{AnswerRefusal, Notice};
 pub use outbox::{ActionRow, Earlier};
 pub use people::{IssuedCertificate, NewToken, Pause, TokenRefusal};
 pub use revocations::{CertificateRow, RecoveryRefusal, Revocation, Revoked, RevokedHost};
 pub use rules::{PushedPack, RuleChange, RuleSet};
-pub use runs::{InboxItem, InboxRow, RunSummary};
+pub use runs::{InboxItem, InboxRow, RecordedInput, RunSummary};
 pub use search::{Hit, InvalidPattern, Pattern, Search};
 pub use tx::{Committed, Queued, Tx};
 pub use words::{InvalidQuery, Query};
@@ -85,6 +89,7 @@ pub struct Store {
     events_grew: watch::Sender<()>,
     rules: watch::Sender<Arc<RuleSet>>,
     revoked: watch::Sender<Arc<Revoked>>,
+    trouble: watch::Sender<Option<StoreError>>,
 }
 
 /// What a controller that starts finds.
@@ -103,6 +108,7 @@ struct Announce {
     events_grew: watch::Sender<()>,
     rules: watch::Sender<Arc<RuleSet>>,
     revoked: watch::Sender<Arc<Revoked>>,
+    trouble: watch::Sender<Option<StoreError>>,
 }
 
 impl Observer for Announce {
@@ -110,7 +116,13 @@ impl Observer for Announce {
         self.observer.step(tx)
     }
 
+    fn failed(&self, error: &StoreError) {
+        self.trouble.send_replace(Some(error.clone()));
+        self.observer.failed(error);
+    }
+
     fn committed(&self, what: Committed) {
+        self.trouble.send_if_modified(|trouble| trouble.take().is_some());
         if what.log {
             self.log_grew.send_replace(());
         }
@@ -148,15 +160,17 @@ impl Store {
         let (log_grew, events_grew) = (watch::Sender::new(()), watch::Sender::new(()));
         let rules = watch::Sender::new(Arc::new(rules::load(&conn)?));
         let revoked = watch::Sender::new(Arc::new(revocations::load(&conn, now)?));
+        let trouble = watch::Sender::new(None);
         let announce = Announce {
             observer: observer(&kept),
             log_grew: log_grew.clone(),
             events_grew: events_grew.clone(),
             rules: rules.clone(),
             revoked: revoked.clone(),
+            trouble: trouble.clone(),
         };
         let writer = Writer::start(path, conn, Arc::new(announce), metrics)?;
-        Ok((Self { writer, readers: Readers::new(path), log_grew, events_grew, rules, revoked }, kept))
+        Ok((Self { writer, readers: Readers::new(path), log_grew, events_grew, rules, revoked, trouble }, kept))
     }
 
     /// Runs `work` in the next commit, apart from others in it, and answers once it is durable.
@@ -181,31 +195,46 @@ impl Store {
         self.writer.submit(Urgency::Urgent, work).await.map(drop)
     }
 
-    /// Whether the writer still answers; costs no fsync.
+    /// Whether the writer still answers, and could write when it last had to; if it could not, it tries again. Costs no
+    /// fsync while all is well.
     ///
     /// # Errors
     /// Why it does not.
     pub async fn check(&self) -> Result<(), StoreError> {
-        self.write(|_| Ok(())).await
+        let failing = self.trouble.borrow().is_some();
+        self.write(move |tx| if failing { tx.probe() } else { Ok(()) }).await
+    }
+
+    /// Why the last commit failed; `None`: it did not.
+    pub fn trouble(&self) -> Option<StoreError> {
+        self.trouble.borrow().clone()
     }
 
     /// Stores what nodes last said. It goes behind events, and what cannot be stored of one node hinders no other.
     ///
     /// # Errors
-    /// The first that came up; the others are stored.
-    pub async fn save_nodes(&self, nodes: Vec<NodeRow>) -> Result<(), StoreError> {
+    /// The hosts whose change was not stored, and the first reason.
+    pub async fn save_nodes(&self, nodes: Vec<NodeChange>) -> Result<(), (Vec<Host>, StoreError)> {
         /// About what a pane's report takes.
         const PANE: usize = 512;
-        let mut answers = Vec::new();
+        let mut answers = Vec::with_capacity(nodes.len());
         for node in nodes {
             let urgency = Urgency::Bulk((node.panes.len() + 1) * PANE);
-            answers.push(self.writer.submit(urgency, move |tx| tx.save_node(&node)).await?);
+            let host = node.host.clone();
+            answers.push((host, self.writer.submit(urgency, move |tx| tx.save_node(&node)).await));
         }
-        let mut stored = Ok(());
-        for answer in &mut answers {
-            stored = stored.and(answer.wait().await);
+        let (mut missing, mut first) = (Vec::new(), None);
+        for (host, answer) in answers {
+            let stored = match answer {
+                Ok(mut answer) => answer.wait().await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = stored {
+                missing.push(host);
+                first.get_or_insert(error);
+            }
         }
-        stored
+        first.map_or(Ok(()), |error| Err((missing, error)))
     }
 
     /// Puts a batch into the log; the answer comes when it is durable. Batches enter in the order of the calls, so
@@ -351,6 +380,16 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<RunSummary>, StoreError> {
         self.readers.read(move |conn| runs::list_runs(conn, pane.as_ref(), host.as_ref(), limit)).await
+    }
+
+    /// A run, with what it was stepped with.
+    pub async fn run(&self, id: RunId) -> Result<Option<(RunSummary, Vec<RecordedInput>)>, StoreError> {
+        self.readers.read(move |conn| runs::one(conn, id)).await
+    }
+
+    /// Notices, the newest first; `open`: only questions that wait for an answer.
+    pub async fn notices(&self, open: bool, host: Option<Host>, limit: usize) -> Result<Vec<Notice>, StoreError> {
+        self.readers.read(move |conn| notices::list(conn, open, host.as_ref(), limit)).await
     }
 
     /// The newest actions first.

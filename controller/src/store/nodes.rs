@@ -3,7 +3,7 @@
 use prost::Message as _;
 use rusqlite::{Connection, params};
 use wa_proto::wire::{from_us, to_us, v1};
-use wa_proto::{Host, Pane, Timestamp};
+use wa_proto::{Host, MuxName, Pane, Timestamp};
 
 use super::{StoreError, Tx, int};
 
@@ -18,6 +18,23 @@ pub struct NodeRow {
     /// Its last heartbeat, as it came.
     pub heartbeat: v1::Heartbeat,
     pub panes: Vec<Pane>,
+    /// Some panes that are stored could not be read.
+    pub damaged: bool,
+}
+
+/// What is new of a node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeChange {
+    pub host: Host,
+    pub version: String,
+    pub last_seen: Option<Timestamp>,
+    pub skew_ms: i64,
+    pub heartbeat: v1::Heartbeat,
+    /// `panes` are all there are; else those that changed.
+    pub whole: bool,
+    pub panes: Vec<Pane>,
+    /// Places that are empty now.
+    pub gone: Vec<(MuxName, u64)>,
 }
 
 fn damaged(problem: impl std::fmt::Display) -> StoreError {
@@ -33,8 +50,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Stores what a node last said of itself and of its panes, replacing what was stored.
-    pub fn save_node(&self, node: &NodeRow) -> Result<(), StoreError> {
+    /// Stores what a node last said of itself, and those of its panes that changed.
+    pub fn save_node(&self, node: &NodeChange) -> Result<(), StoreError> {
         let host = node.host.as_str();
         self.conn
             .prepare_cached(
@@ -48,7 +65,14 @@ impl Tx<'_> {
                 node.skew_ms,
                 node.heartbeat.encode_to_vec()
             ])?;
-        self.conn.prepare_cached("DELETE FROM panes WHERE host = ?1")?.execute([host])?;
+        if node.whole {
+            self.conn.prepare_cached("DELETE FROM panes WHERE host = ?1")?.execute([host])?;
+        }
+        let mut remove =
+            self.conn.prepare_cached("DELETE FROM panes WHERE host = ?1 AND mux = ?2 AND pane_id = ?3")?;
+        for (mux, pane_id) in &node.gone {
+            remove.execute(params![host, mux.as_str(), int(*pane_id)?])?;
+        }
         let mut insert = self.conn.prepare_cached(
             "INSERT OR REPLACE INTO panes (host, mux, pane_id, report) VALUES (?1, ?2, ?3, ?4)",
         )?;
@@ -77,7 +101,7 @@ pub(super) fn load(conn: &Connection) -> Result<Vec<NodeRow>, StoreError> {
         let read = |report| {
             read(report).inspect_err(|error| tracing::warn!(%error, host = name, "a pane was forgotten")).ok()
         };
-        let panes = reports.iter().filter_map(read).collect();
+        let panes: Vec<Pane> = reports.iter().filter_map(read).collect();
         let heartbeat: Option<Vec<u8>> = row.get(4)?;
         let last_seen: i64 = row.get(2)?;
         out.push(NodeRow {
@@ -87,6 +111,7 @@ pub(super) fn load(conn: &Connection) -> Result<Vec<NodeRow>, StoreError> {
                 .then(|| from_us("nodes.last_seen_us", last_seen))
                 .transpose()
                 .map_err(damaged)?,
+            damaged: panes.len() < reports.len(),
             skew_ms: row.get(3)?,
             heartbeat: v1::Heartbeat::decode(heartbeat.unwrap_or_default().as_slice()).map_err(damaged)?,
             panes,

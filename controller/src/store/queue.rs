@@ -1,13 +1,14 @@
 //! The way to the writer thread: two bounded lanes, so that what is urgent waits for at most one bulk commit.
 //!
-//! Tasks wait for a slot without blocking their thread; the writer blocks on a condition variable. The writer takes a
+//! Tasks wait for a slot without blocking their thread; the writer waits for its bell. The writer takes a
 //! *group* at a time: everything urgent that waits, or else bulk up to a budget of bytes. After an urgent group comes a
 //! bulk group when both wait, so that neither starves the other.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Semaphore;
+use wa_link::worker::Bell;
 
 use super::StoreError;
 
@@ -28,9 +29,19 @@ const URGENT_BUDGET: usize = 256;
 
 pub(super) struct Queue<T> {
     lanes: Mutex<Lanes<T>>,
-    ready: Condvar,
+    bell: Bell,
     urgent_slots: Semaphore,
     bulk_slots: Semaphore,
+}
+
+/// What the writer finds.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Taken<T> {
+    Group(Vec<T>),
+    /// Until the bell rings.
+    Nothing,
+    /// Nothing, for ever.
+    Closed,
 }
 
 struct Lanes<T> {
@@ -46,10 +57,15 @@ impl<T> Queue<T> {
         let lanes = Lanes { urgent: VecDeque::new(), bulk: VecDeque::new(), closed: false, bulk_next: false };
         Self {
             lanes: Mutex::new(lanes),
-            ready: Condvar::new(),
+            bell: Bell::default(),
             urgent_slots: Semaphore::new(SLOTS),
             bulk_slots: Semaphore::new(SLOTS),
         }
+    }
+
+    /// Rings when something was queued, and at the end.
+    pub(super) fn bell(&self) -> &Bell {
+        &self.bell
     }
 
     fn lock(&self) -> MutexGuard<'_, Lanes<T>> {
@@ -74,18 +90,15 @@ impl<T> Queue<T> {
         // Given back by `take`.
         slot.forget();
         drop(lanes);
-        self.ready.notify_one();
+        self.bell.ring();
         Ok(())
     }
 
-    /// The next group, in order of arrival; waits for it. `None` once closed and empty.
-    pub(super) fn take(&self) -> Option<Vec<T>> {
+    /// The next group, in order of arrival.
+    pub(super) fn take(&self) -> Taken<T> {
         let mut lanes = self.lock();
-        while lanes.urgent.is_empty() && lanes.bulk.is_empty() {
-            if lanes.closed {
-                return None;
-            }
-            lanes = self.ready.wait(lanes).unwrap_or_else(PoisonError::into_inner);
+        if lanes.urgent.is_empty() && lanes.bulk.is_empty() {
+            return if lanes.closed { Taken::Closed } else { Taken::Nothing };
         }
         let take_bulk = lanes.urgent.is_empty() || (lanes.bulk_next && !lanes.bulk.is_empty());
         lanes.bulk_next = !take_bulk;
@@ -94,7 +107,7 @@ impl<T> Queue<T> {
             let group: Vec<T> = lanes.urgent.drain(..count).collect();
             drop(lanes);
             self.urgent_slots.add_permits(group.len());
-            return Some(group);
+            return Taken::Group(group);
         }
         let (mut group, mut bytes) = (Vec::new(), 0);
         while let Some((size, _)) = lanes.bulk.front()
@@ -106,7 +119,7 @@ impl<T> Queue<T> {
         }
         drop(lanes);
         self.bulk_slots.add_permits(group.len());
-        Some(group)
+        Taken::Group(group)
     }
 
     /// No more comes in; what waits is still taken.
@@ -114,7 +127,7 @@ impl<T> Queue<T> {
         self.lock().closed = true;
         self.urgent_slots.close();
         self.bulk_slots.close();
-        self.ready.notify_all();
+        self.bell.ring();
     }
 }
 
@@ -132,14 +145,21 @@ mod tests {
         for n in 10..13 {
             queue.push(Urgency::Urgent, n).await.unwrap();
         }
-        assert_eq!(queue.take(), Some(vec![10, 11, 12]));
+        assert_eq!(queue.take(), Taken::Group(vec![10, 11, 12]));
         queue.push(Urgency::Urgent, 13).await.unwrap();
-        assert_eq!(queue.take(), Some(vec![0, 1]), "bulk has its turn");
-        assert_eq!(queue.take(), Some(vec![13]));
-        assert_eq!(queue.take(), Some(vec![2, 3]));
+        assert_eq!(queue.take(), Taken::Group(vec![0, 1]), "bulk has its turn");
+        assert_eq!(queue.take(), Taken::Group(vec![13]));
+        assert_eq!(queue.take(), Taken::Group(vec![2, 3]));
         queue.close();
-        assert_eq!(queue.take(), None);
+        assert_eq!(queue.take(), Taken::Closed);
         assert!(queue.push(Urgency::Urgent, 1).await.is_err());
+    }
+
+    fn taken(queue: &Queue<usize>) -> usize {
+        match queue.take() {
+            Taken::Group(group) => group.len(),
+            Taken::Nothing | Taken::Closed => 0,
+        }
     }
 
     #[tokio::test]
@@ -151,8 +171,8 @@ mod tests {
         let waits = tokio::task::unconstrained(queue.push(Urgency::Bulk(1), 0)).now_or_never();
         assert!(waits.is_none(), "waits at the door");
         queue.push(Urgency::Urgent, 0).await.unwrap();
-        assert_eq!(queue.take().map(|group| group.len()), Some(1));
-        assert_eq!(queue.take().map(|group| group.len()), Some(SLOTS));
+        assert_eq!(taken(&queue), 1);
+        assert_eq!(taken(&queue), SLOTS);
         queue.push(Urgency::Bulk(1), 0).await.unwrap();
     }
 }

@@ -45,7 +45,7 @@ impl Readers {
     ) -> Result<T, StoreError> {
         let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(|_| StoreError::Closed)?;
         let readers = Arc::clone(self);
-        let reading = tokio::task::spawn_blocking(move || {
+        let reading = wa_link::worker::blocking(move || {
             let conn = readers.take()?;
             let result = work(&conn);
             readers.give_back(conn);

@@ -12,7 +12,7 @@ use wa_proto::{
 use super::*;
 
 /// Works nothing off.
-struct Idle;
+pub(super) struct Idle;
 
 impl Observer for Idle {
     fn step(&self, tx: &Tx<'_>) -> Result<(), StoreError> {

@@ -79,8 +79,29 @@ fn fold(text: &str) -> Vec<Folded> {
 /// What the full-text index is given for a line: folded words, one blank between them, empty if there is none.
 pub(crate) fn index_text(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
+    index_text_into(text, &mut out);
+    out
+}
+
+/// The same, in the place of what `out` held. Every line that is logged goes through here, and nearly all of it is ASCII:
+/// runs of that are copied whole.
+pub(crate) fn index_text_into(text: &str, out: &mut String) {
+    out.clear();
     let mut in_word = false;
-    for c in text.chars() {
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let run = rest.bytes().take_while(u8::is_ascii_alphanumeric).count();
+        if run > 0 {
+            if !out.is_empty() && !in_word {
+                out.push(' ');
+            }
+            let from = out.len();
+            out.push_str(&rest[..run]);
+            out[from..].make_ascii_lowercase();
+            in_word = true;
+            rest = &rest[run..];
+            continue;
+        }
         fold_char(c, |c| {
             if !c.is_alphanumeric() {
                 in_word = false;
@@ -92,8 +113,8 @@ pub(crate) fn index_text(text: &str) -> String {
             out.push(c);
             in_word = !is_cjk(c);
         });
+        rest = &rest[c.len_utf8()..];
     }
-    out
 }
 
 /// The letters and digits of a text, folded, with nothing between them: what stays of it however it is wrapped, framed or
@@ -299,7 +320,26 @@ mod tests {
         }
     }
 
+    /// Character by character, as it is meant.
+    fn index_text_slowly(text: &str) -> String {
+        let mut words = String::new();
+        let mut in_word = false;
+        for folded in fold(text) {
+            if folded.c.is_alphanumeric() && !words.is_empty() && (!in_word || is_cjk(folded.c)) {
+                words.push(' ');
+            }
+            words.extend(folded.c.is_alphanumeric().then_some(folded.c));
+            in_word = is_joined(folded.c);
+        }
+        words
+    }
+
     proptest! {
+        #[test]
+        fn runs_are_indexed_as_their_characters_are(text in "[a-cX-Z0-9 ./_\u{301}éß限İ語-]{0,40}|\\PC{0,40}") {
+            prop_assert_eq!(index_text(&text), index_text_slowly(&text));
+        }
+
         #[test]
         fn a_piece_between_blanks_is_found_in_its_text(
             head in "\\PC{0,20}", term in "[a-z0-9_./:äéß限-]{1,12}", tail in "\\PC{0,20}",

@@ -13,15 +13,16 @@
 use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use wa_link::clock;
+use wa_link::worker::{Bell, Next, Work, Worker};
 
-use super::queue::{Queue, Urgency};
+use super::queue::{Queue, Taken, Urgency};
 use super::tx::{Committed, Tx};
 use super::{StoreError, connection};
 use crate::metrics::Metrics;
@@ -33,6 +34,8 @@ pub trait Observer: Send + Sync {
     fn step(&self, tx: &Tx<'_>) -> Result<(), StoreError>;
     /// Called after the commit, before anybody is answered.
     fn committed(&self, what: Committed);
+    /// Called when a commit failed, before anybody is answered.
+    fn failed(&self, _error: &StoreError) {}
 }
 
 /// A request on its way: its work, then its answer.
@@ -86,7 +89,7 @@ type Group = Queue<Box<dyn Request>>;
 /// The handle: dropped last, it ends the thread after what was queued.
 pub(super) struct Writer {
     queue: Arc<Group>,
-    thread: Option<JoinHandle<()>>,
+    worker: Option<Worker>,
 }
 
 impl Writer {
@@ -97,20 +100,12 @@ impl Writer {
         metrics: Arc<Metrics>,
     ) -> Result<Self, StoreError> {
         let queue = Arc::new(Group::new());
-        let next_log_id = super::log::head(&conn)? + 1;
-        let checkpoints = start_checkpointer(path, connection::open(path)?)?;
-        let thread = {
-            let queue = Arc::clone(&queue);
-            let run = move || {
-                let closer = CloseOnExit(queue);
-                run(&conn, &closer.0, next_log_id, &*observer, &checkpoints, &metrics);
-            };
-            std::thread::Builder::new()
-                .name("store-writer".into())
-                .spawn(run)
-                .map_err(|e| StoreError::open(path, e))?
-        };
-        Ok(Self { queue, thread: Some(thread) })
+        let next_log_id = Cell::new(super::log::head(&conn)? + 1);
+        let checkpoints = Checkpoints::start(path, connection::open(path)?)?;
+        let closer = CloseOnExit(Arc::clone(&queue));
+        let commits = Commits { conn, closer, next_log_id, observer, checkpoints, metrics };
+        let worker = Worker::start("store-writer", queue.bell(), commits);
+        Ok(Self { worker: Some(worker.map_err(|e| StoreError::open(path, e))?), queue })
     }
 
     /// Queues `work`, in the order of the calls, and gives what will answer after its commit.
@@ -129,8 +124,8 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.queue.close();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
+        if let Some(worker) = self.worker.take()
+            && !worker.join()
         {
             tracing::error!("the store's writer thread panicked");
         }
@@ -146,37 +141,51 @@ impl Drop for CloseOnExit {
     }
 }
 
-fn run(
-    conn: &Connection,
-    queue: &Group,
-    next_log_id: i64,
-    observer: &dyn Observer,
-    checkpoints: &SyncSender<()>,
-    metrics: &Metrics,
-) {
-    let next_log_id = Cell::new(next_log_id);
-    while let Some(mut group) = queue.take() {
+/// What the writer thread owns.
+struct Commits {
+    conn: Connection,
+    closer: CloseOnExit,
+    next_log_id: Cell<i64>,
+    observer: Arc<dyn Observer>,
+    checkpoints: Checkpoints,
+    metrics: Arc<Metrics>,
+}
+
+impl Work for Commits {
+    fn turn(&mut self) -> Next {
+        match self.closer.0.take() {
+            Taken::Group(group) => {
+                self.commit(group);
+                Next::Again
+            }
+            Taken::Nothing => Next::Ring,
+            Taken::Closed => Next::Over,
+        }
+    }
+}
+
+impl Commits {
+    fn commit(&self, mut group: Vec<Box<dyn Request>>) {
         let began = Instant::now();
-        let before = next_log_id.get();
-        let result = commit(conn, &mut group, &next_log_id, observer);
-        metrics.commit(group.len(), began.elapsed(), result.is_ok());
+        let before = self.next_log_id.get();
+        let result = commit(&self.conn, &mut group, &self.next_log_id, &*self.observer);
+        self.metrics.commit(group.len(), began.elapsed(), result.is_ok());
         let answer = match result {
             Ok(committed) => {
-                observer.committed(committed);
+                self.observer.committed(committed);
                 Ok(())
             }
             Err(error) => {
+                self.observer.failed(&error);
                 tracing::error!(%error, requests = group.len(), "a commit failed; nothing in it is acknowledged");
-                next_log_id.set(before);
+                self.next_log_id.set(before);
                 Err(error)
             }
         };
         for request in group {
             request.answer(answer.clone());
         }
-        if let Err(TrySendError::Disconnected(())) = checkpoints.try_send(()) {
-            tracing::warn!("the store's checkpoint thread has ended");
-        }
+        self.checkpoints.bell.ring();
     }
 }
 
@@ -228,24 +237,53 @@ fn work_off(
     Ok(tx.into_committed())
 }
 
-fn start_checkpointer(path: &Path, conn: Connection) -> Result<SyncSender<()>, StoreError> {
-    let (wake, woken) = sync_channel(1);
-    std::thread::Builder::new()
-        .name("store-checkpoint".into())
-        .spawn(move || checkpoint(&conn, &woken))
-        .map_err(|e| StoreError::open(path, e))?;
-    Ok(wake)
+/// Tells the checkpoint thread of commits, and of the end.
+struct Checkpoints {
+    bell: Bell,
+    over: Arc<AtomicBool>,
 }
 
-/// Ends when the writer does, for the channel ends with it.
-fn checkpoint(conn: &Connection, woken: &Receiver<()>) {
-    // Some commits gather before their pages are copied back.
-    const GATHER: Duration = Duration::from_millis(500);
-    while woken.recv().is_ok() {
-        std::thread::sleep(GATHER);
-        let outcome = conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+impl Checkpoints {
+    fn start(path: &Path, conn: Connection) -> Result<Self, StoreError> {
+        let (bell, over) = (Bell::default(), Arc::new(AtomicBool::new(false)));
+        let work = Checkpoint { conn, over: Arc::clone(&over), due: None };
+        let _ends_by_itself =
+            Worker::start("store-checkpoint", &bell, work).map_err(|e| StoreError::open(path, e))?;
+        Ok(Self { bell, over })
+    }
+}
+
+impl Drop for Checkpoints {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Release);
+        self.bell.ring();
+    }
+}
+
+/// Copies the write-ahead log back beside the writer.
+struct Checkpoint {
+    conn: Connection,
+    over: Arc<AtomicBool>,
+    /// Somebody rang; some more commits gather before their pages are copied.
+    due: Option<Instant>,
+}
+
+impl Work for Checkpoint {
+    fn turn(&mut self) -> Next {
+        const GATHER: Duration = Duration::from_millis(500);
+        if self.over.load(Ordering::Acquire) {
+            return Next::Over;
+        }
+        let now = Instant::now();
+        let due = *self.due.get_or_insert(now + GATHER);
+        if now < due {
+            return Next::RingOr(due);
+        }
+        self.due = None;
+        let outcome = self.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
         if let Err(error) = outcome {
             tracing::warn!(%error, "the write-ahead log could not be copied back; it goes on growing");
         }
+        Next::Ring
     }
 }

@@ -259,6 +259,7 @@ pub(crate) fn block(lane: Lane, records: Vec<Record>) -> v1::RecordBlock {
         compression: v1::Compression::None.into(),
         raw_size: raw.len().try_into().unwrap(),
         data: raw,
+        ..v1::RecordBlock::default()
     }
 }
 

@@ -7,6 +7,7 @@ mod conversations;
 mod desk;
 mod identity;
 mod joining;
+mod newer;
 mod roles;
 mod rules;
 mod sessions;

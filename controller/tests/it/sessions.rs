@@ -72,11 +72,14 @@ async fn a_bad_block_ends_its_session_and_no_other() {
     let mut other = Node::connect(&desk, &good, SpoolId::generate()).await;
     let spool = SpoolId::generate();
     type Bend = fn(&mut v1::RecordBlock);
-    let bends: [(Bend, &str); 4] = [
+    let bends: [(Bend, &str); 7] = [
         (|block| block.count = 9, "claims 9"),
         (|block| block.data.truncate(3), "does not decompress"),
         (|block| block.raw_size = u32::MAX, "at most"),
         (|block| block.first_seq = 0, "seqs that follow"),
+        (|block| (block.compression, block.dictionary) = (1, 4_000_000), "unknown dictionary 4000000"),
+        (|block| block.form = 77, "unknown form of records 77"),
+        (|block| block.lane = 0, "lane is missing"),
     ];
     for (bend, expect) in bends {
         let node = Node::connect(&desk, &bad, spool).await;
@@ -91,10 +94,40 @@ async fn a_bad_block_ends_its_session_and_no_other() {
     node.records(Lane::Bulk, vec![line_record(5, "x")]).await;
     let reason = node.ended().await;
     assert!(reason.message().contains("cannot follow seq 0"), "{reason}");
+    // A second hello.
+    let node = Node::connect(&desk, &bad, spool).await;
+    node.send(Up::Hello(v1::Hello::default())).await;
+    let reason = node.ended().await;
+    assert!(reason.message().contains("one Hello"), "{reason}");
 
     other.records(Lane::Bulk, vec![line_record(1, "unharmed")]).await;
     other.acked(Lane::Bulk, 1).await;
-    assert!(desk.running().metrics().render().contains("wa_controller_sessions_refused_total 5\n"));
+    assert!(desk.running().metrics().render().contains("wa_controller_sessions_refused_total 9\n"));
+    // The trail has the first few of them, with the reasons; what a node sends cannot fill it.
+    let trail = desk.running().store().audit_trail().await.unwrap();
+    let rows: Vec<_> = trail.iter().filter(|row| row.what == "session").collect();
+    assert_eq!(rows.len(), 4);
+    assert!(rows.iter().all(|row| row.who == "node:web-1" && row.decision == "refused"));
+    assert!(rows[0].detail.contains("claims 9") && rows[3].detail.contains("seqs that follow"));
+}
+
+/// Seqs from the past, and a hello as it was sent before: nothing enters twice, and nothing is taken back.
+#[tokio::test]
+async fn what_is_replayed_changes_nothing() {
+    let desk = Desk::start().await;
+    let identity = desk.enrol("web-1").await;
+    let spool = SpoolId::generate();
+    let mut node = Node::connect(&desk, &identity, spool).await;
+    node.records(Lane::Bulk, (1..=3).map(|seq| line_record(seq, "first")).collect()).await;
+    node.acked(Lane::Bulk, 3).await;
+    node.records(Lane::Bulk, (1..=2).map(|seq| line_record(seq, "again")).collect()).await;
+    node.acked(Lane::Bulk, 3).await;
+    let mut again = Node::connect(&desk, &identity, spool).await;
+    assert_eq!(again.welcome.acked_bulk, 3);
+    assert!(node.ended().await.message().contains("took its place"));
+    again.records(Lane::Bulk, (2..=4).map(|seq| line_record(seq, "again")).collect()).await;
+    again.acked(Lane::Bulk, 4).await;
+    assert_eq!(log(&desk, of_pane(1)).await, ["first", "first", "first", "again"]);
 }
 
 #[tokio::test]
@@ -469,4 +502,29 @@ async fn a_revoked_certificate_is_not_renewed() {
         }
         Err(ended) => assert!(ended.message().contains("revoked"), "{ended}"),
     }
+}
+
+/// What a node says of itself is kept in memory for each of a thousand nodes.
+#[tokio::test]
+async fn a_heartbeat_of_megabytes_is_cut() {
+    let desk = Desk::start().await;
+    let identity = desk.enrol("web-1").await;
+    let node = Node::connect(&desk, &identity, SpoolId::generate()).await;
+    let problems = (0..100).map(|_| "\u{fc}".repeat(10_000)).collect();
+    let mux = v1::MuxStatus { version: "v".repeat(100_000), ..Default::default() };
+    let heartbeat = v1::Heartbeat { problems, muxes: vec![mux; 300], dropped: 7, ..Default::default() };
+    node.send(Up::Heartbeat(heartbeat)).await;
+    let status = async || {
+        let mut admin = desk.admin().await;
+        let answer = admin.fleet_status(v1::FleetStatusRequest::default()).await.unwrap().into_inner();
+        answer.nodes.into_iter().next().unwrap()
+    };
+    let mut told = status().await;
+    while told.muxes.is_empty() {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        told = status().await;
+    }
+    assert_eq!((told.problems.len(), told.muxes.len()), (64, 256));
+    assert!(told.problems.iter().all(|problem| problem.len() == 4096));
+    assert!(told.muxes.iter().all(|mux| mux.version.len() == 4096));
 }

@@ -144,6 +144,11 @@ impl Compaction {
         fires
     }
 
+    /// Whether a mark that only scrolled by is a compaction that has just happened.
+    pub(crate) fn passed(&mut self) -> bool {
+        self.present.is_none() && self.fire()
+    }
+
     /// When it wants to look again although nothing changes.
     pub(crate) fn next_wakeup(&self) -> Option<Timestamp> {
         let since = self.away_since.into_iter().chain(self.changed_since).min()?;

@@ -57,7 +57,7 @@ fn cut(text: &str) -> String {
 
 /// `› 1. Yes, proceed (y)` without glyph and number. What stands in a column of its own behind it explains it; what did not
 /// fit into the row goes on in the next, under the label.
-fn label(sheet: &Sheet, row: usize, cols: u32) -> String {
+pub(crate) fn label(sheet: &Sheet, row: usize, cols: u32) -> String {
     let part = |text: &str| {
         let text = text.trim_matches(|c: char| c.is_whitespace() || c == '│');
         text.split_once("  ").map_or(text, |(label, _)| label).to_owned()
@@ -103,7 +103,7 @@ fn cwd(sheet: &Sheet, view: &ComposerView) -> Option<String> {
     found.next().filter(|path| !path.contains('…') && !path.is_empty())
 }
 
-/// Codex writes `$ command`; Claude Code under a heading; Gemini CLI right above its question.
+/// Codex writes `$ command`; Claude Code under a heading; Gemini CLI and aider right above their question.
 fn command(sheet: &Sheet, view: &ComposerView) -> Option<String> {
     let rows = view.rows.clone();
     let end = rows.end;
@@ -122,7 +122,7 @@ fn command(sheet: &Sheet, view: &ComposerView) -> Option<String> {
             let first = (row + 1..end).find(|row| !sheet.is_blank(*row))?;
             return Some(clean(sheet.text(first)));
         }
-        if text.starts_with("Allow execution of") {
+        if text.starts_with("Allow execution of") || text.starts_with("Run shell command") {
             let above = (rows.start..row).rev().find(|row| {
                 let text = clean(sheet.text(*row));
                 !text.is_empty() && !text.starts_with(['╭', '╰', '─'])

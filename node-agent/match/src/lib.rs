@@ -31,7 +31,12 @@ mod look;
 mod matcher;
 #[cfg(test)]
 mod matcher_tests;
+pub mod menu;
+mod notice;
 mod observation;
+mod passing;
+#[cfg(test)]
+mod passing_tests;
 mod presence;
 pub mod process;
 mod reading;
@@ -55,9 +60,11 @@ mod testing;
 pub use composer::{Composer, ComposerView, Held, Working};
 pub use explanation::{Explanation, RuleTrace, Verdict, explain_screen};
 pub use matcher::PaneMatcher;
+pub use notice::Notice;
 pub use observation::{Detected, Facts, Observation, Progress, UnknownKind, UnknownLook};
+pub use passing::Settled;
 pub use process::{Foreground, ProcessInfo, identify};
 pub use redact::{Finding, PatternError, Redactor, RedactorState, UserPattern};
-pub use rules::{Engine, Origin, Pack, PackError, PackInfo, RuleInfo, revision};
+pub use rules::{Engine, Origin, Pack, PackError, PackInfo, RuleInfo, Surface, revision};
 pub use scan::scan;
 pub use testimony::Testimony;

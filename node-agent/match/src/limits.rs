@@ -38,18 +38,20 @@ impl PaneMatcher {
             }
             _ => return false,
         }
-        let (turns, key) = (self.turns(), warned_key(event));
-        self.warned.retain(|(turn, _)| *turn == turns);
+        let (turns, words, key) = (self.turns(), words_of(seen), warned_key(event));
+        // A dialog may hide the composer before a turn was seen to begin: another prompt is another turn.
+        let now = |told: u64| told == words || told == 0 || words == 0;
+        self.warned.retain(|(turn, told, _)| *turn == turns && now(*told));
         let limit = event.kind == EventKind::LimitReached;
         let kind = event.kind.as_str();
         let same = |told: &String| {
             *told == key || (limit && told.starts_with(kind) && (key.ends_with(' ') || told.ends_with(' ')))
         };
-        if self.warned.iter().any(|(_, told)| same(told)) {
+        if self.warned.iter().any(|(_, _, told)| same(told)) {
             return true;
         }
         let nameless = key.ends_with(' ');
-        self.warned.push((turns, key));
+        self.warned.push((turns, words, key));
         limit && self.was_left_behind(event, seen) && nameless
     }
 
@@ -67,8 +69,8 @@ impl PaneMatcher {
     pub(crate) fn note_limit(&mut self, event: &Detected) {
         if event.kind == EventKind::LimitReached {
             let turns = self.turns();
-            self.warned.retain(|(turn, _)| *turn == turns);
-            self.warned.push((turns, warned_key(event)));
+            self.warned.retain(|(turn, _, _)| *turn == turns);
+            self.warned.push((turns, 0, warned_key(event)));
         }
     }
 

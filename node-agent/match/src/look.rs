@@ -11,7 +11,7 @@ use crate::composer::{self, Composer, ComposerView};
 use crate::observation::{Facts, Progress};
 use crate::process::Foreground;
 use crate::rules::text::Sheet;
-use crate::rules::{Engine, Hit, Scene, last_prompt};
+use crate::rules::{Engine, Hit, Scene, Surface, last_prompt};
 
 /// What the window title says, or a progress bar beside it. One `printf` forges them: they help, and prove nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub(crate) struct Look {
     pub(crate) cols: u32,
     /// The shell says that the agent's command is over.
     pub(crate) over: bool,
+    /// A shell's prompt waits in the last row.
+    pub(crate) waits: bool,
 }
 
 /// What earlier looks found out.
@@ -64,6 +66,7 @@ pub(crate) fn look(engine: &Engine, frame: &Frame, facts: &Facts, known: &Known<
     let command = (!sure).then(|| command_on_screen(&sheet)).flatten();
     let waits = !sure && shell_waits(&sheet);
     let quoted = command.as_ref().is_some_and(|command| command.prints);
+    let unnamed = command.is_none() && facts.foreground.agent_pid().is_none();
     let command = command.and_then(|command| Some((command.agent?, command.over)));
     let (agent, by_process, mut version) = match &facts.foreground {
         Foreground::Agent { kind, version, .. } => (Some(kind.clone()), true, version.clone()),
@@ -73,7 +76,7 @@ pub(crate) fn look(engine: &Engine, frame: &Frame, facts: &Facts, known: &Known<
             let seen = || (!quoted && !waits).then(|| agent_on_screen(frame, &sheet)).flatten();
             let runs = |(_, over): &&(AgentKind, bool)| !over || known.still;
             let begun = || command.as_ref().filter(runs).map(|(agent, _)| agent.clone());
-            let signs_in = || (command.is_none() && !quoted && is_sign_in(&sheet)).then(AgentKind::codex);
+            let signs_in = || sign_in_on_screen(&sheet).filter(|_| command.is_none() && !quoted && !waits);
             let agent = known.agent.cloned().or_else(seen).or_else(begun).or_else(signs_in);
             (agent, false, String::new())
         }
@@ -90,7 +93,8 @@ pub(crate) fn look(engine: &Engine, frame: &Frame, facts: &Facts, known: &Known<
     // A saved end screen without a process table: its own words name the agent, or the command that began it.
     // What another program prints are nobody's last words.
     let over = command.filter(|(_, over)| *over && view.content == Composer::Missing).map(|(agent, _)| agent);
-    let ended = || end_on_screen(silent && !quoted, agent.as_ref(), &sheet).or_else(|| over.clone());
+    let key = || (unnamed && !quoted && (is_key_sign_in(&sheet) || is_exec(&sheet))).then(AgentKind::codex);
+    let ended = || end_on_screen(silent && !quoted, agent.as_ref(), &sheet).or_else(|| over.clone()).or_else(key);
     let left = known.left.cloned().or_else(ended);
     // Named by a person, it may have ended on this very screen.
     let alive = sure || (quoted && known.left.is_none());
@@ -111,10 +115,12 @@ pub(crate) fn look(engine: &Engine, frame: &Frame, facts: &Facts, known: &Known<
         title,
         cols,
         over,
+        waits,
     };
     let hits = engine.hits(&look.scene());
     let is_shadow = |hit: &Hit| engine.rule(hit.rule).is_some_and(|rule| rule.shadow);
     (look.shadowed, look.hits) = hits.into_iter().partition(is_shadow);
+    keep_last_code(&mut look.hits);
     if quoted && known.left.is_none() && look.view.content == Composer::Missing {
         // What another program prints is nobody's word at all.
         look.hits.clear();
@@ -140,6 +146,7 @@ impl Look {
     /// The screen, as rules are run over it.
     pub(crate) fn scene(&self) -> Scene<'_> {
         Scene {
+            surface: Surface::Frame,
             sheet: &self.sheet,
             view: &self.view,
             agent: self.agent.as_ref(),
@@ -147,18 +154,61 @@ impl Look {
             left: self.left.as_ref(),
             version: &self.version,
             prompt: self.prompt.map(|(row, _)| row),
+            from: 0,
         }
     }
 }
 
-/// A sign-in by code says whose it is in two rows of its own.
-fn is_sign_in(sheet: &Sheet) -> bool {
+/// A sign-in by code says whose it is in rows of its own.
+fn sign_in_on_screen(sheet: &Sheet) -> Option<AgentKind> {
     let begins = |row: usize, words: &str| sheet.rows[row].column == 0 && sheet.text(row).starts_with(words);
-    let head = |row: usize| {
+    let codex = |row: usize| {
         begins(row, "Welcome to Codex [v") && begins(row + 1, "OpenAI's command-line coding agent")
     };
-    let last = sheet.rows.len().saturating_sub(1);
-    sheet.squeezed.contains("one-timecode") && (0..last).any(head)
+    let gemini = |row: usize| begins(row, "Please visit the following URL to authorize the application:");
+    let mut rows = 0..sheet.rows.len().saturating_sub(1);
+    if sheet.squeezed.contains("one-timecode") && rows.clone().any(codex) {
+        return Some(AgentKind::codex());
+    }
+    if is_claude_sign_in(sheet) {
+        return Some(AgentKind::claude());
+    }
+    // It waits for the code in the last row.
+    let asks = sheet.squeezed.bytes().ends_with(b"Entertheauthorizationcode:");
+    (asks && rows.any(gemini)).then(AgentKind::gemini)
+}
+
+/// Claude Code waits for a code near the end of the screen, below its banner or the address that gives the code.
+fn is_claude_sign_in(sheet: &Sheet) -> bool {
+    let written = (0..sheet.rows.len()).rev().filter(|row| !sheet.is_blank(*row)).take(3);
+    let asks = |row: usize| {
+        sheet.rows[row].column <= 2 && sheet.text(row).starts_with("Paste code here if prompted >")
+    };
+    let headed = || ["/oauth/authorize?", "ClaudeCodev"].iter().any(|words| sheet.squeezed.contains(words));
+    written.into_iter().any(asks) && headed()
+}
+
+/// A sign-in by key says so in a row of its own, and below it how it ended; then a shell waits.
+fn is_key_sign_in(sheet: &Sheet) -> bool {
+    let reads =
+        |row: usize| sheet.rows[row].column == 0 && sheet.text(row).starts_with("Reading API key from stdin");
+    let last = (0..sheet.rows.len()).rev().find(|row| !sheet.is_blank(*row));
+    last.is_some_and(|last| shell_waits(sheet) && (last.saturating_sub(3)..last).any(reads))
+}
+
+/// Without a terminal of its own Codex heads its output with a block of names and values; when it is over a shell waits.
+fn is_exec(sheet: &Sheet) -> bool {
+    let begins = |row: usize, words: &str| sheet.rows[row].column == 0 && sheet.text(row).starts_with(words);
+    let rows = 0..sheet.rows.len().saturating_sub(1);
+    let head = rows.clone().any(|row| begins(row, "OpenAI Codex v") && begins(row + 1, "--------"));
+    head && rows.clone().any(|row| begins(row, "session id: ")) && shell_waits(sheet)
+}
+
+/// Of several sign-in codes on a screen only the last is good.
+fn keep_last_code(hits: &mut Vec<Hit>) {
+    let codes = hits.iter().filter(|hit| hit.event == EventKind::AuthDeviceCode);
+    let last = codes.map(|hit| hit.rows.start).max();
+    hits.retain(|hit| hit.event != EventKind::AuthDeviceCode || Some(hit.rows.start) == last);
 }
 
 /// A command that stands behind a shell's prompt.
@@ -241,8 +291,8 @@ fn agent_on_screen(frame: &Frame, sheet: &Sheet) -> Option<AgentKind> {
     let proof: [(AgentKind, &[&str]); 6] = [
         // Before Claude Code, whose composer looks the same.
         (AgentKind::new("copilot"), &["/commands·?help", "escinterrupt", "Copilotv", "tellCopilotwhattodo"]),
-        (AgentKind::new("opencode"), &["ctrl+pcommands", "Permissionrequired"]),
-        (AgentKind::new("aider"), &["Aiderv", "(Y)es/(N)o"]),
+        (AgentKind::new("opencode"), &["ctrl+pcommands", "Permissionrequired", "╹▀▀▀▀", "escdismiss"]),
+        (AgentKind::new("aider"), &["Aiderv", "(Y)es/(N)o", "sent,", "litellm.", "^Cagaintoexit", "Waitingfor"]),
         (AgentKind::claude(), &["ClaudeCode", "❯", "esctointerrupt", "EsctocancelTab", "Esctocancel"]),
         (
             AgentKind::gemini(),
@@ -252,7 +302,11 @@ fn agent_on_screen(frame: &Frame, sheet: &Sheet) -> Option<AgentKind> {
                 "(esctocancel",
                 "GeminiCLI",
                 "1.Allowonce",
-                "Usagelimitreached",
+                "1.Yes,allowonce",
+                "Waitingforuserconfirmation",
+                "nosandbox",
+                "(PressEsctoclose)",
+                "limitreachedfor",
                 "Wearecurrentlyexperiencinghighdemand",
                 "GeminiAPIKey",
                 "loopwasdetected",
@@ -274,6 +328,7 @@ fn agent_on_screen(frame: &Frame, sheet: &Sheet) -> Option<AgentKind> {
                 "Pressenterto",
                 "pressenterto",
                 "enterselect",
+                "·escback",
                 "entertosubmit",
                 "Codexjustgotanupgrade",
                 "WelcometoCodex",
@@ -282,12 +337,27 @@ fn agent_on_screen(frame: &Frame, sheet: &Sheet) -> Option<AgentKind> {
             ],
         ),
     ];
+    // Whatever is quoted above it, this composer is no other agent's.
+    if composer::is_codex_footer(frame, &composer::glance(frame, &AgentKind::codex())) {
+        return Some(AgentKind::codex());
+    }
     proof.into_iter().find_map(|(kind, words)| {
         let view = composer::glance(frame, &kind);
-        let there =
-            view.content != Composer::Missing && words.iter().any(|word| sheet.squeezed.contains(word));
-        there.then_some(kind)
+        let says = || words.iter().any(|word| sheet.squeezed.contains(word));
+        let drawn = || kind == AgentKind::gemini() && marks_in_box(sheet, &view);
+        let there = view.content != Composer::Missing || view.working.is_some();
+        (there && (says() || drawn())).then_some(kind)
     })
+}
+
+/// A dialog in a box, with a dot before the choice that is marked: only Gemini CLI draws it so.
+fn marks_in_box(sheet: &Sheet, view: &ComposerView) -> bool {
+    let marked = |row: usize| {
+        let text = sheet.text(row).strip_prefix('●');
+        sheet.rows.get(row).is_some_and(|place| place.boxed)
+            && text.is_some_and(|text| composer::is_option(text) && text.starts_with(' '))
+    };
+    view.content == Composer::Dialog && view.rows.clone().any(marked)
 }
 
 fn end_on_screen(silent: bool, agent: Option<&AgentKind>, sheet: &Sheet) -> Option<AgentKind> {
@@ -303,7 +373,10 @@ fn end_on_screen(silent: bool, agent: Option<&AgentKind>, sheet: &Sheet) -> Opti
         ("opencode-sses_", AgentKind::new("opencode")),
         ("copilot--resume=", AgentKind::new("copilot")),
     ];
-    words.into_iter().find(|(word, _)| sheet.squeezed.contains(word)).map(|(_, kind)| kind)
+    let named = words.into_iter().find(|(word, _)| sheet.squeezed.contains(word)).map(|(_, kind)| kind);
+    // Its title may have scrolled out.
+    let summary = ["AgentActive:", "APITime:", "ModelUsage"].iter().all(|word| sheet.squeezed.contains(word));
+    named.or_else(|| summary.then(AgentKind::gemini))
 }
 
 fn title_sign(title: &str, agent: Option<&AgentKind>) -> TitleSign {

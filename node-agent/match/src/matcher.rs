@@ -17,14 +17,17 @@ use crate::hash;
 use crate::life::{LAST_WORDS, Leaving, Start};
 use crate::limits;
 use crate::look::{Known, Look, TitleSign, look};
+use crate::notice::Notice;
 use crate::observation::{Detected, Facts, Observation};
+use crate::passing::Passing;
 use crate::presence::{Match, Moment, Presences};
 use crate::process::Foreground;
 use crate::reading::{self, Marks};
-use crate::resets::Resets;
+use crate::resets::{self, Resets};
 use crate::rules::{Engine, Hit, Rearm, Region, Rule};
+use crate::shadow;
 use crate::state::{self, Inputs, Left};
-use crate::testimony::{Testimonies, Testimony};
+use crate::testimony::{self, Testimonies, Testimony};
 
 /// Prompts remembered, to know a new one from one that came back into view.
 const PROMPTS: usize = 32;
@@ -43,6 +46,13 @@ pub(crate) struct Running {
     pub(crate) turn_open: bool,
     /// Its end screen was seen.
     pub(crate) ended: bool,
+}
+
+/// What a witness other than the screen says.
+#[derive(Debug, Clone)]
+enum Heard {
+    Testimony(Testimony),
+    Notice(Notice),
 }
 
 /// Follows one pane.
@@ -65,12 +75,16 @@ pub struct PaneMatcher {
     pub(crate) ended_session: String,
     /// At most one of each kind.
     pub(crate) limits_told: Vec<limits::Told>,
-    /// Warnings that were told in this turn, by window.
-    pub(crate) warned: Vec<(u64, String)>,
+    /// Warnings that were told in this turn, by its number, the words of its prompt and the window.
+    pub(crate) warned: Vec<(u64, u64, String)>,
     /// Sign-in codes that were told: each is good for once.
     pub(crate) codes: Vec<i64>,
     pub(crate) resets: Resets,
-    testimonies: Testimonies,
+    /// What other witnesses have said since the last look.
+    arrived: Vec<Heard>,
+    pub(crate) testimonies: Testimonies,
+    /// Lines that went by since the last look.
+    pub(crate) passing: Passing,
     pub(crate) aside: Aside,
     wakeup: Option<Timestamp>,
 }
@@ -95,7 +109,9 @@ impl Default for PaneMatcher {
             warned: Vec::new(),
             codes: Vec::new(),
             resets: Resets::default(),
+            arrived: Vec::new(),
             testimonies: Testimonies::default(),
+            passing: Passing::default(),
             aside: Aside::default(),
             wakeup: None,
         }
@@ -138,29 +154,46 @@ impl PaneMatcher {
 
     /// Hears a witness other than the screen; what it means is told by the next [`Self::observe`], or a later one.
     pub fn tell(&mut self, testimony: Testimony) {
-        self.testimonies.tell(testimony);
+        self.heard(Heard::Testimony(testimony));
+    }
+
+    /// Hears the words of a record of the agent's session file, which rules read as they read the screen.
+    pub fn notice(&mut self, notice: Notice) {
+        self.heard(Heard::Notice(notice));
+    }
+
+    fn heard(&mut self, heard: Heard) {
+        if self.arrived.len() < testimony::MAX {
+            self.arrived.push(heard);
+        }
     }
 
     /// Takes in a frame and tells what happened and how things stand.
     pub fn observe(&mut self, engine: &Engine, frame: &Frame, facts: &Facts, now: Timestamp) -> Observation {
         let first = std::mem::replace(&mut self.fresh, false);
         self.aside.begin(engine, now);
+        self.attest_lines(&facts.foreground);
         let facts = &self.settled_facts(facts);
         let mut events = Vec::new();
         self.follow_exit(facts, frame, now);
         let mut seen = self.look(engine, frame, facts);
         self.follow_command(&mut seen, now);
         let started = self.follow_start(&seen, facts, first, now);
-        let turn = self.count_turn(&seen, first, first || started);
+        let begins = first || started;
+        let turn = self.count_turn(&seen, first, begins);
+        let (passed, passed_in_shadow) =
+            self.passed_by(engine, (frame, facts), (&seen, &turn), begins, now);
+        events.extend(passed);
         self.rules(engine, &seen, &turn, facts, now, &mut events);
-        self.compactions(engine, &seen, &turn, first || started, now, &mut events);
+        self.compactions(engine, &seen, &turn, begins, now, &mut events);
         self.dialogs(engine, &seen, &turn, now, &mut events);
-        let shadowed = self.shadow(engine, &seen, &turn, first || started, now);
+        let mut shadowed = self.shadow(engine, &seen, &turn, begins, now);
+        shadowed.extend(passed_in_shadow);
         self.tell_start(&seen, now, &mut events);
         self.close_exit(now, &mut events);
         let detail = self.decide(&seen, facts, first, &turn, now, &mut events);
         self.tell_start(&seen, now, &mut events);
-        self.hear(&mut events, now);
+        self.hear(engine, facts, &mut events, &mut shadowed, now);
         self.aside.end(&events);
         let unknown = self.aside.drift.observe(engine, &seen, now);
         self.plan_wakeup(&seen, now);
@@ -203,8 +236,9 @@ impl PaneMatcher {
     }
 
     fn count_turn(&mut self, seen: &Look, first: bool, history: bool) -> Turn {
-        // Without its composer a screen is half drawn, or an overlay that shows old prompts.
+        // Without its composer a screen is half drawn, or an overlay that shows old prompts; but where it works nothing is.
         let composer = !matches!(seen.view.content, Composer::Missing | Composer::Dialog);
+        let composer = composer || seen.view.working.is_some();
         let prompt = seen.prompt.filter(|_| composer).map(|(_, words)| words.cast_signed());
         let prompt_changed = prompt.is_some_and(|prompt| !self.prompts.contains(&prompt));
         if let Some(prompt) = prompt.filter(|_| prompt_changed) {
@@ -312,7 +346,10 @@ impl PaneMatcher {
             return;
         }
         let marks = reading::marks(seen);
-        let sight = turn.sight(seen, marks.as_ref());
+        let mut sight = turn.sight(seen, marks.as_ref());
+        // With nothing below it and nobody at work it may be how an answer begins, whose next words are on their way.
+        let bare = marks.as_ref().is_some_and(|marks| marks.below.is_empty()) && !turn.marked;
+        sight.whole &= !bare || now.duration_since(self.quiet_since(seen, now)) >= state::QUIET;
         if self.aside.marks_changed(false) {
             self.compaction.adopt(&sight);
         }
@@ -333,7 +370,9 @@ impl PaneMatcher {
         now: Timestamp,
         events: &mut Vec<Detected>,
     ) {
-        let Some((key, event)) = reading::approval(engine, seen) else { return };
+        let Some((key, mut event)) = reading::approval(engine, seen) else { return };
+        // Who answers says which dialog is meant.
+        event.fields.insert("dialog".to_owned(), crate::menu::id(key));
         // A dialog that is open at first sight still waits for an answer: that is news.
         let moment = Moment { history: false, ..self.moment(seen, turn, now) };
         let found = Match { key, ..reading::DIALOG };
@@ -388,17 +427,44 @@ impl PaneMatcher {
             PaneState::LimitWarning => warning,
             _ => None,
         };
-        detail.until = limit.and_then(|hit| self.resets.of(hit.fields.get("reset_at")?));
+        detail.until = limit.and_then(|hit| self.resets.of(resets::printed(&hit.fields)?));
         self.state = state;
         self.turn_events(seen, turn, events);
         detail
     }
 
     /// Lets the other witnesses speak, and goes by what they alone have told.
-    fn hear(&mut self, events: &mut Vec<Detected>, now: Timestamp) {
+    fn hear(
+        &mut self,
+        engine: &Engine,
+        facts: &Facts,
+        events: &mut Vec<Detected>,
+        shadowed: &mut Vec<Detected>,
+        now: Timestamp,
+    ) {
         let running = self.running.as_ref().or(self.leaving.as_ref().map(|leaving| &leaving.agent));
-        let agent = running.map(|agent| &agent.kind).or(self.left.as_ref().map(|(_, kind)| kind)).cloned();
-        self.testimonies.join(agent.as_ref(), events, now);
+        let left = || self.left.as_ref().map(|(_, kind)| (kind.clone(), 0, String::new()));
+        let agent = running.map(|agent| (agent.kind.clone(), agent.turns, agent.version.clone())).or_else(left);
+        let arrived = std::mem::take(&mut self.arrived);
+        let mut said = Vec::with_capacity(arrived.len());
+        for heard in arrived {
+            match (heard, &agent) {
+                (Heard::Testimony(testimony), _) => said.push(testimony),
+                (Heard::Notice(notice), Some((kind, _, version))) => {
+                    let read = notice.read(engine, kind, version);
+                    said.extend(read.testimony);
+                    shadowed.extend(read.shadowed.iter().map(|hit| shadow::of_record(engine, kind, hit)));
+                }
+                (Heard::Notice(_), None) => {}
+            }
+        }
+        let agent = agent.as_ref().map(|(kind, turns, _)| (kind, *turns));
+        self.testimonies.join(agent, said, events, now);
+        for event in events.iter_mut().filter(|event| !event.fields.contains_key("reset_time")) {
+            if !event.witnesses.contains(&Witness::Screen) {
+                self.resets.note(event, facts.zone.as_ref(), now);
+            }
+        }
         for event in events.iter().filter(|event| !event.witnesses.contains(&Witness::Screen)) {
             self.note_limit(event);
             match event.kind {

@@ -32,6 +32,8 @@ pub struct Facts {
     /// Whether the agent process that last held the terminal still exists (stopped, or in the background); `None` = not
     /// known.
     pub agent_alive: Option<bool>,
+    /// Names the numbering of the frame's rows: rows of two layouts cannot be compared.
+    pub layout: u64,
     /// The zone in which the pane's programs print times; `None` = not known.
     pub zone: Option<jiff::tz::TimeZone>,
 }
@@ -52,6 +54,8 @@ pub struct Detected {
     pub line: String,
     /// Frame row where the line begins.
     pub row: Option<usize>,
+    /// Stable number of its row, where a settled line told it that no frame shows.
+    pub stable_row: Option<i64>,
 }
 
 /// What one look at a pane tells.

@@ -31,6 +31,9 @@ struct Presence {
     /// It appeared, and fires if it still stands then.
     #[serde(skip)]
     fires_at: Option<Timestamp>,
+    /// It left the screen before it had stood long enough.
+    #[serde(skip)]
+    cut_short: bool,
     /// Milliseconds.
     cooldown: u32,
     /// A new prompt puts it behind.
@@ -74,7 +77,7 @@ impl Presences {
     /// Takes note of a match and tells whether it fires.
     pub(crate) fn appears(&mut self, found: &Match, moment: &Moment) -> bool {
         let known = self.entry(found);
-        (known.away_since, known.overdue) = (None, false);
+        (known.away_since, known.overdue, known.cut_short) = (None, false, false);
         let appeared = !std::mem::replace(&mut known.visible, true);
         if appeared && !moment.history {
             let hold = SignedDuration::from_millis(i64::from(found.hold));
@@ -106,6 +109,17 @@ impl Presences {
         }
     }
 
+    /// Whether a match left the screen before it had stood long enough. `there`: it stands there now.
+    pub(crate) fn was_cut_short(&mut self, key: u64, there: bool) -> bool {
+        let Some(known) = self.known.iter_mut().find(|known| known.key == key.cast_signed()) else {
+            return false;
+        };
+        if !there && known.fires_at.take().is_some() {
+            (known.visible, known.cut_short) = (false, true);
+        }
+        known.cut_short
+    }
+
     fn entry(&mut self, found: &Match) -> &mut Presence {
         let key = found.key.cast_signed();
         let at = self.known.iter().position(|known| known.key == key).unwrap_or_else(|| {
@@ -113,10 +127,17 @@ impl Presences {
                 self.known.remove(0);
             }
             let (cooldown, by_turn) = (found.cooldown, found.rearm == Rearm::Turn);
-            let (away_since, overdue, fires_at) = (None, false, None);
-            let new =
-                Presence { key, visible: false, fired: 0, away_since, overdue, fires_at, cooldown, by_turn };
-            self.known.push(new);
+            self.known.push(Presence {
+                key,
+                visible: false,
+                fired: 0,
+                away_since: None,
+                overdue: false,
+                fires_at: None,
+                cut_short: false,
+                cooldown,
+                by_turn,
+            });
             self.known.len() - 1
         });
         &mut self.known[at]
@@ -130,7 +151,7 @@ impl Presences {
             }
             if known.fires_at.take().is_some() {
                 // It was never told, and may come again.
-                known.visible = false;
+                (known.visible, known.cut_short) = (false, true);
                 continue;
             }
             let since = *known.away_since.get_or_insert(moment.now);

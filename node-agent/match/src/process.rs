@@ -5,8 +5,9 @@
 //! Names lie in known ways: an agent installed by npm is `node` with a script, Claude Code may carry its version as its
 //! process name, a launcher and the program it launched stand in the same group. Nothing here reads the screen.
 //!
-//! Operation. A leader that reaches elsewhere (ssh, a container, tmux, sudo) hides what runs behind it, so it wins.
-//! Then any member that is an agent's interactive program decides; then the leader's own name.
+//! Operation. A leader that reaches elsewhere (ssh, a container, tmux, sudo, a recorder with a terminal of its own) hides
+//! what runs behind it, so it wins. Then any member that is an agent's interactive program decides, whatever launched it
+//! (npx, a wrapper script, `env`, a sandbox in the same group); then the leader's own name.
 
 use wa_proto::AgentKind;
 
@@ -118,6 +119,22 @@ const REMOTES: &[&str] = &[
     "devcontainer",
     "limactl",
     "multipass",
+    "colima",
+    "orb",
+    "wsl.exe",
+    "tsh",
+    "coder",
+    "devpod",
+    "session-manager",
+    "apptainer",
+    "singularity",
+    "byobu",
+    "shpool",
+    "script",
+    "asciinema",
+    "ttyrec",
+    "expect",
+    "unbuffer",
 ];
 
 const RUNTIMES: &[&str] =
@@ -132,6 +149,8 @@ struct Known {
     paths: &'static [&'static str],
     /// First arguments of programs that share the binary but hold no conversation.
     not_interactive: &'static [&'static str],
+    /// The same, where only the very first argument is such a word: a prompt or a name may be one, too.
+    commands: &'static [&'static str],
 }
 
 const AGENTS: &[Known] = &[
@@ -140,39 +159,58 @@ const AGENTS: &[Known] = &[
         names: &["codex", "codex.js", "codex.exe"],
         paths: &["/@openai/codex/", "/@openai+codex@"],
         not_interactive: &["app-server", "mcp-server", "proto"],
+        commands: &[],
     },
     Known {
         kind: "gemini",
         names: &["gemini", "gemini.js"],
         paths: &["/@google/gemini-cli/", "/@google+gemini-cli@", "/gemini-cli/"],
         not_interactive: &[],
+        commands: &[],
     },
     Known {
         kind: "claude",
         names: &["claude", "claude.exe"],
         paths: &["/claude/versions/", "/@anthropic-ai/claude-code", "/@anthropic-ai+claude-code"],
-        not_interactive: &["--bg-spare", "--bg-pty-host", "daemon"],
+        not_interactive: &["--bg-spare", "--bg-pty-host", "daemon", "--version", "--help"],
+        commands: &[
+            "-v",
+            "-h",
+            "mcp",
+            "config",
+            "doctor",
+            "install",
+            "update",
+            "upgrade",
+            "plugin",
+            "plugins",
+            "migrate-installer",
+            "self-hosted-runner",
+        ],
     },
     Known {
         kind: "opencode",
         names: &["opencode"],
         paths: &["/opencode-ai/", "/opencode-linux-", "/opencode-darwin-"],
         not_interactive: &["serve", "web", "acp"],
+        commands: &[],
     },
-    Known { kind: "aider", names: &["aider"], paths: &["/aider-chat/"], not_interactive: &[] },
+    Known { kind: "aider", names: &["aider"], paths: &["/aider-chat/"], not_interactive: &[], commands: &[] },
     Known {
         kind: "copilot",
         names: &["copilot"],
         paths: &["/@github/copilot/", "/@github/copilot-", "/@github+copilot"],
         // The first two serve another program; the rest are of a deployment tool of the same name.
         not_interactive: &["--acp", "--headless", "app", "env", "svc", "job", "task", "pipeline", "storage"],
+        commands: &[],
     },
-    Known { kind: "qwen", names: &["qwen"], paths: &["/@qwen-code/"], not_interactive: &[] },
+    Known { kind: "qwen", names: &["qwen"], paths: &["/@qwen-code/"], not_interactive: &[], commands: &[] },
     Known {
         kind: "cursor",
         names: &["cursor-agent"],
         paths: &["/cursor-agent/versions/"],
         not_interactive: &[],
+        commands: &[],
     },
 ];
 
@@ -222,7 +260,8 @@ fn agent_of_group(group: &[&ProcessInfo], leader: u32) -> Option<Foreground> {
 impl Known {
     fn is(&self, process: &ProcessInfo) -> bool {
         let Some(arguments) = self.arguments(process) else { return false };
-        !arguments.iter().take(3).any(|argument| self.not_interactive.contains(&argument.as_str()))
+        let first = arguments.first().is_some_and(|first| self.commands.contains(&first.as_str()));
+        !first && !arguments.iter().take(3).any(|argument| self.not_interactive.contains(&argument.as_str()))
     }
 
     /// What was passed to the agent itself, if this process is that agent.
@@ -235,10 +274,11 @@ impl Known {
                 return Some(after);
             }
             // A runtime that runs something else, unless it has renamed itself to the agent.
-            return self.names.contains(&process.comm.as_str()).then_some(rest);
+            return self.names.contains(&basename(&process.comm)).then_some(rest);
         }
         let named = called
-            || self.names.contains(&process.comm.as_str())
+            || self.names.contains(&basename(&process.comm))
+            || process.args.first().is_some_and(|argv0| self.owns(argv0))
             || process.exe.as_deref().is_some_and(|exe| self.names.contains(&program(exe)) || self.owns(exe))
             || self.names.first().is_some_and(|name| is_release_name(&process.comm, name));
         named.then_some(rest)
@@ -254,7 +294,9 @@ impl Known {
             return process.version.clone();
         }
         let script = script_of(process).map(|(script, _)| script);
-        let paths = process.exe.as_deref().into_iter().filter(|exe| !is_runtime(basename(exe))).chain(script);
+        let own = process.args.first().map(String::as_str).filter(|argv0| self.owns(argv0));
+        let exe = process.exe.as_deref().filter(|exe| !is_runtime(basename(exe)));
+        let paths = exe.into_iter().chain(script).chain(own);
         let comm = Some(process.comm.as_str()).filter(|comm| is_version(comm));
         paths.filter_map(|path| version_in_path(path)).next().or(comm).map_or_else(String::new, str::to_owned)
     }
@@ -433,6 +475,52 @@ mod tests {
         assert_eq!(identify(&[npm]), agent("claude", "", 5));
         let helper = process(5, 5, "2.1.112", &format!("{exe} --bg-spare"), exe);
         assert!(identify(&[helper]).agent().is_none());
+        // Its binary cannot be read; the kernel's name and argv[0] are left.
+        assert_eq!(identify(&[process(5, 5, "2.1.112", exe, "")]), agent("claude", "2.1.112", 5));
+        // Names as `ps` of another system has them.
+        let path = process(5, 5, "/Users/u/.local/bin/claude", "claude --resume", "");
+        assert_eq!(identify(&[path]), agent("claude", "", 5));
+        let bun = process(5, 5, "bun", "bun run /n/@anthropic-ai/claude-code/cli.js", "/u/.bun/bin/bun");
+        assert_eq!(identify(&[bun]), agent("claude", "", 5));
+        let pnpm = "node /n/.pnpm/@anthropic-ai+claude-code@2.0.76/node_modules/@anthropic-ai/claude-code/cli.js";
+        assert_eq!(identify(&[process(5, 5, "node", pnpm, "/usr/bin/node")]), agent("claude", "2.0.76", 5));
+        let packaged = "/n/@anthropic-ai/claude-code/bin/claude.exe";
+        assert_eq!(identify(&[process(5, 5, "claude.exe", "claude", packaged)]), agent("claude", "", 5));
+    }
+
+    #[test]
+    fn whatever_launched_claude() {
+        let claude = |pid| process(pid, 40, "claude", "claude", "/usr/bin/node");
+        let npx = [
+            process(40, 40, "npm exec @anthr", "npm exec @anthropic-ai/claude-code", "/usr/bin/node"),
+            process(41, 40, "sh", "sh -c claude", "/usr/bin/dash"),
+            claude(42),
+        ];
+        assert_eq!(identify(&npx), agent("claude", "", 42));
+        let script = [process(40, 40, "cc", "/bin/sh /u/bin/cc", "/usr/bin/dash"), claude(42)];
+        assert_eq!(identify(&script), agent("claude", "", 42));
+        let wrapped = [process(40, 40, "caffeinate", "caffeinate -i claude", ""), claude(42)];
+        assert_eq!(identify(&wrapped), agent("claude", "", 42));
+        let sandbox =
+            [process(40, 40, "bwrap", "bwrap --ro-bind / / claude", "/usr/bin/bwrap"), claude(42)];
+        assert_eq!(identify(&sandbox), agent("claude", "", 42));
+        for far in ["asciinema rec -c claude", "script -q log", "docker run -it x claude", "tsh ssh web-1"] {
+            let name = far.split(' ').next().unwrap();
+            let group = [process(40, 40, name, far, "")];
+            assert_eq!(identify(&group), Foreground::Remote { name: name.to_owned() }, "{far}");
+        }
+    }
+
+    #[test]
+    fn what_shares_claudes_binary_and_holds_no_conversation() {
+        let exe = "/home/u/.local/share/claude/versions/2.1.112";
+        let run = |args: &str| identify(&[process(5, 5, "2.1.112", args, exe)]).agent().cloned();
+        for args in ["claude mcp list", "claude doctor", "claude update", "claude --version", "claude -v"] {
+            assert_eq!(run(args), None, "{args}");
+        }
+        for args in ["claude", "claude -c", "claude --resume mcp", "claude auth login", "claude --model opus update"] {
+            assert_eq!(run(args), Some(AgentKind::claude()), "{args}");
+        }
     }
 
     #[test]

@@ -131,6 +131,7 @@ pub(crate) fn approval(engine: &Engine, look: &Look) -> Option<(u64, Detected)> 
             witnesses: witnesses(look),
             line: dialog.line.clone(),
             row: Some(dialog.row),
+            stable_row: None,
         },
     };
     for (name, value) in dialog.fields {
@@ -149,6 +150,7 @@ pub(crate) fn detected(engine: &Engine, look: &Look, hit: &Hit) -> Detected {
         witnesses: witnesses(look),
         line: hit.line.clone(),
         row: Some(hit.rows.start),
+        stable_row: None,
     }
 }
 
@@ -190,6 +192,7 @@ pub(crate) fn derived(
         witnesses,
         line: line.to_owned(),
         row: None,
+        stable_row: None,
     }
 }
 

@@ -4,6 +4,8 @@
 //! the same screen still mean the hour that is over. So the instant is found once, when the event fires, and kept; what
 //! stood there at first sight has none.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
@@ -29,7 +31,7 @@ struct Reset {
 impl Resets {
     /// An event that has just fired: gives it the field `reset_time` where the printed words name an instant.
     pub(crate) fn note(&mut self, event: &mut Detected, zone: Option<&TimeZone>, now: Timestamp) {
-        let Some(printed) = event.fields.get("reset_at") else { return };
+        let Some(printed) = printed(&event.fields) else { return };
         let key = key(printed);
         self.0.retain(|reset| reset.printed != key);
         let Some(at) = read(event, zone, now) else { return };
@@ -48,9 +50,22 @@ impl Resets {
 
 /// Gives an event the field `reset_time`, if its words name an instant when read now.
 pub(crate) fn read(event: &mut Detected, zone: Option<&TimeZone>, now: Timestamp) -> Option<Timestamp> {
-    let at = reset::instant(event.fields.get("reset_at")?, now, zone).ok()?;
+    let at = match epoch(&event.fields) {
+        Some(at) => at,
+        None => reset::instant(event.fields.get("reset_at")?, now, zone).ok()?,
+    };
     event.fields.insert("reset_time".to_owned(), at.to_string());
     Some(at)
+}
+
+/// The words of a reset, or the seconds that old versions print for them.
+pub(crate) fn printed(fields: &BTreeMap<String, String>) -> Option<&String> {
+    fields.get("reset_at").or(fields.get("reset_epoch"))
+}
+
+/// The instant that is printed as seconds since 1970.
+pub(crate) fn epoch(fields: &BTreeMap<String, String>) -> Option<Timestamp> {
+    Timestamp::from_second(fields.get("reset_epoch")?.parse().ok()?).ok()
 }
 
 fn key(printed: &str) -> i64 {

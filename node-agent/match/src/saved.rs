@@ -10,6 +10,7 @@ use crate::aside::Aside;
 use crate::compaction::Compaction;
 use crate::life::Start;
 use crate::matcher::{PaneMatcher, Running};
+use crate::passing::Passing;
 use crate::presence::Presences;
 use crate::resets::Resets;
 use crate::state::Left;
@@ -37,6 +38,9 @@ struct Saved {
     /// The live rules, as a hash.
     #[serde(default)]
     rules: Option<i64>,
+    /// The layout, and the row after the last that a frame showed.
+    #[serde(default)]
+    shown: Option<(i64, i64)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -65,6 +69,7 @@ impl PaneMatcher {
             codes: self.codes.clone(),
             resets: self.resets.clone(),
             rules: self.aside.rules(),
+            shown: self.passing.saved(),
         };
         let Ok(text) = toml::to_string(&saved) else { return Vec::new() };
         let mut bytes = vec![VERSION];
@@ -97,6 +102,7 @@ impl PaneMatcher {
         matcher.codes = saved.codes;
         matcher.resets = saved.resets;
         matcher.aside = Aside::restored(saved.rules);
+        matcher.passing = Passing::restored(saved.shown);
         Some(matcher)
     }
 }

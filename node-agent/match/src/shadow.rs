@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use wa_proto::EventKind;
+use wa_proto::{AgentKind, EventKind, Witness};
 
 use crate::compaction::{Compaction, Sight};
 use crate::composer::Composer;
@@ -110,6 +110,11 @@ impl Shadow {
         told
     }
 
+    /// Whether a match in a line that scrolled by would be news.
+    pub(crate) fn appears(&mut self, found: &Match, moment: &Moment) -> bool {
+        self.presences.appears(found, moment)
+    }
+
     pub(crate) fn next_wakeup(&self, now: Timestamp) -> Option<Timestamp> {
         let compaction = self.compaction.next_wakeup().filter(|at| *at > now);
         self.presences.next_wakeup(now).into_iter().chain(compaction).min()
@@ -140,5 +145,16 @@ fn gate(engine: &Engine, look: &Look, hit: &Hit, gates: &Gates<'_>) -> Option<(M
 }
 
 pub(crate) fn counted(engine: &Engine, look: &Look, hit: &Hit) -> Detected {
-    Detected { secrets: BTreeMap::new(), ..reading::detected(engine, look, hit) }
+    without_secrets(reading::detected(engine, look, hit))
+}
+
+pub(crate) fn without_secrets(event: Detected) -> Detected {
+    Detected { secrets: BTreeMap::new(), ..event }
+}
+
+/// What a rule in shadow finds in a record: each record is read once, so there is no gate.
+pub(crate) fn of_record(engine: &Engine, agent: &AgentKind, hit: &Hit) -> Detected {
+    let rule = engine.rule(hit.rule).map_or_else(String::new, |rule| rule.id.to_string());
+    let derived = reading::derived(hit.event, Some(agent), vec![Witness::SessionFile], &hit.line);
+    Detected { rule, fields: hit.fields.clone(), ..derived }
 }

@@ -68,6 +68,7 @@ pub(crate) fn decide(inputs: &Inputs<'_>) -> (PaneState, StateDetail) {
         (None, Foreground::Other { name } | Foreground::Remote { name }) => {
             (PaneState::Unknown, why(&format!("{name} is in the foreground")))
         }
+        (None, Foreground::Unknown) if inputs.look.waits => (PaneState::Shell, why("a shell's prompt waits")),
         (None, Foreground::Agent { .. } | Foreground::Unknown) => (PaneState::Unknown, why("no witness")),
     }
 }

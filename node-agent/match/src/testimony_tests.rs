@@ -13,7 +13,8 @@ fn said(pane: &mut Pane, witness: Witness, kind: EventKind, key: &str) {
     let fields = BTreeMap::from([("trigger".to_owned(), "auto".to_owned())]);
     let line = "the context was compacted".to_owned();
     let at = pane.now;
-    pane.matcher.tell(Testimony { kind, witness, key: key.to_owned(), fields, line, at });
+    let (key, rule) = (key.to_owned(), String::new());
+    pane.matcher.tell(Testimony { kind, witness, key, rule, fields, line, at });
 }
 
 fn compactions(events: Vec<Detected>) -> Vec<Vec<Witness>> {

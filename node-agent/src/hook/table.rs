@@ -155,7 +155,7 @@ impl Reader {
         let detail = line.prose.iter().find_map(|field| message.get(field)).map(one_line);
         let head = format!("{agent} hook {}", message.event);
         let line = detail.map_or(head.clone(), |detail| format!("{head}: {detail}"));
-        Some(Testimony { kind, witness: Witness::Hook, key, fields, line, at: now })
+        Some(Testimony { kind, witness: Witness::Hook, key, rule: String::new(), fields, line, at: now })
     }
 
     /// A name for what happens to this session now, the same for all who tell of it.

@@ -99,7 +99,7 @@ pub(super) async fn run(mut starter: Starter, discovery: Discovery, shutdown: Sh
     let discovery = Arc::new(discovery);
     loop {
         let look = Arc::clone(&discovery);
-        let found = tokio::task::spawn_blocking(move || look.others()).await.unwrap_or_default();
+        let found = wa_link::worker::blocking(move || look.others()).await.unwrap_or_default();
         for socket in found {
             starter.start(socket);
         }

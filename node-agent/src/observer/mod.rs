@@ -30,15 +30,16 @@ mod view;
 mod witness;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
+use wa_link::net;
 use wa_link::shutdown::{Shutdown, Tasks};
 use wa_match::{Engine, Redactor};
-use wa_mux::client::{ConnectError, ConnectOptions};
+use wa_mux::client::{ConnectError, ConnectOptions, Server};
 use wa_mux::{Client, CloseReason, MuxEvent};
 use wa_proto::wire::v1;
 use wa_proto::{EventKind, GapCause, Generation, MuxName};
@@ -260,8 +261,9 @@ impl Observer {
         let mut silent = false;
         loop {
             let dialled = tokio::select! {
+                biased;
                 () = shutdown.triggered() => return,
-                dialled = Client::connect(&self.path, self.options()) => dialled,
+                dialled = dial(&self.path, self.options()) => dialled,
             };
             let next = match dialled {
                 Ok((client, events)) => {
@@ -284,6 +286,7 @@ impl Observer {
                 Next::Forget => return self.forget().await,
             }
             tokio::select! {
+                biased;
                 () = shutdown.triggered() => return,
                 () = self.idle(wait) => {}
             }
@@ -458,6 +461,20 @@ impl Observer {
     fn trouble(&self, problem: String) {
         let status = v1::MuxStatus { name: self.name.to_string(), problem, ..v1::MuxStatus::default() };
         self.shared.board.set_mux(&self.name, status);
+    }
+}
+
+/// Connects over the socket, or over what a simulation puts in its place.
+async fn dial(
+    path: &Path,
+    options: ConnectOptions,
+) -> Result<(Client, mpsc::Receiver<MuxEvent>), ConnectError> {
+    match net::local(path) {
+        None => Client::connect(path, options).await,
+        Some(Ok((stream, generation))) => {
+            Client::over(stream, Server { path, pid: None, generation }, options).await
+        }
+        Some(Err(source)) => Err(ConnectError::Io { path: path.to_owned(), source }),
     }
 }
 

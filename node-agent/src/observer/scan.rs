@@ -70,7 +70,7 @@ impl Observer {
         let unread = asked.clone();
         let directories: Vec<String> = self.panes.values().map(|pane| pane.cwd().to_owned()).collect();
         let processes = Arc::clone(&self.shared.processes);
-        let look = tokio::task::spawn_blocking(move || {
+        let look = wa_link::worker::blocking(move || {
             let projects = directories.into_iter().map(|cwd| (project_of(&cwd), cwd));
             Scanned(processes.look(&ttys), projects.map(|(project, cwd)| (cwd, project)).collect(), asked)
         });

@@ -211,7 +211,7 @@ impl Muxes {
         let Some(tty) = report.tty.clone() else { return false };
         let ttys = self.ttys.clone();
         // A look at the file system.
-        let owner = tokio::task::spawn_blocking(move || {
+        let owner = wa_link::worker::blocking(move || {
             let terminal = Terminal::of(&tty);
             ttys.owner(&terminal).map(|name| (name, terminal))
         });

@@ -156,5 +156,5 @@ async fn answer<T>(
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, RenewError> + Send + 'static,
 ) -> Result<T, RenewError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or(Err(RenewError::Interrupted))
+    wa_link::worker::blocking(work).await.unwrap_or(Err(RenewError::Interrupted))
 }

@@ -22,7 +22,7 @@ use wa_link::tls::{self, Identity};
 use wa_proto::wire::{from_us, to_us, v1};
 use wa_proto::{Action, ActionId, Lane, Timestamp};
 
-use super::block::{self, BLOCK_BYTES};
+use super::block::{self, BLOCK_BYTES, Packer};
 use super::identity::{self, Given, Wanted, blocking};
 use super::permit::{Answer, Ask};
 use super::{Client, Ended, Parts};
@@ -44,6 +44,9 @@ const MAX_CONTROL: usize = 256;
 /// Larger messages are refused, in bytes.
 const MAX_MESSAGE: usize = 4 << 20;
 
+/// Name of what a newer controller is reported by.
+const UNKNOWN: &str = "unknown messages";
+
 type Message = v1::node_message::Kind;
 
 struct Link<'a> {
@@ -56,6 +59,7 @@ struct Link<'a> {
     next_events: u64,
     next_bulk: u64,
     credit: u64,
+    packer: Packer,
     /// Bulk that was sent and not acknowledged: last seq and size of each block.
     in_flight: VecDeque<(u64, u64)>,
     control: VecDeque<Message>,
@@ -69,6 +73,8 @@ struct Link<'a> {
     renew_at: Instant,
     /// The certificates that were asked for.
     renewing: Option<Wanted>,
+    /// Messages of a kind that is not known here.
+    unknown: u64,
 }
 
 /// Runs one stream to its end.
@@ -100,6 +106,7 @@ async fn open(
         Ok::<_, tonic::Status>((inbound, first))
     };
     let (inbound, first) = tokio::select! {
+        biased;
         greeted = tokio::time::timeout(WELCOME_LIMIT, greeting) => {
             greeted.map_err(|_| Ended::Protocol("no welcome in time".to_owned()))??
         }
@@ -117,6 +124,7 @@ async fn open(
         next_events: welcome.acked_events + 1,
         next_bulk: welcome.acked_bulk + 1,
         credit: welcome.credit_bytes,
+        packer: Packer::agreed(&welcome),
         in_flight: VecDeque::new(),
         control: VecDeque::new(),
         permits: HashMap::new(),
@@ -126,6 +134,7 @@ async fn open(
         report_at: Some(Instant::now()),
         renew_at,
         renewing: None,
+        unknown: 0,
         parts,
         context,
     };
@@ -164,6 +173,7 @@ async fn take_welcome(parts: &mut Parts, status: &Status, welcome: &v1::Welcome)
     parts.spool.release(Lane::Bulk, welcome.acked_bulk);
     parts.clock.set(welcome.now_us, wa_link::clock::now());
     parts.board.set_problem(super::PROBLEM, None);
+    parts.board.set_problem(UNKNOWN, None);
     parts.permits.connected.send_replace(true);
     tracing::info!(
         acked_events = welcome.acked_events,
@@ -281,7 +291,7 @@ impl Link<'_> {
             Lane::Events => self.next_events = batch.next,
             Lane::Bulk => self.next_bulk = batch.next,
         }
-        block::block(lane, &batch.records)
+        self.packer.block(lane, &batch.records)
     }
 
     fn report(&mut self) -> Option<Message> {
@@ -316,11 +326,10 @@ impl Link<'_> {
         let now = wa_link::clock::now();
         let status = self.parts.spool.status();
         let spool = self.parts.spool.clone();
-        let oldest = tokio::task::spawn_blocking(move || spool.oldest_waiting()).await.ok().flatten();
+        let oldest = wa_link::worker::blocking(move || spool.oldest_waiting()).await.ok().flatten();
         let lag = oldest.map_or(0, |oldest| now.as_millisecond().saturating_sub(oldest.as_millisecond()));
         let expires = tls::certificate_expiry(&self.context.identity.certificate_pem);
         let mut problems = self.parts.board.problems();
-        problems.extend(status.problem);
         problems.extend(self.parts.policy.problem());
         self.push(Message::Heartbeat(v1::Heartbeat {
             now_us: to_us(now),
@@ -329,6 +338,7 @@ impl Link<'_> {
             lag_ms: u64::try_from(lag).unwrap_or(0),
             problems,
             certificate_expires: expires.map(|expires| expires.to_string()).unwrap_or_default(),
+            dropped: self.parts.spool.trouble().borrow().let_go,
         }));
     }
 
@@ -379,10 +389,19 @@ impl Link<'_> {
             Some(Kind::Renew(reply)) => self.renewed(reply).await,
             Some(Kind::Heartbeat(reply)) => self.round_trip(&reply),
             Some(Kind::Welcome(_)) => return Err(Ended::Protocol("a second welcome".to_owned())),
-            // A newer controller may say things that are not known here.
-            None => tracing::debug!("a message of an unknown kind"),
+            None => self.unknown_kind(),
         }
         Ok(())
+    }
+
+    /// A newer controller may say things that are not known here.
+    fn unknown_kind(&mut self) {
+        self.unknown += 1;
+        let text = format!(
+            "{} messages of the controller are of a kind that this version does not know: bring the node up to date",
+            self.unknown
+        );
+        self.parts.board.set_problem(UNKNOWN, Some(text));
     }
 
     fn acked(&mut self, ack: &v1::Ack) {

@@ -149,6 +149,7 @@ pub async fn run(mut parts: Parts, shutdown: Shutdown) {
         let wait = backoff.failed();
         report(&parts, &ended, &backoff, wait);
         tokio::select! {
+            biased;
             () = shutdown.triggered() => return,
             () = offline(&mut parts.permits, wait) => {}
         }
@@ -175,7 +176,8 @@ async fn offline(desk: &mut PermitDesk, wait: Duration) {
         match tokio::time::timeout_at(until, desk.asks.recv()).await {
             // Dropping the question answers it.
             Ok(Some(ask)) => drop(ask),
-            Ok(None) => tokio::time::sleep_until(until).await,
+            // Nobody will ask any more.
+            Ok(None) => return tokio::time::sleep_until(until).await,
             Err(_) => return,
         }
     }
@@ -185,9 +187,10 @@ type Client = v1::node_link_client::NodeLinkClient<tonic::transport::Channel>;
 
 async fn connect(parts: &Parts, shutdown: &Shutdown) -> Result<(Context, Client), Ended> {
     let path = parts.paths.identity.clone();
-    let read = tokio::task::spawn_blocking(move || Context::load(&path));
+    let read = wa_link::worker::blocking(move || Context::load(&path));
     let context = read.await.map_err(|error| Ended::Protocol(error.to_string()))??;
     tokio::select! {
+        biased;
         dialled = dial_as(&parts.paths, context) => dialled,
         () = shutdown.triggered() => Err(Ended::Shutdown),
     }

@@ -1,5 +1,6 @@
 //! The session against a controller of a few lines, over real TLS.
 
+mod newer;
 mod rules;
 
 use std::path::{Path, PathBuf};
@@ -222,6 +223,7 @@ impl NodeLink for Fake {
                     acked_bulk: memory.acked[1],
                     credit_bytes: memory.credit,
                     now_us: 0,
+                    ..v1::Welcome::default()
                 }
             });
             let first = v1::ControllerMessage { kind: Some(Down::Welcome(welcome)) };
@@ -273,9 +275,14 @@ async fn stage(credit: u64, acks: bool) -> Stage {
 
 /// `years`: from when to when the node's certificate holds.
 async fn stage_with(credit: u64, acks: bool, years: (i32, i32)) -> Stage {
-    let dir = tempfile::tempdir().unwrap();
     let tasks = Tasks::new(Shutdown::new());
     let (fake, url) = controller(&tasks, credit, acks).await;
+    node(tasks, fake, url, years)
+}
+
+/// A node that `fake` has enrolled and that dials `url`.
+fn node(tasks: Tasks, fake: Fake, url: String, years: (i32, i32)) -> Stage {
+    let dir = tempfile::tempdir().unwrap();
     let identity = dir.path().join("node.context.toml");
     fake.enrol(url, years, &identity);
     let (spool, _) = Spool::open(&dir.path().join("spool"), Options::default()).unwrap();
@@ -493,4 +500,13 @@ async fn a_certificate_past_half_its_life_is_renewed() {
     stage.fake.until("a second session", |memory| (memory.hellos.len() == 2).then_some(())).await;
     assert_eq!(stage.fake.with(|memory| memory.renewals), 1);
     stage.stop().await;
+}
+
+/// At its end a node stops acting before it stops speaking.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_wait_for_the_controller_ends_although_nobody_asks_any_more() {
+    let (permits, mut desk) = permits();
+    drop(permits);
+    let wait = super::offline(&mut desk, Duration::from_millis(10));
+    tokio::time::timeout(LIMIT, wait).await.unwrap();
 }

@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use wa_link::shutdown::Tasks;
-use wa_match::Testimony;
+use wa_match::{Notice, Testimony};
 use wa_proto::{AgentKind, AgentSession, Message, Timestamp, Witness};
 
 pub use homes::Homes;
@@ -74,6 +74,8 @@ pub enum Update {
     },
     /// Only of what was written since the following began.
     Testimony(Testimony),
+    /// The same of words that rules are to read.
+    Notice(Notice),
 }
 
 /// Something that names the session of a pane's agent.

@@ -15,7 +15,6 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use wa_match::Testimony;
 use wa_match::session::{Counted, Cut, LineSplitter, Said, SessionFacts, SessionParser};
 use wa_proto::{AgentKind, Message, Timestamp};
 
@@ -99,8 +98,8 @@ enum Complete {
 #[derive(Debug, Default)]
 struct Batch {
     messages: Vec<Message>,
-    /// Told after the messages that they came with.
-    testimonies: Vec<Testimony>,
+    /// Testimonies and notices, told after the messages that they came with.
+    told: Vec<Update>,
     bytes: usize,
     /// Not read, right before the next message.
     skipped: u64,
@@ -423,14 +422,15 @@ impl Batch {
                 self.bytes += message.text.len() + 200;
                 self.messages.push(message);
             }
-            Said::Testimony(testimony) if testimony.at >= place.began => self.testimonies.push(testimony),
+            Said::Testimony(told) if told.at >= place.began => self.told.push(Update::Testimony(told)),
+            Said::Notice(told) if told.at >= place.began => self.told.push(Update::Notice(told)),
             // History.
-            Said::Testimony(_) => {}
+            Said::Testimony(_) | Said::Notice(_) => {}
         }
     }
 
     fn is_full(&self) -> bool {
-        self.messages.len() + self.testimonies.len() >= BATCH_MESSAGES || self.bytes >= BATCH_BYTES
+        self.messages.len() + self.told.len() >= BATCH_MESSAGES || self.bytes >= BATCH_BYTES
     }
 }
 
@@ -471,9 +471,9 @@ impl Teller<'_> {
     }
 
     fn tell(&self, batch: &mut Batch, counted: Counted, offset: u64, before: u32, updates: &mut Vec<Update>) {
-        let testimonies = std::mem::take(&mut batch.testimonies).into_iter().map(Update::Testimony);
+        let told = std::mem::take(&mut batch.told);
         if batch.messages.is_empty() {
-            return updates.extend(testimonies);
+            return updates.extend(told);
         }
         batch.bytes = 0;
         updates.push(Update::Messages {
@@ -483,7 +483,7 @@ impl Teller<'_> {
             messages: std::mem::take(&mut batch.messages),
             position: self.position(counted, offset, before).to_bytes(),
         });
-        updates.extend(testimonies);
+        updates.extend(told);
     }
 }
 

@@ -42,6 +42,7 @@ struct Told {
     messages: Vec<Message>,
     skipped: Vec<u64>,
     testimonies: Vec<Testimony>,
+    notices: Vec<Notice>,
     position: Vec<u8>,
 }
 
@@ -107,6 +108,7 @@ impl World {
             messages: Vec::new(),
             skipped: Vec::new(),
             testimonies: Vec::new(),
+            notices: Vec::new(),
             position: Vec::new(),
         }
     }
@@ -120,6 +122,7 @@ impl Told {
         match update {
             Update::Session(session) => self.session = *session,
             Update::Testimony(testimony) => self.testimonies.push(testimony),
+            Update::Notice(notice) => self.notices.push(notice),
             Update::Messages { messages, skipped_bytes, position, .. } => {
                 assert!(!messages.is_empty());
                 self.messages.extend(messages);
@@ -182,6 +185,7 @@ async fn a_file_that_the_process_holds_open_is_told_as_it_grows() {
     assert_eq!(told.session.reason, format!("process {} holds it open", world.child.id()));
     assert_eq!(told.session.path, fs::canonicalize(&path).unwrap().to_str().unwrap());
     assert_eq!(told.session.problem, "");
+    assert_eq!(told.notices, [], "records of another time are history");
     assert!(told.testimonies.is_empty(), "records of another time are history: {:?}", told.kinds());
     assert_eq!(told.skipped.iter().sum::<u64>(), 0);
 }

@@ -16,7 +16,7 @@ use super::age::Times;
 /// Bytes of recent records kept in memory, per lane.
 const TAIL_BYTES: usize = 1 << 20;
 /// Panes that a hole lists by name; more are lost without one.
-const MAX_GAPS: usize = 256;
+const MAX_GAPS: usize = 1024;
 
 /// Position of a lane in the arrays below.
 pub(super) fn lane_at(lane: Lane) -> usize {
@@ -49,6 +49,8 @@ pub(super) struct Segment {
     /// By lane, in order of seq.
     pub(super) slots: [Vec<Slot>; 2],
     pub(super) bulk_times: Option<Times>,
+    /// Lost seqs are written down in it.
+    pub(super) has_holes: bool,
 }
 
 /// Seqs of a lane that are gone.
@@ -94,9 +96,9 @@ impl LaneIndex {
         Self { acked: 0, next: 1, lost: Vec::new(), tail: VecDeque::new(), tail_bytes: 0 }
     }
 
-    /// Adds lost seqs, joining what overlaps or touches with the same cause. A hole may be written down in several
-    /// files: what is known already adds nothing.
-    pub(super) fn add_lost(&mut self, lost: Lost) {
+    /// Adds lost seqs. A hole may be written down in several files: what is known already adds nothing, and what is known
+    /// in part gives way.
+    fn add_lost(&mut self, lost: Lost) {
         if self.lost.iter().any(|known| known.first <= lost.first && lost.last <= known.last) {
             return;
         }
@@ -105,12 +107,10 @@ impl LaneIndex {
         for other in self.lost.drain(..) {
             let inside = joined.first <= other.first && other.last <= joined.last;
             let overlaps = other.first <= joined.last && joined.first <= other.last;
-            let touches =
-                other.first <= joined.last.saturating_add(1) && joined.first <= other.last.saturating_add(1);
             if inside {
                 continue;
             }
-            if overlaps || (touches && other.cause == joined.cause) {
+            if overlaps {
                 joined.first = joined.first.min(other.first);
                 joined.last = joined.last.max(other.last);
                 for gap in other.gaps {
@@ -123,6 +123,13 @@ impl LaneIndex {
         kept.push(joined);
         kept.sort_by_key(|lost| lost.first);
         self.lost = kept;
+    }
+
+    /// Seqs that never were on the disk are written down as lost: the next ones follow.
+    pub(super) fn pass(&mut self, lost: &Lost) {
+        self.next = lost.last + 1;
+        // Seqs in the tail follow each other.
+        (self.tail, self.tail_bytes) = (VecDeque::new(), 0);
     }
 
     /// A record that has become durable.
@@ -172,6 +179,30 @@ impl Index {
         Self { id, segments: VecDeque::new(), lanes: [LaneIndex::new(), LaneIndex::new()] }
     }
 
+    /// Adds lost seqs, and joins holes of one cause that follow each other. Not over the beginning of a file that is
+    /// still there: a hole stands in the file of its place, and its count cannot be divided.
+    pub(super) fn add_lost(&mut self, lane: Lane, lost: Lost) {
+        let at = lane_at(lane);
+        self.lanes[at].add_lost(lost);
+        let mut joined: Vec<Lost> = Vec::with_capacity(self.lanes[at].lost.len());
+        for lost in std::mem::take(&mut self.lanes[at].lost) {
+            let last = joined.last_mut().filter(|last| {
+                let inside = |base: u64| last.first < base && base <= lost.last;
+                last.cause == lost.cause
+                    && last.last + 1 == lost.first
+                    && !self.segments.iter().any(|segment| inside(segment.base[at]))
+            });
+            match last {
+                Some(last) => {
+                    last.last = lost.last;
+                    lost.gaps.into_iter().for_each(|gap| merge_gap(&mut last.gaps, gap));
+                }
+                None => joined.push(lost),
+            }
+        }
+        self.lanes[at].lost = joined;
+    }
+
     pub(super) fn bytes(&self) -> u64 {
         self.segments.iter().map(|segment| segment.bytes).sum()
     }
@@ -207,15 +238,21 @@ impl Index {
         Place::Lost(Lost { first: from, last, cause: GapCause::Damaged, gaps: Vec::new() })
     }
 
-    /// The holes to be written down in a file when it is written anew: its own and those of files before it. Never one
-    /// of a later file: who reads the files in order would take it that the seqs before that hole have gone by.
+    /// The holes to be written down in a file when it is written anew: its own, and those of files before it that are, or
+    /// are about to be, no more. Never one of a later file: who reads the files in order would take it that the seqs
+    /// before that hole have gone by.
     pub(super) fn holes_up_to(&self, number: u64) -> Vec<(Lane, Lost)> {
         let mut holes = Vec::new();
         for lane in LANES {
             let at = lane_at(lane);
+            let own = self.segments.iter().find(|segment| segment.number == number);
             let next = self.segments.iter().find(|segment| segment.number > number);
             let end = next.map_or(self.lanes[at].next, |segment| segment.base[at]);
-            for lost in self.lanes[at].lost.iter().filter(|lost| lost.first < end) {
+            let stays = |segment: &&Segment| segment.slots.iter().any(|slots| !slots.is_empty());
+            let first = self.segments.iter().find(stays).map_or(end, |segment| segment.base[at]);
+            let begin = own.map_or(end, |segment| segment.base[at]);
+            let here = |lost: &&Lost| lost.first < first.min(begin) || (begin..end).contains(&lost.first);
+            for lost in self.lanes[at].lost.iter().filter(here) {
                 holes.push((lane, Lost { last: lost.last.min(end - 1), ..lost.clone() }));
             }
         }
@@ -247,7 +284,7 @@ impl Index {
         let acked = state.acked;
         state.lost.retain(|lost| lost.last > acked);
         let mut free = Vec::new();
-        while self.segments.len() > 1 && self.is_free(&self.segments[0]) {
+        while self.segments.len() > 1 && self.is_free(&self.segments[0], &self.segments[1]) {
             if let Some(segment) = self.segments.pop_front() {
                 free.push(segment.path);
             }
@@ -255,12 +292,14 @@ impl Index {
         free
     }
 
-    fn is_free(&self, segment: &Segment) -> bool {
+    /// Nobody needs the first file, after which comes `next`.
+    fn is_free(&self, segment: &Segment, next: &Segment) -> bool {
         LANES.iter().all(|lane| {
             let at = lane_at(*lane);
             segment.slots[at].last().is_none_or(|slot| slot.seq <= self.lanes[at].acked)
-                // A hole is written down in the files of its place: they stay until it is named.
-                && self.lanes[at].lost.first().is_none_or(|lost| segment.base[at] > lost.last)
+                // A hole is written down in the file of its place, or in the first one after it that stays: which does so
+                // until it is named.
+                && self.lanes[at].lost.first().is_none_or(|lost| lost.first >= next.base[at])
         })
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Constraints: a record that was handed over and flushed survives a crash of this program and of the machine; a reader
 //! sees only durable records; an event waits for one fsync and no more; memory is bounded (the queue in bytes, the tail of
-//! recent records in bytes); a full disk stops the writer, not the program, and is said in words.
+//! recent records in bytes); a disk that refuses costs bulk before events, never the program, and is said in words.
 //! Format: see `segment.rs`. Operation: one thread owns the files. It takes groups from a queue, syncs at once when one
 //! holds an event and else after 100 ms or 256 KiB, and tells readers how far each lane is durable. What waits too long goes: see `age.rs`. A group is atomic:
 //! after a crash all of its records and positions are there, or none.
@@ -11,11 +11,13 @@ mod age;
 mod disk;
 mod index;
 mod recover;
+mod room;
 mod segment;
 mod store;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod told;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -129,8 +131,17 @@ pub struct Status {
     pub bulk: Range,
     /// Bytes on disk.
     pub bytes: u64,
-    /// Why nothing is being written just now, and what was let go in the last day, in words.
+}
+
+/// What is wrong.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Trouble {
+    /// Why the disk refuses, and what was let go in the last day, in words.
     pub problem: Option<String>,
+    /// The disk refuses just now: bulk has no room, or nothing has.
+    pub refused: bool,
+    /// Records and lines that were let go since the start, before the controller had them.
+    pub let_go: u64,
 }
 
 /// Consecutive records of one lane.
@@ -159,7 +170,7 @@ impl Spool {
         Ok((Self { inbox, index, durable }, recovered))
     }
 
-    /// Hands a group over. Waits while the queue is full, which it is when the disk is slow or full.
+    /// Hands a group over. Waits while the queue is full, which it is when the disk is slow, or refuses events.
     pub async fn append(&self, group: Group) -> Result<(), SpoolError> {
         self.inbox.append(group, None).await
     }
@@ -194,7 +205,7 @@ impl Spool {
             return self.take(lane, from, place);
         }
         let this = self.clone();
-        let read = tokio::task::spawn_blocking(move || this.take(lane, from, place));
+        let read = wa_link::worker::blocking(move || this.take(lane, from, place));
         read.await.unwrap_or(Batch { records: Vec::new(), next: from })
     }
 
@@ -207,7 +218,7 @@ impl Spool {
                     tracing::error!(%lane, seq = slot.seq, %error, "a spooled record cannot be read back: named as lost");
                     let lost =
                         Lost { first: slot.seq, last: slot.seq, cause: GapCause::Damaged, gaps: Vec::new() };
-                    store::lock(&self.index).lanes[lane_at(lane)].add_lost(lost.clone());
+                    store::lock(&self.index).add_lost(lane, lost.clone());
                     if records.is_empty() {
                         records.push(Arc::new(hole(lane, &lost)));
                     }
@@ -229,16 +240,9 @@ impl Spool {
     }
 
     pub fn status(&self) -> Status {
-        let problem = self.inbox.problem();
         let index = store::lock(&self.index);
         let range = |lane: Lane| Range { first: index.first(lane), next: index.lanes[lane_at(lane)].next };
-        Status {
-            id: index.id,
-            events: range(Lane::Events),
-            bulk: range(Lane::Bulk),
-            bytes: index.bytes(),
-            problem,
-        }
+        Status { id: index.id, events: range(Lane::Events), bulk: range(Lane::Bulk), bytes: index.bytes() }
     }
 
     /// Time of the oldest record that waits for an acknowledgement. May read from the disk.
@@ -258,6 +262,11 @@ impl Spool {
     /// Changes whenever more has become durable.
     pub fn durable(&self) -> watch::Receiver<Durable> {
         self.durable.clone()
+    }
+
+    /// Changes with what is wrong.
+    pub fn trouble(&self) -> watch::Receiver<Trouble> {
+        self.inbox.trouble()
     }
 
     /// Flushes what waits and ends the writer thread. Appending afterwards is an error.

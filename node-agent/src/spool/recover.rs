@@ -100,6 +100,7 @@ impl Recovery {
             base: self.expected,
             slots: [Vec::new(), Vec::new()],
             bulk_times: None,
+            has_holes: false,
         };
         for found in scan.entries {
             self.apply(found, &mut segment);
@@ -151,6 +152,7 @@ impl Recovery {
             && let Some((lane, seq)) = segment::name_of(record)
         {
             self.record(lane, seq, record, &found, segment);
+            segment.has_holes |= matches!(record.body, Some(v1::record::Body::Hole(_)));
         }
         apply_positions(&mut self.positions, found.entry.positions);
     }
@@ -218,7 +220,7 @@ impl Recovery {
             lane.next = self.expected[at].max(lost);
         }
         for (lane, lost) in self.lost {
-            index.lanes[lane_at(lane)].add_lost(lost);
+            index.add_lost(lane, lost);
         }
         let recovered =
             Recovered { positions: self.positions.values().cloned().collect(), notes: self.notes, fresh };

@@ -6,7 +6,8 @@
 //! and what went is named. Both lanes stand in one file set, so that one fsync makes an event and the lines before it
 //! durable together.
 //! Operation: `push` numbers and keeps in memory, `flush` writes, syncs and lists. Files are deleted whole, oldest first.
-//! To drop a lane from the middle of the set a file is written anew without it, with the hole in its place.
+//! To drop a lane from the middle of the set a file is written anew without it, with the hole in its place. What happens
+//! on a disk that is full or read-only: see `room.rs`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -34,29 +35,33 @@ pub(super) fn key_of(position: &v1::PanePosition) -> Option<PaneKey> {
     Some((pane.mux.clone(), pane.generation.clone(), pane.pane_id))
 }
 
-/// A numbered record that waits for the next flush.
+/// A numbered record that waits for the next flush, or positions alone.
 #[derive(Debug)]
-struct Pending {
-    name: Option<(Lane, u64)>,
-    payload: Vec<u8>,
+pub(super) struct Pending {
+    pub(super) name: Option<(Lane, u64)>,
+    pub(super) payload: Vec<u8>,
     more: bool,
-    record: Option<Arc<v1::Record>>,
-    positions: Vec<v1::PanePosition>,
+    pub(super) record: Option<Arc<v1::Record>>,
+    pub(super) positions: Vec<v1::PanePosition>,
 }
 
 #[derive(Debug)]
 pub(super) struct Store {
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
     pub(super) options: Options,
     pub(super) index: Arc<Mutex<Index>>,
     /// Next seq to give out, by lane.
     next: [u64; 2],
-    pending: Vec<Pending>,
-    pending_bytes: usize,
+    pub(super) pending: Vec<Pending>,
+    pub(super) pending_bytes: usize,
+    /// Bulk that was pending, older than all of `pending`, and went because the disk refused.
+    pub(super) shed: Option<Lost>,
     /// Positions as of the last flush.
     positions: BTreeMap<PaneKey, v1::PanePosition>,
     /// What the last flush left behind the durable part of the newest file.
-    broken: Broken,
+    pub(super) broken: Broken,
+    /// Up to this byte of the newest file the disk keeps room for it, as far as is known.
+    pub(super) room_to: u64,
     /// Files that the last pass over old bulk found too old.
     pub(super) doomed: Vec<u64>,
     /// Since it was last taken.
@@ -72,15 +77,32 @@ pub(super) struct LetGo {
     pub(super) full: u64,
     /// Because of their age.
     pub(super) aged: u64,
+    /// Lines that never came to the disk, which refused them.
+    pub(super) refused: u64,
+    /// What those took, in bytes.
+    pub(super) refused_bytes: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Broken {
+pub(super) enum Broken {
     No,
     /// Part of a write: to be cut off.
     Write,
     /// Bytes that the kernel may or may not have put on the disk: the file is not to be written any more.
     Sync,
+}
+
+impl Pending {
+    /// Positions without a record; `None` if they cannot be stored.
+    pub(super) fn positions(positions: Vec<v1::PanePosition>) -> Option<Self> {
+        let entry = v1::SpoolEntry { record: None, positions: positions.clone(), checkpoint: None };
+        let payload = entry.encode_to_vec();
+        if payload.len() > MAX_ENTRY {
+            tracing::error!(bytes = payload.len(), "pane positions too large for the spool: dropped");
+            return None;
+        }
+        Some(Self { name: None, payload, more: false, record: None, positions })
+    }
 }
 
 /// The lock is never held across a panic that matters: the index is only data.
@@ -103,8 +125,10 @@ impl Store {
             next,
             pending: Vec::new(),
             pending_bytes: 0,
+            shed: None,
             positions,
             broken: Broken::No,
+            room_to: 0,
             doomed: Vec::new(),
             let_go: LetGo::default(),
             left_over: Vec::new(),
@@ -172,23 +196,13 @@ impl Store {
     }
 
     fn push_positions(&mut self, positions: Vec<v1::PanePosition>) {
-        let entry = v1::SpoolEntry { record: None, positions: positions.clone(), checkpoint: None };
-        let payload = entry.encode_to_vec();
-        if payload.len() > MAX_ENTRY {
-            tracing::error!(bytes = payload.len(), "pane positions too large for the spool: dropped");
-            return;
-        }
-        self.pending_bytes += payload.len() + HEADER;
-        self.pending.push(Pending { name: None, payload, more: false, record: None, positions });
+        let Some(pending) = Pending::positions(positions) else { return };
+        self.pending_bytes += pending.payload.len() + HEADER;
+        self.pending.push(pending);
     }
 
-    /// Makes everything pushed so far durable. After an error nothing of it counts; call again later.
-    pub(super) fn flush(&mut self) -> io::Result<()> {
-        if self.pending.is_empty() {
-            return Ok(());
-        }
-        self.make_room()?;
-        self.ensure_active()?;
+    /// Makes everything pushed so far durable. After an error nothing of it counts.
+    pub(super) fn write_pending(&mut self) -> io::Result<()> {
         let (file, at) = {
             let index = lock(&self.index);
             let Some(active) = index.segments.back() else { return Err(io::ErrorKind::NotFound.into()) };
@@ -196,9 +210,16 @@ impl Store {
         };
         let mut bytes = Vec::with_capacity(self.pending_bytes);
         let mut offsets = Vec::with_capacity(self.pending.len());
-        for pending in &self.pending {
+        if let Some(shed) = &self.shed {
+            let record = Some(hole_record(Lane::Bulk, shed));
+            let entry = v1::SpoolEntry { record, ..v1::SpoolEntry::default() };
+            framing::encode(&entry.encode_to_vec(), !self.pending.is_empty(), &mut bytes);
+        }
+        for (left, pending) in (0..self.pending.len()).rev().zip(&self.pending) {
             offsets.push(at + bytes.len() as u64);
-            framing::encode(&pending.payload, pending.more, &mut bytes);
+            // Positions stand where their lines went: a hole counts only together with all of them.
+            let more = if self.shed.is_some() { left > 0 } else { pending.more };
+            framing::encode(&pending.payload, more, &mut bytes);
         }
         disk::write(&file, &bytes, at).inspect_err(|_| self.broken = Broken::Write)?;
         disk::sync(&file).inspect_err(|_| self.broken = Broken::Sync)?;
@@ -210,8 +231,15 @@ impl Store {
     fn publish(&mut self, end: u64, offsets: &[u64]) {
         let mut index = lock(&self.index);
         let index = &mut *index;
+        let shed = self.shed.take();
+        let has_holes = shed.is_some();
+        if let Some(shed) = shed {
+            index.lanes[lane_at(Lane::Bulk)].pass(&shed);
+            index.add_lost(Lane::Bulk, shed);
+        }
         let Some(active) = index.segments.back_mut() else { return };
         active.bytes = end;
+        active.has_holes |= has_holes;
         for (pending, at) in self.pending.drain(..).zip(offsets) {
             apply_positions(&mut self.positions, pending.positions);
             let (Some((lane, seq)), Some(record)) = (pending.name, pending.record) else { continue };
@@ -230,17 +258,26 @@ impl Store {
     }
 
     /// A file to append to: the newest, unless it is full or could not be synced.
-    fn ensure_active(&mut self) -> io::Result<()> {
-        let (full, empty) = {
+    pub(super) fn ensure_active(&mut self) -> io::Result<()> {
+        let full = {
+            let index = lock(&self.index);
+            index.segments.back().is_some_and(|active| active.bytes >= self.options.file_bytes)
+        };
+        self.ensure_usable(full)
+    }
+
+    /// A file that can be appended to; `another`: not the newest.
+    pub(super) fn ensure_usable(&mut self, another: bool) -> io::Result<()> {
+        let empty = {
             let index = lock(&self.index);
             let Some(active) = index.segments.back() else {
                 drop(index);
                 return self.rotate(&[]);
             };
-            (active.bytes >= self.options.file_bytes, active.slots.iter().all(Vec::is_empty))
+            active.slots.iter().all(Vec::is_empty) && !active.has_holes
         };
         let unsynced = self.broken == Broken::Sync;
-        if !full && !unsynced {
+        if !another && !unsynced {
             self.mend()?;
             self.broken = Broken::No;
             return Ok(());
@@ -256,13 +293,9 @@ impl Store {
         Ok(())
     }
 
-    /// Cuts off what a failed flush left behind the durable part of the newest file.
-    fn mend(&self) -> io::Result<()> {
-        let index = lock(&self.index);
-        match index.segments.back() {
-            Some(active) if self.broken != Broken::No => disk::cut(&active.file, active.bytes),
-            _ => Ok(()),
-        }
+    /// Cuts off what a failed flush left behind the durable part of the newest file; the room behind it goes, too.
+    fn mend(&mut self) -> io::Result<()> {
+        if self.broken == Broken::No { Ok(()) } else { self.give_room_back() }
     }
 
     /// Begins a new file: magic, checkpoint, all positions, and the given holes.
@@ -282,15 +315,22 @@ impl Store {
         }
         let path = segment_path(&self.dir, number);
         let file = disk::create(&path)?;
-        let written = disk::write(&file, &bytes, 0)
-            .and_then(|()| disk::sync(&file))
-            .and_then(|()| disk::sync_dir(&self.dir));
-        if let Err(error) = written {
-            drop(file);
-            // Nothing in it counts yet; the next attempt truncates it in any case.
-            drop(disk::remove(&path));
-            return Err(error);
-        }
+        let room = bytes.len() as u64 + self.spare();
+        let written = disk::reserve(&file, 0, room)
+            .and_then(|kept| disk::write(&file, &bytes, 0).map(|()| kept))
+            .and_then(|kept| disk::sync(&file).map(|()| kept))
+            .and_then(|kept| disk::sync_dir(&self.dir).map(|()| kept));
+        let kept = match written {
+            Ok(kept) => kept,
+            Err(error) => {
+                drop(file);
+                // Nothing in it counts yet; the next attempt truncates it in any case.
+                drop(disk::remove(&path));
+                return Err(error);
+            }
+        };
+        // The file before it needs its room no longer. If it keeps it all the same, that ends with the file.
+        drop(self.give_room_back());
         let segment = Segment {
             number,
             path,
@@ -299,14 +339,16 @@ impl Store {
             base,
             slots: [Vec::new(), Vec::new()],
             bulk_times: None,
+            has_holes: !holes.is_empty(),
         };
         lock(&self.index).segments.push_back(segment);
         self.broken = Broken::No;
+        self.room_to = if kept { room } else { 0 };
         Ok(())
     }
 
     /// Drops the oldest bulk, then the oldest events, until what waits fits the bound.
-    fn make_room(&mut self) -> io::Result<()> {
+    pub(super) fn make_room(&mut self) -> io::Result<()> {
         loop {
             let held = lock(&self.index).bytes();
             if held + self.pending_bytes as u64 <= self.options.max_bytes {
@@ -351,9 +393,7 @@ impl Store {
             (Arc::clone(&segment.file), segment.base, segment.slots.clone(), acked, index.id, holes)
         };
         let lost = lost_of(&file, &slots[at], acked[at]);
-        if let Some(lost) = &lost {
-            holes.push((lane, lost.clone()));
-        }
+        holes.extend(lost.iter().map(|lost| (lane, lost.clone())));
         let count = slots[at].iter().filter(|slot| slot.seq > acked[at]).count() as u64;
         let mut bytes = head(id, base, &holes);
         let other = 1 - at;
@@ -370,10 +410,8 @@ impl Store {
         let path = segment_path(&self.dir, number);
         let file = replace(&self.dir, &path, &bytes)?;
         let mut index = lock(&self.index);
-        if let Some(lost) = lost {
-            index.lanes[at].add_lost(lost);
-        }
         if let Some(segment) = index.segments.iter_mut().find(|segment| segment.number == number) {
+            segment.has_holes |= !holes.is_empty();
             segment.file = Arc::new(file);
             segment.bytes = bytes.len() as u64;
             segment.slots[at].clear();
@@ -386,6 +424,9 @@ impl Store {
         let mut empty = Vec::new();
         while index.segments.front().is_some_and(|s| s.number < number && s.slots.iter().all(Vec::is_empty)) {
             empty.extend(index.segments.pop_front().map(|segment| segment.path));
+        }
+        for lost in lost {
+            index.add_lost(lane, lost);
         }
         drop(index);
         self.remove(empty);
@@ -403,14 +444,14 @@ impl Store {
         };
         self.remove(free);
         // Nothing waits: begin a small file, so that an idle spool takes little room.
-        if stale && self.pending.is_empty() && self.broken == Broken::No && self.rotate(&[]).is_ok() {
+        if stale && self.is_flushed() && self.broken == Broken::No && self.rotate(&[]).is_ok() {
             let free = lock(&self.index).release(lane, seq);
             self.remove(free);
         }
     }
 
     /// Deletes files that nobody needs; those that the disk keeps are tried again with the next.
-    fn remove(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
+    pub(super) fn remove(&mut self, paths: impl IntoIterator<Item = PathBuf>) {
         self.left_over.extend(paths);
         self.left_over.retain(|path| match disk::remove(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -436,7 +477,7 @@ impl Store {
                 if first > 1 {
                     let lost =
                         Lost { first: 1, last: first - 1, cause: GapCause::Restored, gaps: Vec::new() };
-                    index.lanes[at].add_lost(lost.clone());
+                    index.add_lost(lane, lost.clone());
                     holes.push((lane, lost));
                 }
             }
@@ -490,20 +531,29 @@ pub(super) fn hole_record(lane: Lane, lost: &Lost) -> v1::Record {
     }
 }
 
-/// What dropping these records loses: the seqs that nobody has acknowledged, with the lines in them.
-fn lost_of(file: &File, slots: &[Slot], acked: u64) -> Option<Lost> {
-    let waiting = &slots[slots.partition_point(|slot| slot.seq <= acked)..];
-    let (first, last) = (waiting.first()?.seq, waiting.last()?.seq);
-    let mut gaps = Vec::new();
-    for slot in waiting {
+/// What dropping these records loses: the seqs that nobody has acknowledged, with the lines in them. What was lost
+/// before stands between.
+fn lost_of(file: &File, slots: &[Slot], acked: u64) -> Vec<Lost> {
+    let mut all: Vec<Lost> = Vec::new();
+    for slot in &slots[slots.partition_point(|slot| slot.seq <= acked)..] {
+        match all.last_mut() {
+            Some(lost) if lost.last + 1 == slot.seq => lost.last = slot.seq,
+            _ => all.push(Lost {
+                first: slot.seq,
+                last: slot.seq,
+                cause: GapCause::SpoolFull,
+                gaps: Vec::new(),
+            }),
+        }
+        let Some(lost) = all.last_mut() else { continue };
         for gap in read_record(file, *slot).map(|record| gaps_of(&record)).unwrap_or_default() {
-            merge_gap(&mut gaps, gap);
+            merge_gap(&mut lost.gaps, gap);
         }
     }
-    Some(Lost { first, last, cause: GapCause::SpoolFull, gaps })
+    all
 }
 
-fn gaps_of(record: &v1::Record) -> Vec<v1::Gap> {
+pub(super) fn gaps_of(record: &v1::Record) -> Vec<v1::Gap> {
     let cause = GapCause::SpoolFull.as_str().to_owned();
     match &record.body {
         Some(v1::record::Body::Lines(lines)) => vec![v1::Gap {

@@ -2,6 +2,7 @@
 
 mod age;
 pub(super) mod faults;
+mod full;
 mod trouble;
 
 use std::collections::BTreeMap;

@@ -1,21 +1,25 @@
 //! The writer thread and the queue before it.
 //!
 //! The queue is bounded in bytes by a semaphore; permits come back when the bytes are durable. While the disk refuses, the
-//! thread takes nothing more from the queue and tries again every second, and those who append wait.
+//! thread tries again every second, and with each event if only bulk has no room. Beyond half of the queue the oldest bulk
+//! goes (see `room.rs`), and its permits come back; once only events are left those who append wait.
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use jiff::SignedDuration;
 use prost::Message as _;
 use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::time::Instant;
+use wa_link::worker::{Bell, Next, Work, Worker};
 use wa_proto::{Lane, SpoolId};
 
 use super::index::lane_at;
+use super::room::{Flushed, is_full};
 use super::store::{LetGo, Store, lock};
-use super::{Durable, Group, SpoolError};
+use super::told::Told;
+use super::{Durable, Group, SpoolError, Trouble};
 
 /// Bytes that may wait for the disk.
 const QUEUE_BYTES: u32 = 4 << 20;
@@ -25,8 +29,8 @@ const BULK_BYTES: usize = 256 << 10;
 const BULK_DELAY: Duration = Duration::from_millis(100);
 /// Between passes over what has waited long: time to deliver for a node that wakes.
 pub(super) const AGE_EVERY: Duration = Duration::from_secs(600);
-/// For so many passes it is told that something was let go: a day.
-const TOLD_FOR: u32 = 144;
+/// Bytes that may wait for a disk that refuses, before the oldest bulk of them goes.
+const WAITING_BYTES: usize = 2 << 20;
 /// Between attempts on a disk that refuses.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -45,17 +49,15 @@ struct Queue {
     released: [Option<u64>; 2],
     renew: Option<oneshot::Sender<()>>,
     closing: bool,
-    problem: Option<String>,
-    /// What was let go, in words.
-    let_go: Option<String>,
 }
 
 #[derive(Debug)]
 pub(super) struct Inbox {
     queue: Mutex<Queue>,
-    wake: Condvar,
+    bell: Bell,
     room: Semaphore,
     ended: watch::Receiver<bool>,
+    trouble: watch::Receiver<Trouble>,
 }
 
 impl Inbox {
@@ -76,7 +78,7 @@ impl Inbox {
         }
         queue.groups.push_back(Waiting { group, size, done });
         drop(queue);
-        self.wake.notify_one();
+        self.bell.ring();
         Ok(())
     }
 
@@ -85,26 +87,23 @@ impl Inbox {
         let released = &mut queue.released[lane_at(lane)];
         *released = (*released).max(Some(seq));
         drop(queue);
-        self.wake.notify_one();
+        self.bell.ring();
     }
 
     pub(super) async fn renew(&self) -> Result<(), SpoolError> {
         let (done, wait) = oneshot::channel();
         self.lock().renew = Some(done);
-        self.wake.notify_one();
+        self.bell.ring();
         wait.await.map_err(|_| SpoolError::Closed)
     }
 
-    pub(super) fn problem(&self) -> Option<String> {
-        let queue = self.lock();
-        let told: Vec<&str> =
-            [&queue.problem, &queue.let_go].into_iter().flatten().map(String::as_str).collect();
-        (!told.is_empty()).then(|| told.join("; "))
+    pub(super) fn trouble(&self) -> watch::Receiver<Trouble> {
+        self.trouble.clone()
     }
 
     pub(super) async fn close(&self) {
         self.lock().closing = true;
-        self.wake.notify_one();
+        self.bell.ring();
         let mut ended = self.ended.clone();
         // An error means that the thread is gone, which is what we wait for.
         drop(ended.wait_for(|ended| *ended).await);
@@ -135,29 +134,34 @@ fn body_len(body: &wa_proto::wire::v1::record::Body) -> usize {
 /// `aging`: between two passes over what has waited long.
 pub(super) fn start(store: Store, aging: Duration) -> io::Result<(Arc<Inbox>, watch::Receiver<Durable>)> {
     let (ended, ended_rx) = watch::channel(false);
+    let (trouble, trouble_rx) = watch::channel(Trouble::default());
     let inbox = Arc::new(Inbox {
         queue: Mutex::new(Queue::default()),
-        wake: Condvar::new(),
+        bell: Bell::default(),
         room: Semaphore::new(QUEUE_BYTES as usize),
         ended: ended_rx,
+        trouble: trouble_rx,
     });
     let (durable, durable_rx) = watch::channel(durable_of(&store));
+    let told = Told::new(store.dir.clone(), store.max_age());
     let writer = Writer {
         store,
         inbox: Arc::clone(&inbox),
         durable,
-        taken: Vec::new(),
+        held: 0,
+        waiting: Vec::new(),
         due: None,
         retry: None,
+        stuck: false,
         age_every: aging,
         age_at: Instant::now(),
-        told: Told::default(),
+        told,
+        trouble,
+        ended,
     };
-    // Owned by the inbox: `close` waits for `ended`, which the thread sets last.
-    std::thread::Builder::new().name("wa-spool".to_owned()).spawn(move || {
-        writer.run();
-        ended.send_replace(true);
-    })?;
+    // `close` waits for `ended`, which the writer sets last.
+    let bell = inbox.bell.clone();
+    let _writer = Worker::start("wa-spool", &bell, writer)?;
     Ok((inbox, durable_rx))
 }
 
@@ -171,90 +175,69 @@ struct Writer {
     store: Store,
     inbox: Arc<Inbox>,
     durable: watch::Sender<Durable>,
-    /// Groups pushed and not yet durable: what to give back, and whom to tell.
-    taken: Vec<(u32, Option<oneshot::Sender<()>>)>,
+    /// Permits of groups that are pushed and not yet durable.
+    held: u32,
+    /// Whom to tell when they are.
+    waiting: Vec<oneshot::Sender<()>>,
     /// When the bulk that waits must be synced.
     due: Option<Instant>,
-    /// Not before this instant: the disk refused.
+    /// The disk refused: when to ask again.
     retry: Option<Instant>,
+    /// It refuses events, too.
+    stuck: bool,
     /// When to look at what has waited long.
     age_at: Instant,
     age_every: Duration,
     told: Told,
+    trouble: watch::Sender<Trouble>,
+    /// Told last.
+    ended: watch::Sender<bool>,
 }
 
-/// What was let go lately.
-#[derive(Debug, Default)]
-struct Told {
-    records: LetGo,
-    /// Passes since the last of it.
-    passes: u32,
-}
-
-impl Told {
-    fn text(&self, max_age: SignedDuration) -> Option<String> {
-        let LetGo { full, aged } = self.records;
-        let full = (full > 0).then(|| format!("{full} because it was full (spool_max_bytes)"));
-        let aged =
-            (aged > 0).then(|| format!("{aged} because they were older than {max_age:#} (spool_max_age)"));
-        let why: Vec<String> = [full, aged].into_iter().flatten().collect();
-        let why = (!why.is_empty()).then(|| why.join(" and "))?;
-        Some(format!(
-            "the spool let go of records that the controller never had: {why}; they are gaps in the log"
-        ))
+impl Work for Writer {
+    fn turn(&mut self) -> Next {
+        let (closing, urgent) = self.take();
+        let now = Instant::now();
+        let due = match self.retry {
+            Some(retry) => now >= retry || (urgent && !self.stuck),
+            None => {
+                let bulk = self.due.is_some_and(|due| now >= due);
+                let full = self.store.pending_bytes() >= BULK_BYTES;
+                !self.store.is_flushed() && (urgent || bulk || full)
+            }
+        };
+        if due || (closing && !self.store.is_flushed()) {
+            self.flush();
+        }
+        if self.retry.is_some() {
+            self.shed();
+        } else if now >= self.age_at {
+            self.age();
+        }
+        if closing {
+            self.inbox.room.close();
+            self.ended.send_replace(true);
+            return Next::Over;
+        }
+        match self.retry {
+            Some(retry) => Next::RingOr(retry),
+            None if self.inbox.lock().renew.is_some() => Next::Again,
+            None => Next::RingOr(self.due.map_or(self.age_at, |due| due.min(self.age_at))),
+        }
     }
 }
 
 impl Writer {
-    fn run(mut self) {
-        loop {
-            let (closing, urgent) = self.take();
-            let now = Instant::now();
-            let allowed = self.retry.is_none_or(|retry| now >= retry);
-            let due = self.due.is_some_and(|due| now >= due) || self.store.pending_bytes() >= BULK_BYTES;
-            if !self.taken.is_empty() && (closing || (allowed && (urgent || due))) {
-                self.flush(urgent);
-            }
-            if self.retry.is_none() && now >= self.age_at {
-                self.age();
-            }
-            if closing {
-                return self.end();
-            }
-        }
-    }
-
-    /// Waits for something to do, and takes it. Says whether to close, and whether to sync at once.
+    /// Takes what is there. Says whether to close, and whether to sync at once.
     fn take(&mut self) -> (bool, bool) {
         let inbox = Arc::clone(&self.inbox);
         let mut queue = inbox.lock();
-        loop {
-            let stuck = self.retry.is_some();
-            let work = queue.closing
-                || queue.released.iter().any(Option::is_some)
-                || (!stuck && (queue.renew.is_some() || !queue.groups.is_empty()));
-            let aging = self.age_at;
-            let deadline =
-                if stuck { self.retry } else { Some(self.due.map_or(aging, |due| due.min(aging))) };
-            let now = Instant::now();
-            if work || deadline.is_some_and(|deadline| now >= deadline) {
-                break;
-            }
-            queue = match deadline {
-                Some(deadline) => {
-                    let waited = inbox.wake.wait_timeout(queue, deadline - now);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
-                None => inbox.wake.wait(queue).unwrap_or_else(PoisonError::into_inner),
-            };
-        }
-        let stuck = self.retry.is_some();
-        let groups = if stuck { VecDeque::new() } else { std::mem::take(&mut queue.groups) };
+        let groups = std::mem::take(&mut queue.groups);
         let released = std::mem::take(&mut queue.released);
-        let renew = if stuck { None } else { queue.renew.take() };
+        let renew = if self.retry.is_some() { None } else { queue.renew.take() };
         let closing = queue.closing;
         drop(queue);
-        let urgent = self.push(groups) || stuck;
+        let urgent = self.push(groups);
         for (lane, seq) in [Lane::Events, Lane::Bulk].into_iter().zip(released) {
             if let Some(seq) = seq {
                 self.store.release(lane, seq);
@@ -271,85 +254,114 @@ impl Writer {
         for Waiting { group, size, done } in groups {
             urgent |= done.is_some() || group.records.iter().any(|record| record.lane == Lane::Events);
             self.store.push(group);
-            self.taken.push((size, done));
+            self.held = self.held.saturating_add(size);
+            self.waiting.extend(done);
             self.due.get_or_insert_with(|| Instant::now() + BULK_DELAY);
         }
         urgent
     }
 
-    fn flush(&mut self, urgent: bool) {
+    fn flush(&mut self) {
         match self.store.flush() {
-            Ok(()) => {
-                self.durable.send_replace(durable_of(&self.store));
-                for (size, done) in self.taken.drain(..) {
-                    self.inbox.room.add_permits(size as usize);
-                    if let Some(done) = done {
-                        // The one who asked may have gone.
-                        let _gone = done.send(());
-                    }
+            Ok(flushed) => {
+                self.flushed();
+                match flushed {
+                    Flushed::Well => self.healed(),
+                    Flushed::Tight(error) => self.refused(&error, false),
                 }
-                self.due = None;
-                if self.retry.take().is_some() {
-                    tracing::info!("the spool can be written again");
-                }
-                self.inbox.lock().problem = None;
             }
-            Err(error) => self.failed(&error, urgent),
+            Err(error) => {
+                let stuck = !is_full(&error) || self.store.has_events();
+                self.refused(&error, stuck);
+            }
         }
         self.tell_let_go();
+    }
+
+    /// Everything that was pushed is durable.
+    fn flushed(&mut self) {
+        self.durable.send_replace(durable_of(&self.store));
+        self.give_back(self.held);
+        for done in self.waiting.drain(..) {
+            // The one who asked may have gone.
+            let _gone = done.send(());
+        }
+        self.due = None;
+    }
+
+    fn give_back(&mut self, permits: u32) {
+        let permits = permits.min(self.held);
+        self.held -= permits;
+        self.inbox.room.add_permits(permits as usize);
+    }
+
+    fn healed(&mut self) {
+        (self.retry, self.stuck) = (None, false);
+        if self.told.healed() {
+            tracing::info!("the spool can be written again");
+            self.tell();
+        }
+    }
+
+    fn refused(&mut self, error: &io::Error, stuck: bool) {
+        self.retry = Some(Instant::now() + RETRY);
+        self.stuck = stuck;
+        if self.told.refused(error, stuck, wa_link::clock::now()) {
+            tracing::error!(%error, events_wait = stuck, "the disk of the spool refuses");
+        }
+        self.tell();
+    }
+
+    /// While the disk refuses: what waits in memory stays within its bound.
+    fn shed(&mut self) {
+        if self.store.pending_bytes() > WAITING_BYTES {
+            let freed = self.store.shed_to(WAITING_BYTES / 4 * 3);
+            self.give_back(u32::try_from(freed).unwrap_or(u32::MAX));
+            self.tell_let_go();
+        }
     }
 
     /// A pass over what has waited long. One that fails is made good by the next.
     fn age(&mut self) {
         self.age_at = Instant::now() + self.age_every;
-        self.told.passes = self.told.passes.saturating_add(1);
-        if self.told.passes > TOLD_FOR {
-            self.told = Told::default();
-            self.inbox.lock().let_go = None;
-        }
+        self.told.pass();
         if let Err(error) = self.store.expire(wa_link::clock::now()) {
             tracing::warn!(%error, "old records stay in the spool for now");
         }
         self.tell_let_go();
+        self.tell();
     }
 
     fn tell_let_go(&mut self) {
-        let LetGo { full, aged } = self.store.take_let_go();
-        if full == 0 && aged == 0 {
+        let new = self.store.take_let_go();
+        if new == LetGo::default() {
             return;
         }
-        tracing::warn!(full, aged, "records were let go of before the controller had them");
-        let records = &mut self.told.records;
-        records.full = records.full.saturating_add(full);
-        records.aged = records.aged.saturating_add(aged);
-        self.told.passes = 0;
-        self.inbox.lock().let_go = self.told.text(self.store.max_age());
+        let LetGo { full, aged, refused, .. } = new;
+        tracing::warn!(full, aged, refused, "records were let go of before the controller had them");
+        self.told.let_go(new, wa_link::clock::now());
+        self.tell();
     }
 
-    fn failed(&mut self, error: &io::Error, urgent: bool) {
-        let text = format!(
-            "the spool cannot be written: {error}; capture waits and nothing is lost yet: free disk space or repair the disk"
-        );
-        if self.retry.is_none() {
-            tracing::error!(urgent, "{text}");
-        }
-        self.retry = Some(Instant::now() + RETRY);
-        self.inbox.lock().problem = Some(text);
+    fn tell(&self) {
+        let trouble =
+            Trouble { problem: self.told.text(), refused: self.told.is_refused(), let_go: self.told.total() };
+        self.trouble.send_if_modified(|told| {
+            let differs = *told != trouble;
+            *told = trouble;
+            differs
+        });
     }
 
     fn renew(&mut self, done: oneshot::Sender<()>) {
         match self.store.renew(SpoolId::generate()) {
             Ok(()) => {
-                self.flush(true);
+                self.flush();
                 // The one who asked may have gone.
                 let _gone = done.send(());
             }
             // Dropping `done` tells the one who asked; it will ask again.
-            Err(error) => self.failed(&error, true),
+            Err(error) => self.refused(&error, true),
         }
-    }
-
-    fn end(self) {
-        self.inbox.room.close();
     }
 }

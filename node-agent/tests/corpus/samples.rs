@@ -44,6 +44,8 @@ pub(crate) struct Sample {
     pub(crate) latest: String,
     pub(crate) state: Option<String>,
     pub(crate) fields: BTreeMap<String, Value>,
+    /// What came and went since the screen before, and how often.
+    pub(crate) between: BTreeMap<String, usize>,
     /// The stream that it was taken from, and after how many bytes.
     pub(crate) raw: Option<(PathBuf, usize)>,
 }
@@ -100,8 +102,10 @@ pub(crate) fn holder(holders: &[(usize, Foreground)], at: usize) -> Option<Foreg
     holders.iter().rev().find(|(from, _)| *from <= at).map(|(_, holder)| holder.clone())
 }
 
+/// The folder of `WA_RECORDINGS`, or this crate's own.
 fn recordings_folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/recordings")
+    let own = || Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/recordings");
+    std::env::var_os("WA_RECORDINGS").map_or_else(own, PathBuf::from)
 }
 
 fn saved(path: &Path) -> String {
@@ -171,6 +175,8 @@ fn sample(folder: &Path, entry: &Value) -> Sample {
         (folder.join(file), usize::try_from(offset).unwrap())
     });
     let fields = entry["fields"].as_object().cloned().unwrap_or_default();
+    let between = entry["between"].as_object().cloned().unwrap_or_default();
+    let times = |(event, times): (String, Value)| (event, usize::try_from(times.as_u64().unwrap()).unwrap());
     Sample {
         agent: text("agent"),
         // The screens of a folder of recordings are drawn later.
@@ -182,6 +188,7 @@ fn sample(folder: &Path, entry: &Value) -> Sample {
         latest: text("latest"),
         state: entry["state"].as_str().map(str::to_owned),
         fields: fields.into_iter().filter(|(_, value)| !value.is_null()).collect(),
+        between: between.into_iter().map(times).collect(),
         raw,
         file: text("file"),
     }

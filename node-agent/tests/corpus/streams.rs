@@ -5,7 +5,7 @@
 //! if its text stood on the screen before already, only where the label says that it is what happened last. It *fires
 //! again* each time it fires more often between two stops than it happened: once where the screen expects it, or where it
 //! is among what is still visible and was not visible at the stop before; what came and went between two stops is listed
-//! in [`BETWEEN`], read from the recordings. So a redraw, a replay of a resumed session, a notice that sticks, or the same
+//! in [`BETWEEN`] or in the label, read from the recordings. So a redraw, a replay of a resumed session, a notice that sticks, or the same
 //! limit said in a second place counts as false. Starts, ends and turns are derived from more than a screen and left out.
 //!
 //! A state is right if it was told at any time while the session stood still there.
@@ -112,6 +112,8 @@ pub(crate) fn play(stream: &Stream<'_>, named: bool, tally: &mut Tally) {
     let pause = PAUSE * i64::try_from(step).unwrap();
     let mut ends: Vec<usize> = all.into_iter().step_by(step).collect();
     ends.extend(stream.samples.iter().map(|sample| offset(sample)).filter(|end| *end <= bytes.len()));
+    // A node looks again when another program takes the terminal.
+    ends.extend(holders.iter().map(|(from, _)| *from).filter(|end| *end <= bytes.len()));
     ends.push(bytes.len());
     ends.sort_unstable();
     ends.dedup();
@@ -214,7 +216,9 @@ impl Judge {
             let stood = self.before.iter().any(|before| before == word);
             // It came into view after the last stop, or it is the last thing that happened.
             let new = !stood || here.iter().any(|sample| sample.latest == word);
-            let happened = usize::from(expecting.is_some() || (visible && !stood)) + between(name, kind);
+            let passed: usize = here.iter().filter_map(|sample| sample.between.get(word)).sum();
+            let happened =
+                usize::from(expecting.is_some() || (visible && !stood)) + between(name, kind) + passed;
             let score = tally.score(agent, kind);
             match expecting.filter(|_| new) {
                 Some(_) if events.is_empty() => {

@@ -12,9 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::Stream;
 use rustls::ServerConfig;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -24,6 +22,7 @@ use tonic::transport::Server;
 use tracing::{debug, warn};
 
 use crate::dial::KEEPALIVE;
+use crate::net::{Listener, Stream};
 use crate::shutdown::Tasks;
 
 /// A handshake that takes longer is given up.
@@ -56,7 +55,7 @@ impl Counters {
 /// `peer_certs()` gives the client's certificates.
 #[derive(Debug)]
 pub struct Incoming {
-    ready: mpsc::Receiver<TlsStream<TcpStream>>,
+    ready: mpsc::Receiver<TlsStream<Stream>>,
     counters: Arc<Counters>,
 }
 
@@ -66,8 +65,8 @@ impl Incoming {
     }
 }
 
-impl Stream for Incoming {
-    type Item = io::Result<TlsStream<TcpStream>>;
+impl futures_util::Stream for Incoming {
+    type Item = io::Result<TlsStream<Stream>>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.ready.poll_recv(cx).map(|stream| stream.map(Ok))
@@ -81,13 +80,15 @@ pub fn server() -> Server {
 }
 
 /// Takes connections from `listener` until the shutdown of `tasks`.
-pub fn incoming(listener: TcpListener, config: Arc<ServerConfig>, tasks: &Tasks) -> Incoming {
+pub fn incoming(listener: impl Into<Listener>, config: Arc<ServerConfig>, tasks: &Tasks) -> Incoming {
+    let listener = listener.into();
     let (sender, ready) = mpsc::channel(READY);
     let counters = Arc::new(Counters::default());
     let shutdown = tasks.shutdown().clone();
     let door = Door { acceptor: TlsAcceptor::from(config), sender, counters: Arc::clone(&counters) };
     tasks.spawn("accept", async move {
         tokio::select! {
+            biased;
             () = shutdown.triggered() => {}
             () = door.keep(listener) => {}
         }
@@ -98,15 +99,16 @@ pub fn incoming(listener: TcpListener, config: Arc<ServerConfig>, tasks: &Tasks)
 #[derive(Clone)]
 struct Door {
     acceptor: TlsAcceptor,
-    sender: mpsc::Sender<TlsStream<TcpStream>>,
+    sender: mpsc::Sender<TlsStream<Stream>>,
     counters: Arc<Counters>,
 }
 
 impl Door {
-    async fn keep(self, listener: TcpListener) {
+    async fn keep(self, mut listener: Listener) {
         let mut handshakes = JoinSet::new();
         loop {
             tokio::select! {
+                biased;
                 Some(done) = handshakes.join_next() => {
                     if let Err(error) = done {
                         warn!(%error, "a handshake ended badly");
@@ -128,8 +130,7 @@ impl Door {
         }
     }
 
-    async fn greet(&self, stream: TcpStream, peer: std::net::SocketAddr) {
-        drop(stream.set_nodelay(true));
+    async fn greet(&self, stream: Stream, peer: std::net::SocketAddr) {
         let problem = match timeout(HANDSHAKE_LIMIT, self.acceptor.accept(stream)).await {
             Ok(Ok(stream)) => {
                 self.counters.accepted.fetch_add(1, Ordering::Relaxed);

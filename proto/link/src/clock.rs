@@ -2,10 +2,12 @@
 
 use wa_proto::Timestamp;
 
+use crate::world;
+
 /// The wall clock.
 #[expect(clippy::disallowed_methods, reason = "this is the edge at which time enters")]
 pub fn now() -> Timestamp {
-    Timestamp::now()
+    world::current().map_or_else(Timestamp::now, |world| world.now())
 }
 
 /// The zone in which programs of this host print times.

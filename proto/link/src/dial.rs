@@ -25,8 +25,10 @@ use tokio_rustls::client::TlsStream;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::net::{Stream, Wire};
 use crate::shutdown::error_text;
 use crate::tls::{ALPN, SERVER_NAME};
+use crate::world;
 
 /// Where a controller listens when its URL names no port.
 pub const DEFAULT_PORT: u16 = 7443;
@@ -182,9 +184,9 @@ fn connector(
     limit: Duration,
 ) -> impl tower::Service<
     Uri,
-    Response = TokioIo<TlsStream<TcpStream>>,
+    Response = TokioIo<TlsStream<Stream>>,
     Error = DialError,
-    Future = impl Future<Output = Result<TokioIo<TlsStream<TcpStream>>, DialError>> + Send,
+    Future = impl Future<Output = Result<TokioIo<TlsStream<Stream>>, DialError>> + Send,
 > + Send
 + 'static {
     tower::service_fn(move |_: Uri| {
@@ -202,8 +204,11 @@ async fn open(
     target: &Target,
     config: Arc<ClientConfig>,
     deadline: Instant,
-) -> Result<TlsStream<TcpStream>, DialError> {
-    let tcp = open_tcp(target, deadline).await?;
+) -> Result<TlsStream<Stream>, DialError> {
+    let tcp = match world::current() {
+        Some(world) => open_simulated(target, world.connect(&target.host, target.port)).await?,
+        None => Stream::Tcp(open_tcp(target, deadline).await?),
+    };
     let failed = |error: io::Error| tls_failure(target, &error);
     let protocol = |reason: &str| DialError::Protocol { target: target.clone(), reason: reason.to_owned() };
     let name = ServerName::try_from(SERVER_NAME).map_err(|_| protocol("its name is none"))?;
@@ -236,14 +241,26 @@ async fn open_tcp(target: &Target, deadline: Instant) -> Result<TcpStream, DialE
                 drop(stream.set_nodelay(true));
                 return Ok(stream);
             }
-            Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                DialError::Refused { target: target.clone() }
-            }
-            Ok(Err(error)) => DialError::Unreachable { target: target.clone(), reason: error.to_string() },
+            Ok(Err(error)) => tcp_failure(target, &error),
             Err(_) => DialError::TimedOut { target: target.clone(), after: share },
         };
     }
     Err(failure)
+}
+
+async fn open_simulated(
+    target: &Target,
+    connecting: impl Future<Output = io::Result<Box<dyn Wire>>>,
+) -> Result<Stream, DialError> {
+    connecting.await.map(Stream::Simulated).map_err(|error| tcp_failure(target, &error))
+}
+
+fn tcp_failure(target: &Target, error: &io::Error) -> DialError {
+    let target = target.clone();
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => DialError::Refused { target },
+        _ => DialError::Unreachable { target, reason: error.to_string() },
+    }
 }
 
 fn tls_failure(target: &Target, error: &io::Error) -> DialError {

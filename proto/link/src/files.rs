@@ -10,6 +10,8 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use crate::disk;
+
 /// What is wrong with a file or directory, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
@@ -78,19 +80,19 @@ pub fn write_private(path: &Path, content: &[u8]) -> Result<(), FileError> {
     let temporary = directory.join(name);
     let written = write_new(&temporary, content)
         .map_err(|e| FileError::io("write", &temporary, e))
-        .and_then(|()| std::fs::rename(&temporary, path).map_err(|e| FileError::io("replace", path, e)));
+        .and_then(|()| disk::rename(&temporary, path).map_err(|e| FileError::io("replace", path, e)));
     if let Err(error) = written {
         // The first error is the one to report; a temporary file that stays is harmless.
-        drop(std::fs::remove_file(&temporary));
+        drop(disk::remove(&temporary));
         return Err(error);
     }
     sync_dir(directory)
 }
 
 fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(content)?;
-    file.sync_all()
+    let file = disk::create_new(path)?;
+    disk::write(&file, content, 0)?;
+    disk::sync(&file)
 }
 
 /// Makes names that were created, renamed or removed in a directory durable.
@@ -98,7 +100,7 @@ fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
 /// # Errors
 /// When the directory cannot be opened or the disk fails.
 pub fn sync_dir(path: &Path) -> Result<(), FileError> {
-    File::open(path).and_then(|dir| dir.sync_all()).map_err(|e| FileError::io("sync directory", path, e))
+    disk::sync_dir(path).map_err(|e| FileError::io("sync directory", path, e))
 }
 
 /// Reads a text file of at most `limit` bytes.

@@ -5,7 +5,10 @@
 //! - [`context`], [`token`]: what an operator keeps in a file, and what a new node is given.
 //! - [`config`], [`files`]: reading what people wrote, and keeping what nobody else may read.
 //! - [`backoff`], [`clock`], [`shutdown`]: time between attempts, the time itself, and the end.
-//! - [`supervisor`]: what systemd is told.
+//! - [`net`], [`disk`], [`worker`]: streams, files that survive a crash, and threads that own them; [`world`]: what a simulation
+//!   puts under all of it.
+//! - [`dictionary`]: what compressed blocks of records have in common.
+//! - [`supervisor`]: what systemd is told; [`limits`]: what the system allows.
 //! - [`telemetry`], [`trace`]: logs on stderr, spans over OTLP, and the thread that runs through records and actions.
 
 pub mod accept;
@@ -14,7 +17,11 @@ pub mod clock;
 pub mod config;
 pub mod context;
 pub mod dial;
+pub mod dictionary;
+pub mod disk;
 pub mod files;
+pub mod net;
+pub mod limits;
 pub mod principal;
 pub mod recovery;
 pub mod shutdown;
@@ -24,3 +31,5 @@ pub mod tls;
 pub mod token;
 pub mod trace;
 mod validity;
+pub mod worker;
+pub mod world;

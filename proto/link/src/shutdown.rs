@@ -22,6 +22,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
+use crate::worker;
+
 /// How long an aborted task has to reach its next await point before it is left behind.
 const AFTER_ABORT: Duration = Duration::from_millis(200);
 
@@ -152,8 +154,9 @@ impl Tasks {
     {
         let name = name.into();
         let place = Register::enter(&self.register, &name);
-        self.tracker.spawn_blocking(move || {
-            let _place = place;
+        let tracked = self.tracker.token();
+        worker::blocking(move || {
+            let (_place, _tracked) = (place, tracked);
             work()
         })
     }

@@ -19,6 +19,7 @@ use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
+use rustls::time_provider::TimeProvider;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
 };
@@ -82,6 +83,17 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::clone(PROVIDER.get_or_init(|| Arc::new(rustls::crypto::ring::default_provider())))
 }
 
+/// Certificates are judged by the clock that everything else goes by.
+#[derive(Debug)]
+struct OurClock;
+
+impl TimeProvider for OurClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        let seconds = u64::try_from(crate::clock::now().as_second()).ok()?;
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+    }
+}
+
 // ---- server
 
 /// The server's own certificate, which can be replaced while connections are being accepted.
@@ -141,7 +153,7 @@ pub fn server_config_with(server: Arc<ServerIdentity>, ca_pem: &str) -> Result<A
         .allow_unauthenticated()
         .build()
         .map_err(|error| TlsError::Damaged { what: "CA", reason: error.to_string() })?;
-    let mut config = ServerConfig::builder_with_provider(provider())
+    let mut config = ServerConfig::builder_with_details(provider(), Arc::new(OurClock))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(unusable)?
         .with_client_cert_verifier(clients)
@@ -174,7 +186,7 @@ pub fn verify_client(certificate: &CertificateDer<'_>, ca_pem: &str, at: Timesta
 /// When the identity cannot be read or its parts do not belong together.
 pub fn client_config(identity: &Identity) -> Result<Arc<ClientConfig>, TlsError> {
     let chain = certificates(&identity.certificate_pem, "certificate")?;
-    let config = ClientConfig::builder_with_provider(provider())
+    let config = ClientConfig::builder_with_details(provider(), Arc::new(OurClock))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(unusable)?
         .with_root_certificates(roots(&identity.ca_pem)?)
@@ -188,7 +200,7 @@ pub fn client_config(identity: &Identity) -> Result<Arc<ClientConfig>, TlsError>
 /// # Errors
 /// Only if the crypto provider lacks TLS 1.3.
 pub fn client_config_anonymous_pinned(ca: Fingerprint) -> Result<Arc<ClientConfig>, TlsError> {
-    let config = ClientConfig::builder_with_provider(provider())
+    let config = ClientConfig::builder_with_details(provider(), Arc::new(OurClock))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(unusable)?
         .dangerous()
@@ -202,7 +214,7 @@ pub fn client_config_anonymous_pinned(ca: Fingerprint) -> Result<Arc<ClientConfi
 /// # Errors
 /// When the CA cannot be read.
 pub fn client_config_anonymous(ca_pem: &str) -> Result<Arc<ClientConfig>, TlsError> {
-    let config = ClientConfig::builder_with_provider(provider())
+    let config = ClientConfig::builder_with_details(provider(), Arc::new(OurClock))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(unusable)?
         .with_root_certificates(roots(ca_pem)?)

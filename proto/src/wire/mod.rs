@@ -4,6 +4,7 @@
 //! goes further than the module that speaks gRPC.
 
 mod convert;
+pub mod packed;
 
 /// Messages and services generated from `wa/v1/*.proto`.
 #[allow(unreachable_pub, clippy::all, clippy::pedantic, let_underscore_drop)]

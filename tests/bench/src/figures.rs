@@ -12,6 +12,7 @@ pub(crate) struct Distribution {
     pub(crate) min_ms: f64,
     pub(crate) p50_ms: f64,
     pub(crate) p90_ms: f64,
+    pub(crate) p95_ms: f64,
     pub(crate) p99_ms: f64,
     pub(crate) max_ms: f64,
 }
@@ -30,6 +31,7 @@ impl Distribution {
             min_ms: at(0)?,
             p50_ms: at(50)?,
             p90_ms: at(90)?,
+            p95_ms: at(95)?,
             p99_ms: at(99)?,
             max_ms: at(100)?,
         })
@@ -38,10 +40,10 @@ impl Distribution {
 
 impl fmt::Display for Distribution {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { samples, min_ms, p50_ms, p90_ms, p99_ms, max_ms } = self;
+        let Self { samples, min_ms, p50_ms, p90_ms, p95_ms, p99_ms, max_ms } = self;
         write!(
             f,
-            "min {min_ms:.2}  p50 {p50_ms:.2}  p90 {p90_ms:.2}  p99 {p99_ms:.2}  max {max_ms:.2} ms  ({samples} samples)"
+            "min {min_ms:.2}  p50 {p50_ms:.2}  p90 {p90_ms:.2}  p95 {p95_ms:.2}  p99 {p99_ms:.2}  max {max_ms:.2} ms  ({samples} samples)"
         )
     }
 }

@@ -4,8 +4,10 @@
 //! `cargo build --profile bench-run --workspace --bins`.
 
 mod capture;
+mod dictionary;
 mod disk;
 mod figures;
+mod fleet;
 mod goal;
 mod matching;
 mod react;
@@ -47,6 +49,16 @@ enum Bench {
     /// The poller that `capture` compares with.
     #[command(hide = true)]
     CapturePoller(capture::baseline::Args),
+    /// What the compression dictionary is worth on sessions that it was not trained on; trains a new one.
+    Dictionary(dictionary::Args),
+    /// Many nodes on one controller: latency, memory, a restart, slow nodes among them.
+    Fleet(fleet::Args),
+    /// The empty call that `fleet` compares with.
+    #[command(hide = true)]
+    FleetEcho,
+    /// A process of simulated nodes of `fleet`.
+    #[command(hide = true)]
+    FleetNodes(fleet::nodes::Args),
     /// What recognising costs: a changed frame, a transcript.
     Match(matching::Args),
     /// From a trigger printed in a pane to the first keystroke that its program receives.
@@ -64,6 +76,10 @@ fn main() -> anyhow::Result<()> {
         Bench::Capture(bench) => print(&capture::run(&bench).context("capture")?, args.output),
         Bench::CapturePane(pane) => capture::pane::run(&pane),
         Bench::CapturePoller(poller) => capture::baseline::run(&poller),
+        Bench::Dictionary(bench) => print(&dictionary::run(&bench).context("dictionary")?, args.output),
+        Bench::Fleet(bench) => print(&fleet::run(&bench).context("fleet")?, args.output),
+        Bench::FleetEcho => fleet::echo::run(),
+        Bench::FleetNodes(nodes) => fleet::nodes::run(&nodes),
         Bench::Match(bench) => print(&matching::run(&bench).context("match")?, args.output),
         Bench::React(bench) => print(&react::run(&bench).context("react")?, args.output),
         Bench::ReactPane(pane) => react::pane::run(&pane),

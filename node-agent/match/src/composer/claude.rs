@@ -1,8 +1,13 @@
 //! Claude Code: `❯` between two rules (2.x), `>` in a box (1.x). The insertion point is a reversed cell; the placeholder's
 //! first letter is reversed and the rest dim. Spinner and task list stand above the upper rule, the footer below the lower.
+//!
+//! Constraints. A named session writes its name into the upper rule. A full-screen pane keeps its task list in the last rows,
+//! with blank rows up to a dialog: rows are counted without the blank ones. All that Claude Code draws below its composer is
+//! indented; what begins in column 0 there came after it, and the composer is what a program that has gone left behind.
 
 use std::ops::Range;
 
+use unicode_width::UnicodeWidthStr as _;
 use wa_proto::Frame;
 
 use super::{Composer, ComposerView, Working, draft, is_option};
@@ -67,11 +72,13 @@ struct Place {
 
 /// Rule, `❯ text`, rule.
 fn ruled(frame: &Frame, last: usize) -> Option<Place> {
-    let rules: Vec<usize> = (0..=last).filter(|row| is_rule(&frame.rows[*row].text)).collect();
+    let text = |row: usize| frame.rows[row].text.as_str();
+    let rules: Vec<usize> = (0..=last).filter(|row| is_rule(text(*row)) || is_named_rule(text(*row))).collect();
     for pair in rules.windows(2).rev() {
         let (top, bottom) = (pair[0], pair[1]);
         let below = (bottom + 1..=last).filter(|row| !is_blank(&frame.rows[*row])).count();
-        if bottom == top + 1 || below > BELOW_ROWS {
+        let frames = is_rule(text(bottom)) && (is_rule(text(top)) || is_as_wide(text(top), text(bottom)));
+        if bottom == top + 1 || below > BELOW_ROWS || !frames || is_left(frame, bottom, last) {
             continue;
         }
         let first = &frame.rows[top + 1].text;
@@ -98,7 +105,7 @@ fn boxed(frame: &Frame, last: usize) -> Option<Place> {
     let bottom = (0..=last).rev().find(|row| frame.rows[*row].text.starts_with('╰'))?;
     let top = (0..bottom).rev().find(|row| frame.rows[*row].text.starts_with('╭'))?;
     let below = (bottom + 1..=last).filter(|row| !is_blank(&frame.rows[*row])).count();
-    if bottom == top + 1 || below > BELOW_ROWS {
+    if bottom == top + 1 || below > BELOW_ROWS || is_left(frame, bottom, last) {
         return None;
     }
     let glyph = cell_at(&frame.rows[top + 1], 2)?;
@@ -108,6 +115,29 @@ fn boxed(frame: &Frame, last: usize) -> Option<Place> {
     let is_glyph = matches!(glyph.ch, '>' | '❯' | '!' | '#') && after.is_none_or(|cell| cell.is_blank());
     let option = is_selected_option(&frame.rows[top + 1].text);
     (sides && is_glyph && !option && shows_insertion(frame, &place)).then_some(place)
+}
+
+/// A rule across the pane with a name in it: `──────────── release notes ──`
+fn is_named_rule(text: &str) -> bool {
+    let dashes = text.chars().take_while(|c| *c == '─').count();
+    let name = text.trim_end().trim_matches('─');
+    dashes >= 2 && name.starts_with(' ') && !name.trim().is_empty() && !name.contains(['│', '┼', '├', '┬'])
+}
+
+/// Rules of one frame end in the same column; a name that was cut may end one or two before it.
+fn is_as_wide(top: &str, bottom: &str) -> bool {
+    let (top, bottom) = (top.trim_end().width(), bottom.trim_end().width());
+    top.abs_diff(bottom) <= 2
+}
+
+/// Something in column 0 below a composer: the words with which the agent ended, or a shell's prompt.
+fn is_left(frame: &Frame, bottom: usize, last: usize) -> bool {
+    let text = |row: usize| frame.rows[row].text.trim_end();
+    let ended = (bottom + 1..=last).any(|row| text(row).starts_with("Resume this session with:"));
+    let prompt = text(last);
+    let names = prompt.contains('@') || prompt.starts_with(['~', '/']);
+    let waits = last > bottom && indent(prompt) == 0 && names && prompt.ends_with(['$', '%', '#']);
+    ended || waits
 }
 
 fn shows_insertion(frame: &Frame, place: &Place) -> bool {
@@ -173,7 +203,8 @@ fn is_spinner(text: &str) -> bool {
     let Some(rest) = text.trim_start().strip_prefix(SPINNER).and_then(|rest| rest.strip_prefix(' ')) else {
         return false;
     };
-    if indent(text) > 2 {
+    // What is indented is an answer's.
+    if indent(text) > 0 {
         return false;
     }
     let Some((words, after)) = rest.split_once('…') else {
@@ -193,10 +224,10 @@ fn is_selected_option(text: &str) -> bool {
 
 /// A menu with a selected row near the end of the screen, from the rule or box above it.
 fn dialog(frame: &Frame, last: usize) -> Option<Range<usize>> {
-    let selected = numbered(frame, last).or_else(|| plain(frame, last))?;
+    let selected = numbered(frame, last).or_else(|| plain(frame, last)).filter(|row| !is_left(frame, *row, last))?;
     let framed = (0..selected).rev().take(TALL).find(|row| {
         let text = &frame.rows[*row].text;
-        is_rule(text) || text.starts_with('╭')
+        is_rule(text) || text.starts_with(['╭', '▔'])
     });
     Some(framed.unwrap_or_else(|| unframed(frame, selected))..last + 1)
 }
@@ -219,9 +250,14 @@ fn unframed(frame: &Frame, selected: usize) -> usize {
     found.unwrap_or(selected)
 }
 
+/// Rows with something on them, from the last one up.
+fn written(frame: &Frame, last: usize) -> impl Iterator<Item = usize> + '_ {
+    (0..=last).rev().filter(|row| !is_blank(&frame.rows[*row]))
+}
+
 /// The selected one of numbered choices.
 fn numbered(frame: &Frame, last: usize) -> Option<usize> {
-    let selected = (0..=last).rev().take(40).find(|row| is_selected_option(&frame.rows[*row].text))?;
+    let selected = written(frame, last).take(40).find(|row| is_selected_option(&frame.rows[*row].text))?;
     let nearby = selected.saturating_sub(12)..=last.min(selected + 12);
     let mut siblings = nearby.filter(|row| *row != selected && is_option(&frame.rows[*row].text));
     let end = siblings.next_back()?.max(selected);
@@ -232,7 +268,7 @@ fn numbered(frame: &Frame, last: usize) -> Option<usize> {
 /// The selected one of choices without numbers: another one stands in line with it, and a row of keys below.
 fn plain(frame: &Frame, last: usize) -> Option<usize> {
     let text = |row: usize| frame.rows[row].text.trim_start_matches('│');
-    let hints = (0..=last).rev().take(4).find(|row| is_hint(text(*row)))?;
+    let hints = written(frame, last).take(4).find(|row| is_hint(text(*row)))?;
     let selected = (0..hints).rev().take(12).find(|row| {
         let inner = text(*row).trim_start();
         indent(text(*row)) > 0

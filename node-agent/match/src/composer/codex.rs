@@ -129,6 +129,20 @@ fn clipped(frame: &Frame, last: usize) -> ComposerView {
     }
 }
 
+/// `gpt-5.1-codex default · 100% left · ~/webapp`: the model, what is left of its context, the directory; or hints, in which
+/// keys are written `ctrl + c`.
+pub(super) fn is_footer(text: &str) -> bool {
+    if text.contains("% context left") || text.contains("ctrl + ") {
+        return true;
+    }
+    let mut parts = text.trim().split(" · ");
+    let model = parts.next().unwrap_or_default();
+    let name = model.split(' ').next().unwrap_or_default();
+    let is_name = name.contains('-') && name.bytes().any(|byte| byte.is_ascii_digit());
+    let is_name = is_name && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '/' | '_'));
+    is_name && model.split(' ').count() <= 3 && parts.any(|part| part.starts_with(['~', '/']) || part.ends_with("% left"))
+}
+
 fn is_idle_footer(text: &str) -> bool {
     text.contains("? for shortcuts")
 }
@@ -224,9 +238,11 @@ fn working(text: &str, row: usize) -> Option<Working> {
     })
 }
 
+/// Rows over which key hints may wrap.
+const HINT_ROWS: usize = 3;
+
 fn is_dialog(frame: &Frame, last: usize, styled: bool) -> bool {
-    let text = frame.rows[last].text.trim();
-    let lower = text.to_lowercase();
+    let lower = hints(frame, last).to_lowercase();
     let hint = [
         "press enter to",
         "enter to ",
@@ -238,16 +254,23 @@ fn is_dialog(frame: &Frame, last: usize, styled: bool) -> bool {
     ]
     .iter()
     .any(|words| lower.contains(words));
-    let options = || {
-        frame.rows[..=last]
-            .iter()
-            .rev()
-            .take(30)
-            .any(|row| row.text.starts_with("› ") && is_option(&row.text))
-    };
-    // A saved text shows no cursor: only rows that no composer has below it count there.
+    let marked = |row: &FrameRow| row.text.trim_start().starts_with("› ") && is_option(&row.text);
+    let options = || frame.rows[..=last].iter().rev().take(30).any(marked);
+    // A saved text shows no cursor: only rows that no composer has below it count there. The edge of the screen may have
+    // cut the hints off.
+    let cut = || last + 1 == frame.rows.len() && is_option(&frame.rows[last].text) && options();
     let known = hint || picker(frame, last);
-    if styled { known || options() } else { known && !lower.contains("for shortcuts") }
+    if styled { known || options() } else { (known && !lower.contains("for shortcuts")) || cut() }
+}
+
+/// The last rows, as far as they stand together and none of them is a choice or begins in column 0.
+fn hints(frame: &Frame, last: usize) -> String {
+    let together = |row: &FrameRow| {
+        !is_blank(row) && !is_option(&row.text) && row.text.starts_with(char::is_whitespace)
+    };
+    let above = frame.rows[..last].iter().rev().take(HINT_ROWS - 1).take_while(|row| together(row)).count();
+    let first = if together(&frame.rows[last]) { last - above } else { last };
+    frame.rows[first..=last].iter().map(|row| row.text.trim()).collect::<Vec<_>>().join(" ")
 }
 
 /// Full-screen pickers have their key hints in the last two rows.
@@ -258,6 +281,15 @@ fn picker(frame: &Frame, last: usize) -> bool {
     })
 }
 
+/// Whether a row in column 0 is the rest of an indented paragraph, which such a screen wraps without its indent.
+fn goes_on(frame: &Frame, row: usize) -> bool {
+    let begins = |row: usize, what: fn(char) -> bool| frame.rows[row].text.starts_with(what);
+    let mut above = (0..=row).rev().take_while(|row| begins(*row, |c| c.is_ascii_alphanumeric() || matches!(c, '%' | '&')));
+    let first = above.by_ref().last();
+    let prompt = frame.rows[row].text.contains(['$', '#']);
+    !prompt && first.and_then(|first| first.checked_sub(1)).is_some_and(|above| begins(above, char::is_whitespace) && !is_blank(&frame.rows[above]))
+}
+
 /// First row of a dialog: below the last thing that begins in column 0, after its own lines.
 fn dialog_top(frame: &Frame, last: usize) -> usize {
     let first = |from: usize| (from..=last).find(|row| !is_blank(&frame.rows[*row])).unwrap_or(last);
@@ -265,6 +297,7 @@ fn dialog_top(frame: &Frame, last: usize) -> usize {
         let text = &frame.rows[*row].text;
         text.starts_with(|c: char| !c.is_whitespace())
             && !(text.starts_with("› ") && is_option(text))
+            && !goes_on(frame, *row)
             // Screens of their own begin so: the folder to trust, the model to move to, the way to sign in.
             && !text.starts_with("> ")
     });

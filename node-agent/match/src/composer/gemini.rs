@@ -1,5 +1,6 @@
-//! Gemini CLI: `>` in a box (0.24), or between a rule and the footer on a tinted band (0.35 and later). The insertion point
-//! is a reversed cell; the terminal's cursor is hidden. The placeholder is grey, not dim.
+//! Gemini CLI: `>` in a box (up to 0.24), between half-block rows (0.27), or between a rule and the footer on a tinted band
+//! (0.35 and later). The insertion point is a reversed cell; the terminal's cursor is hidden. The placeholder is grey, not
+//! dim.
 
 use std::ops::Range;
 
@@ -21,7 +22,8 @@ pub(super) fn read(frame: &Frame) -> ComposerView {
     {
         return view;
     }
-    if let Some(view) = ruled_composer(frame, last).or_else(|| banded_composer(frame, last)) {
+    let open = || ruled_composer(frame, last).or_else(|| half_block_composer(frame, last));
+    if let Some(view) = open().or_else(|| banded_composer(frame, last)) {
         return view;
     }
     boxed
@@ -38,7 +40,10 @@ fn last_box(frame: &Frame, last: usize) -> Option<Range<usize>> {
         text.strip_prefix(' ').unwrap_or(text).starts_with(corner)
     };
     let end = (0..=last).rev().find(|row| at(*row, '╰'))?;
-    let start = (0..end).rev().take_while(|row| !at(*row, '╰')).find(|row| at(*row, '╭'))?;
+    let start = (0..end).rev().take_while(|row| !at(*row, '╰')).find(|row| at(*row, '╭'));
+    // A box that is taller than the pane has its upper end scrolled out.
+    let cut = (end > 0 && (0..end).all(|row| at(row, '│'))).then_some(0);
+    let start = start.or(cut)?;
     let below = (end + 1..=last).filter(|row| !is_blank(&frame.rows[*row])).count();
     (below <= 6).then_some(start..end + 1)
 }
@@ -55,8 +60,9 @@ fn is_dialog(frame: &Frame, rows: &Range<usize>) -> bool {
         || filled.take(8).any(|row| is_key_hint(&frame.rows[row].text))
 }
 
-/// A box's row without its border.
+/// A box's row without its border, and without the scroll bar that may stand at the edge of the pane.
 fn inner(text: &str) -> &str {
+    let text = text.trim_end_matches([' ', '█', '▄', '▀']);
     text.trim_matches(|c: char| c.is_whitespace() || matches!(c, '│' | '╭' | '╮' | '╰' | '╯' | '─'))
 }
 
@@ -111,9 +117,11 @@ fn boxed_composer(frame: &Frame, rows: &Range<usize>, last: usize) -> Option<Com
     let glyph = cell_at(&frame.rows[inner.start], 2).map(|cell| cell.ch).unwrap_or(' ');
     let is_glyph = matches!(glyph, '>' | '!' | '*')
         && cell_at(&frame.rows[inner.start], 3).is_some_and(|c| c.is_blank());
-    // A draft of more than ten rows has its glyph scrolled out; then only the insertion point tells.
+    // A draft of more than ten rows has its glyph scrolled out; then only the insertion point tells. A field that asks for
+    // a key stands in a box of its own, within another.
     let insert = insertion(frame, inner.clone(), 4);
-    if !is_glyph && (insert.is_none() || inner.len() < 10) {
+    let nested = |row: usize| self::inner_begins(&frame.rows[row].text, '╭');
+    if !is_glyph && (insert.is_none() || inner.len() < 10 || inner.clone().any(nested)) {
         return None;
     }
     if is_styled(frame) && insert.is_none() {
@@ -121,6 +129,39 @@ fn boxed_composer(frame: &Frame, rows: &Range<usize>, last: usize) -> Option<Com
     }
     let footer = rows.end..last + 1;
     Some(view(frame, Body { rows: inner, top: rows.start, column: 4, glyph, clipped: !is_glyph }, footer))
+}
+
+/// Whether this stands first within a box's border.
+fn inner_begins(text: &str, what: char) -> bool {
+    text.trim_start().strip_prefix('│').is_some_and(|text| text.trim_start().starts_with(what))
+}
+
+/// ` > text` between two rows of half blocks (0.27), with nothing but the footer below. Submitted prompts look the same; the
+/// composer is the last, and has no rule with a hint above it.
+fn half_block_composer(frame: &Frame, last: usize) -> Option<ComposerView> {
+    let band = |row: &usize| is_half_blocks(&frame.rows[*row].text);
+    let mut bands = (0..=last).rev().filter(band);
+    let (below, above) = (bands.next()?, bands.next()?);
+    let hint_rule = (above.saturating_sub(3)..above).any(|row| is_rule(&frame.rows[row].text));
+    let rows = above + 1..below;
+    let first = frame.rows.get(rows.start)?;
+    let glyph = cell_at(first, 1).map_or(' ', |cell| cell.ch);
+    let is_glyph = matches!(glyph, '>' | '!' | '*') && first.text.starts_with(' ');
+    let is_glyph = is_glyph && cell_at(first, 2).is_none_or(|cell| cell.is_blank());
+    let insert = insertion(frame, rows.clone(), 3);
+    let footer = (below + 1..=last).filter(|row| !is_blank(&frame.rows[*row])).count();
+    if hint_rule || rows.is_empty() || !is_glyph || footer > 3 || (is_styled(frame) && insert.is_none()) {
+        return None;
+    }
+    let body = Body { rows, top: above, column: 3, glyph, clipped: false };
+    Some(view(frame, body, below + 1..last + 1))
+}
+
+/// A row of `▀` or of `▄` across the pane.
+fn is_half_blocks(text: &str) -> bool {
+    let text = text.trim();
+    let first = text.chars().next().filter(|first| matches!(first, '▀' | '▄'));
+    first.is_some_and(|first| text.chars().all(|c| c == first)) && text.chars().count() >= 10
 }
 
 /// ` > text` directly between two rules across the pane (0.30), often with a hint row and a third rule above.
@@ -271,11 +312,19 @@ fn live_area(frame: &Frame, top: usize) -> (usize, Option<Working>) {
             live = row;
         } else if crate::cells::indent(text) >= WRAPPED {
             // The status row's cells wrap each for itself.
-        } else if !(text.starts_with("    ") && has_queue_head(frame, row)) {
+        } else if !(text.starts_with("    ") && has_queue_head(frame, row)) && !is_queued(frame, row) {
             break;
         }
     }
     (live, spinner)
+}
+
+/// Queued messages without a head (0.8): indented rows right below the spinner.
+fn is_queued(frame: &Frame, row: usize) -> bool {
+    let above = (row.saturating_sub(8)..row).rev().map(|above| (above, frame.rows[above].text.as_str()));
+    let mut above = above.skip_while(|(_, text)| text.trim().is_empty() || crate::cells::indent(text) >= 2);
+    crate::cells::indent(&frame.rows[row].text) >= 2
+        && above.next().is_some_and(|(above, text)| working(text, above).is_some())
 }
 
 /// Rows of queued messages stand below their head.

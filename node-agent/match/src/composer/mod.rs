@@ -91,6 +91,11 @@ pub(crate) fn glance(frame: &Frame, agent: &AgentKind) -> ComposerView {
     }
 }
 
+/// Whether the footer below this composer is one that only Codex has.
+pub(crate) fn is_codex_footer(frame: &Frame, view: &ComposerView) -> bool {
+    view.footer.clone().any(|row| frame.rows.get(row).is_some_and(|row| codex::is_footer(&row.text)))
+}
+
 /// Whether the grammar of this agent's composer is known.
 pub(crate) fn is_known(agent: &AgentKind) -> bool {
     matches!(agent.as_str(), "codex" | "gemini" | "claude")

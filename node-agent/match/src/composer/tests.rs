@@ -131,6 +131,82 @@ fn gemini_of_two_versions() {
 
 const RULE: &str = "\u{1b}[2m────────────────────────────────────────\u{1b}[0m";
 
+/// A screen as text, 40 columns wide.
+fn gemini(rows: &[&str]) -> ComposerView {
+    read(&Frame::from_text(40, &rows.join("\n")), &AgentKind::gemini())
+}
+
+#[test]
+fn gemini_between_half_blocks() {
+    let (upper, lower) = ("▀".repeat(40), "▄".repeat(40));
+    let footer = " ~/shop-api   no sandbox   Auto /model";
+    let prompt = [&upper[..], " > count the orders", &lower];
+    let composer = [&upper[..], " >   Type your message or @path/to/file", &lower, footer];
+    let spinner = "⠋ Trying to reach gemini-2.5-flash (Attempt 2/3) (esc to cancel, 1s)";
+    let busy = gemini(&[&prompt[..], &["", spinner, ""], &composer[..]].concat());
+    assert_eq!((busy.content, busy.rows, busy.live_top), (Composer::Empty, 7..8, Some(4)));
+    assert!(busy.working.is_some());
+    let drafted = [&upper[..], " * and then", "   the docs", &lower, footer];
+    let draft = gemini(&[&prompt[..], &["✦ Done.", ""], &drafted[..]].concat());
+    assert_eq!(text(&draft), "and then\nthe docs");
+    // A submitted prompt above anything that is longer than a footer is none.
+    let answered = [&prompt[..], &["✦ one", "  two", "  three", "  four"]].concat();
+    assert_eq!(gemini(&answered).content, Composer::Missing);
+}
+
+#[test]
+fn gemini_queues_without_a_head() {
+    let composer = [
+        "╭──────────────────────────────────────╮",
+        "│ >   Type your message or @path/to/file │",
+        "╰──────────────────────────────────────╯",
+    ];
+    let spinner = "⠦ Channeling the Force... (esc to cancel, 2s)";
+    let busy =
+        gemini(&[&["> think", "", spinner, "", "  and then the docs", ""][..], &composer[..]].concat());
+    assert_eq!((busy.working.map(|working| working.row), busy.live_top), (Some(2), Some(2)));
+    let idle = gemini(&[&["✦ Done:", "  and then the docs", ""][..], &composer[..]].concat());
+    assert_eq!((idle.working, idle.live_top), (None, Some(3)));
+}
+
+#[test]
+fn gemini_asks_in_boxes_within_boxes_and_in_cut_ones() {
+    let tall = [
+        "│ 3. Manual                            │",
+        "│   Manually select a model            │",
+        "│ (Press Esc to close)                 │",
+        "╰──────────────────────────────────────╯",
+    ];
+    assert_eq!(gemini(&tall).content, Composer::Dialog);
+    let rows = "│                                      │";
+    let key = [
+        "╭──────────────────────────────────────╮",
+        rows,
+        "│ Enter Gemini API Key                 │",
+        rows,
+        rows,
+        rows,
+        rows,
+        "│ ╭──────────────────────────────────╮ │",
+        "│ │ Paste your API key here          │ │",
+        "│ ╰──────────────────────────────────╯ │",
+        rows,
+        "│ (Press Enter to submit, Esc to cancel)│",
+        "╰──────────────────────────────────────╯",
+    ];
+    let mut frame = Frame::from_text(40, &key.join("\n"));
+    frame.cursor = wa_proto::Cursor { row: 8, col: 4, visible: true };
+    assert_eq!(read(&frame, &AgentKind::gemini()).content, Composer::Dialog);
+    // A tool that is done may have printed anything, also beside a scroll bar.
+    let done = [
+        "╭──────────────────────────────────────╮█",
+        "│ ✓ Shell cat notes                    │█",
+        "│ ● 1. Keep trying                     │█",
+        "╰──────────────────────────────────────╯█",
+    ];
+    assert_eq!(gemini(&done).content, Composer::Missing);
+}
+
 fn claude(above: &str, prompt: &str, footer: &str) -> ComposerView {
     let screen = format!("{above}\n{RULE}\n{prompt}\u{1b}[0m\n{RULE}\n  {footer}");
     read(&frame(&screen, ""), &AgentKind::claude())

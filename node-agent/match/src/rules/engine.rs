@@ -1,4 +1,4 @@
-//! Packs made ready, and run over one scene.
+//! Packs made ready, and run over one scene: a screen, settled lines, or the words of a record.
 //!
 //! Operation. All literals of all rules are searched in one pass over the squeezed text. Only a rule whose literals were
 //! all seen looks further: at each row of its region that begins in its columns, and with a byte with which its pattern
@@ -10,21 +10,18 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
-use regex::{Regex, RegexBuilder};
-use regex_syntax::hir::literal::Extractor;
-use wa_proto::{AgentKind, EventKind, Frame, Witness};
+use wa_proto::{AgentKind, EventKind, Witness};
 
 use super::literals::Literals;
-use super::pack::{PackError, Region, RuleText};
+use super::pack::{PackError, Region, RuleText, Surface};
+use super::pattern::{Pattern, begins_with_anything, first_bytes};
 use super::set::{Loaded, PackInfo};
-use super::text::{Sheet, normal, normalise};
+use super::text::{Sheet, normal};
 use super::version::VersionRange;
 use crate::aside::Definitions;
-use crate::composer::{self, Composer, ComposerView};
+use crate::composer::{Composer, ComposerView};
 use crate::hash;
 
-/// A compiled pattern may take this many bytes.
-const PATTERN_BYTES: usize = 1 << 18;
 /// Rows below an agent's last words: a shell's prompt and what it prints first.
 pub(super) const END_ROWS: usize = 4;
 /// Glyphs of what a result hangs from.
@@ -40,12 +37,14 @@ static ENGINE: LazyLock<Engine> = LazyLock::new(|| {
 /// All rules, ready to run. Immutable; one for all panes.
 pub struct Engine {
     pub(super) packs: Vec<PackInfo>,
-    rules: Vec<Rule>,
+    pub(super) rules: Vec<Rule>,
     literals: Literals,
     /// Bits of all literals of each rule.
     needs: Vec<u32>,
     /// For each byte, the rules whose matches can begin with it.
     begins: Vec<RuleSet>,
+    /// The rules that read each of [`Surface::ALL`].
+    readers: [RuleSet; 3],
     /// What the rules say, to know them again in another engine.
     definitions: Arc<Definitions>,
 }
@@ -60,16 +59,18 @@ pub(crate) struct Rule {
     /// Hash of all that decides where and when it matches.
     pub(crate) definition: u64,
     pub(crate) text: RuleText,
-    pub(super) pattern: Regex,
-    pub(super) above: Option<Regex>,
+    pub(super) pattern: Pattern,
+    pub(super) above: Option<Pattern>,
     /// Words that may not be on the screen, squeezed.
     pub(super) without: Vec<String>,
-    not_below: Option<Regex>,
+    not_below: Option<Pattern>,
+    /// What the text may not match.
+    pub(super) unless: Option<Pattern>,
     pub(super) versions: VersionRange,
 }
 
 /// A set of rules, a bit for each.
-type RuleSet = Box<[u64]>;
+pub(super) type RuleSet = Box<[u64]>;
 
 /// A rule that matched, and where.
 #[derive(Debug, Clone)]
@@ -86,8 +87,9 @@ pub(crate) struct Hit {
     pub(crate) key: u64,
 }
 
-/// One screen, understood as far as rules need it.
+/// What is read, understood as far as rules need it.
 pub(crate) struct Scene<'a> {
+    pub(crate) surface: Surface,
     pub(crate) sheet: &'a Sheet,
     pub(crate) view: &'a ComposerView,
     /// The agent that runs there.
@@ -99,6 +101,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) version: &'a str,
     /// Row of the last submitted prompt.
     pub(crate) prompt: Option<usize>,
+    /// First row in which a match may begin; what stands above has been read before.
+    pub(crate) from: usize,
 }
 
 impl Engine {
@@ -134,9 +138,10 @@ impl Engine {
         let definitions = Arc::new(Definitions::of(&rules));
         let needs = rules.iter().map(Rule::needs).collect();
         let begins = beginnings(&rules);
-        let mut engine = Self { packs: infos, rules, literals, needs, begins, definitions };
+        let readers = Surface::ALL.map(|surface| readers(&rules, surface));
+        let mut engine = Self { packs: infos, rules, literals, needs, begins, readers, definitions };
         for at in 0..engine.rules.len() {
-            let proven = engine.prove(at);
+            let proven = engine.rules[at].check().and_then(|()| engine.prove(at));
             let rule = &mut engine.rules[at];
             proven.map_err(|problem| PackError::Rule {
                 pack: engine.packs[rule.pack].name.clone(),
@@ -167,9 +172,9 @@ impl Engine {
     }
 
     /// Runs the rules of a set.
-    fn hits_of(&self, awake: &RuleSet, scene: &Scene<'_>) -> Vec<Hit> {
+    pub(super) fn hits_of(&self, awake: &RuleSet, scene: &Scene<'_>) -> Vec<Hit> {
         let (mut hits, mut block) = (Vec::<Hit>::new(), Block::default());
-        for (row, place) in scene.sheet.rows.iter().enumerate() {
+        for (row, place) in scene.sheet.rows.iter().enumerate().skip(scene.from) {
             if scene.sheet.is_blank(row) {
                 continue;
             }
@@ -188,62 +193,17 @@ impl Engine {
     }
 
     /// The rules whose literals all stand there, and whose agent; `None` of no rule.
-    fn awake(&self, scene: &Scene<'_>) -> Option<RuleSet> {
+    pub(super) fn awake(&self, scene: &Scene<'_>) -> Option<RuleSet> {
         let mut seen = vec![0_u32; self.rules.len()];
         self.literals.search(scene.sheet.squeezed.bytes(), &mut seen);
+        let readers = &self.readers[scene.surface as usize];
         let mut awake: Option<RuleSet> = None;
         for (at, _) in seen.iter().zip(&self.needs).enumerate().filter(|(_, (seen, needs))| seen == needs) {
-            if self.rules[at].concerns(scene) {
+            if readers[at / 64] & (1 << (at % 64)) != 0 && self.rules[at].concerns(scene) {
                 awake.get_or_insert_with(|| no_rules(self.rules.len()))[at / 64] |= 1 << (at % 64);
             }
         }
         awake
-    }
-
-    /// Runs a rule's own examples.
-    fn prove(&self, at: usize) -> Result<(), String> {
-        let rule = &self.rules[at];
-        if rule.text.example.is_empty() {
-            return Err("it has no example; a rule needs a real sample".to_owned());
-        }
-        for (index, example) in rule.text.example.iter().enumerate() {
-            let hits = self.hits_of_sample(at, &example.text, example.cols, &example.version);
-            let Some(hit) = hits.first() else { return Err(format!("example {} does not match", index + 1)) };
-            for (name, wanted) in &example.fields {
-                let found = hit.fields.get(name).or(hit.secrets.get(name)).map_or("", String::as_str);
-                if found != wanted {
-                    return Err(format!("example {}: {name} is {found:?}, not {wanted:?}", index + 1));
-                }
-            }
-        }
-        for (index, counter) in rule.text.counter.iter().enumerate() {
-            if !self.hits_of_sample(at, &counter.text, counter.cols, &counter.version).is_empty() {
-                return Err(format!("counter-example {} matches", index + 1));
-            }
-        }
-        Ok(())
-    }
-
-    fn hits_of_sample(&self, at: usize, text: &str, cols: u32, version: &str) -> Vec<Hit> {
-        let frame = Frame::from_text(cols, text);
-        let kind = AgentKind::new(self.rules[at].text.agent.clone());
-        let view = composer::glance(&frame, &kind);
-        let sheet = Sheet::new(&frame);
-        let prompt = last_prompt(&sheet, &kind, &view).map(|(row, _)| row);
-        let scene = Scene {
-            sheet: &sheet,
-            view: &view,
-            agent: Some(&kind),
-            alive: false,
-            left: None,
-            version,
-            prompt,
-        };
-        let Some(mut awake) = self.awake(&scene) else { return Vec::new() };
-        for (word, bits) in awake.iter_mut().enumerate() {
-            *bits &= if word == at / 64 { 1 << (at % 64) } else { 0 };
-        }
-        self.hits_of(&awake, &scene)
     }
 }
 
@@ -283,26 +243,38 @@ impl Rule {
         if text.literals.iter().any(|literal| squeeze(literal).len() < 3) {
             return Err("a literal needs at least 3 characters".to_owned());
         }
-        let pattern = compile(&text.pattern).map_err(|problem| format!("pattern: {problem}"))?;
+        let pattern = Pattern::new(&text.pattern).map_err(|problem| format!("pattern: {problem}"))?;
+        if text.on.iter().any(|surface| *surface != Surface::Frame) && begins_with_anything(&pattern) {
+            return Err("pattern: on lines and records it must begin with words or signs, not with any text".to_owned());
+        }
         let optional = |name: &str, pattern: &str| match pattern {
             "" => Ok(None),
-            pattern => compile(pattern).map(Some).map_err(|problem| format!("{name}: {problem}")),
+            pattern => Pattern::new(pattern).map(Some).map_err(|problem| format!("{name}: {problem}")),
         };
         let above = optional("above", &text.above)?;
         let not_below = optional("not_below", &text.not_below)?;
+        let unless = optional("unless", &text.unless)?;
         let versions = VersionRange::parse(&text.versions)?;
         let (pack, line) = place;
         let without = text.without.iter().map(|words| squeeze(words)).collect();
         let id = text.id.as_str().into();
         let definition = text.definition(shadow);
-        Ok(Self { id, pack, line, shadow, definition, pattern, above, not_below, versions, without, text })
+        Ok(Self { id, pack, line, shadow, definition, pattern, above, not_below, unless, versions, without, text })
     }
 
-    /// Gives back the memory in which its patterns were searched: most rules sleep for ever. A clone has none yet.
+    /// Whether all its patterns compile.
+    fn check(&self) -> Result<(), String> {
+        let optional = [("above", &self.above), ("not_below", &self.not_below), ("unless", &self.unless)];
+        let optional = optional.into_iter().filter_map(|(name, pattern)| Some((name, pattern.as_ref()?)));
+        std::iter::once(("pattern", &self.pattern))
+            .chain(optional)
+            .try_for_each(|(name, pattern)| pattern.check().map_err(|problem| format!("{name}: {problem}")))
+    }
+
+    /// Gives back the memory of its compiled patterns: most rules sleep for ever.
     fn forget(&mut self) {
-        self.pattern = self.pattern.clone();
-        self.above = self.above.clone();
-        self.not_below = self.not_below.clone();
+        let optional = [&mut self.above, &mut self.not_below, &mut self.unless];
+        optional.into_iter().flatten().chain([&mut self.pattern]).for_each(Pattern::forget);
     }
 
     fn concerns(&self, scene: &Scene<'_>) -> bool {
@@ -312,6 +284,11 @@ impl Rule {
         };
         let barred = |words: &String| scene.sheet.squeezed.contains(words);
         here && self.versions.holds(scene.version) && !self.without.iter().any(barred)
+    }
+
+    /// Whether it reads such material.
+    pub(super) fn reads(&self, surface: Surface) -> bool {
+        self.text.on.contains(&surface)
     }
 
     fn is_agent(&self, agent: Option<&AgentKind>) -> bool {
@@ -338,12 +315,12 @@ impl Rule {
         let sheet = scene.sheet;
         let text = block.at(sheet, row, self.text.rows);
         // Few rows match: only for those are captures worth their memory.
-        if !self.pattern.is_match(text) {
+        if !self.pattern.is_match(text) || self.unless.as_ref().is_some_and(|unless| unless.is_match(text)) {
             return None;
         }
         let captures = self.pattern.captures(text)?;
         let whole = captures.get(0)?;
-        if self.hangs_wrong(sheet, row) {
+        if self.hangs_wrong(scene, row) {
             return None;
         }
         let above = self.above(sheet, row)?;
@@ -352,6 +329,9 @@ impl Rule {
         let end = whole.end();
         let taken = block.starts.iter().filter(|start| **start < end).count().max(1);
         if self.text.region == Region::End && below(sheet, row + taken) > END_ROWS {
+            return None;
+        }
+        if self.text.lone && goes_on(scene, row, row + taken) {
             return None;
         }
         for (name, value) in above {
@@ -366,6 +346,7 @@ impl Rule {
         let Some(place) = scene.sheet.rows.get(row) else { return false };
         self.text.columns.is_none_or(|(from, to)| (from..=to).contains(&place.column))
             && self.text.boxed.is_none_or(|boxed| place.boxed == boxed)
+            && (scene.surface != Surface::Record || row == 0)
             && in_region(scene, row, self.text.region)
     }
 
@@ -377,8 +358,9 @@ impl Rule {
     }
 
     /// Whether it hangs from a row that says whose words these are: a tool's output begins as a notice does.
-    pub(super) fn hangs_wrong(&self, sheet: &Sheet, row: usize) -> bool {
+    pub(super) fn hangs_wrong(&self, scene: &Scene<'_>, row: usize) -> bool {
         let Some(not_below) = &self.not_below else { return false };
+        let sheet = scene.sheet;
         let column = sheet.rows[row].column;
         let mut above = (0..row).rev().take_while(|above| !sheet.is_blank(*above));
         // A tool has one result; what hangs below that is a notice. Hooks only announce themselves in between.
@@ -387,19 +369,21 @@ impl Rule {
             let outer = sheet.rows[*above].column < column || sheet.text(*above).starts_with(HEADS);
             outer || is_result(*above)
         });
-        head.is_some_and(|head| not_below.is_match(sheet.text(head)))
+        let cut_off = scene.surface == Surface::Line && !(0..row).any(|above| sheet.is_blank(above));
+        // Lines that were cut off above may have been a tool's.
+        head.map_or(cut_off, |head| not_below.is_match(sheet.text(head))) || is_pictured(sheet, row)
     }
 
-    fn fields(&self, pattern: &Regex, captures: &regex::Captures<'_>) -> BTreeMap<String, String> {
+    fn fields(&self, pattern: &Pattern, captures: &regex::Captures<'_>) -> BTreeMap<String, String> {
         let mut fields = self.text.fields.clone();
-        for name in pattern.capture_names().flatten() {
+        for name in pattern.capture_names() {
             let Some(found) = captures.name(name) else { continue };
             // `window_2` is another place where the same field may stand.
             let field = name.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('_');
             // Bounded here: a counted repetition in a pattern costs memory for every count.
             let found = &found.as_str()[..found.as_str().floor_char_boundary(FIELD_BYTES)];
             let text = found.split_whitespace().collect::<Vec<_>>().join(" ");
-            let whole = matches!(field, "session_id" | "url");
+            let whole = matches!(field, "session_id" | "url") || field.starts_with("tokens_");
             let text = if whole { text.replace(' ', "") } else { text };
             let text = self.text.words.get(field).and_then(|words| words.get(&text)).cloned().unwrap_or(text);
             if !text.is_empty() {
@@ -455,8 +439,42 @@ pub(super) fn in_region(scene: &Scene<'_>, row: usize, region: Region) -> bool {
         Region::Composer => !dialog && view.rows.contains(&row),
         Region::Footer if missing => below(scene.sheet, row + 1) <= END_ROWS,
         Region::Footer => !dialog && (view.footer.contains(&row) || (top..view.rows.start).contains(&row)),
+        Region::Bare => missing || dialog,
         Region::End => missing,
     }
+}
+
+/// Whether the next row that is not blank hangs deeper than this one: the paragraph goes on, and was only begun here. What
+/// an agent itself remarks below its own words does not count.
+fn goes_on(scene: &Scene<'_>, row: usize, from: usize) -> bool {
+    let sheet = scene.sheet;
+    let end = scene.view.live_top.unwrap_or(sheet.rows.len()).min(sheet.rows.len());
+    let next = (from..end).find(|row| !sheet.is_blank(*row));
+    next.is_some_and(|next| {
+        let remark = sheet.text(next).starts_with("Worked for") || sheet.rows[next].opens();
+        sheet.rows[next].column >= sheet.rows[row].column + 2 && !remark
+    })
+}
+
+/// Whether it is a picture of a result: it stands in the column of what it hangs from, or hangs from nothing, in a paragraph
+/// of its own below an answer.
+fn is_pictured(sheet: &Sheet, row: usize) -> bool {
+    let column = sheet.rows[row].column;
+    let block = || (0..row).rev().take_while(|above| !sheet.is_blank(*above));
+    let owns = |above: &usize| sheet.rows[*above].column <= column && !sheet.text(*above).starts_with('⎿');
+    if column < 2 {
+        return false;
+    }
+    if let Some(owner) = block().find(owns) {
+        return sheet.rows[owner].column == column && sheet.text(owner).starts_with(HEADS);
+    }
+    let top = block().last().unwrap_or(row);
+    let above = (0..top).rev().find(|above| !sheet.is_blank(*above));
+    above.is_some_and(|above| {
+        let text = sheet.text(above);
+        let paragraph = (2..=4).contains(&sheet.rows[above].column) && !text.starts_with('⎿');
+        paragraph || text.starts_with(['⏺', '●'])
+    })
 }
 
 /// Rows from this one on that have something on them and do not belong to a box; at most one more than [`END_ROWS`].
@@ -466,6 +484,33 @@ pub(super) fn below(sheet: &Sheet, row: usize) -> usize {
     (row..sheet.rows.len()).filter(counts).take(END_ROWS + 1).count()
 }
 
+/// aider's prompt begins with its mode, below a rule: `ask> why?`. Files of the chat may stand between.
+fn aider_prompt(sheet: &Sheet, end: usize) -> Option<(usize, u64)> {
+    let ruled = |row: usize| {
+        let above = (row.saturating_sub(AIDER_FILES)..row).rev().take_while(|above| !sheet.is_blank(*above));
+        above.into_iter().any(|above| sheet.text(above).starts_with("────"))
+    };
+    let typed = |row: &usize| {
+        let (mode, words) = sheet.text(*row).split_once("> ")?;
+        let named = mode.len() <= 24 && mode.bytes().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b' ' | b'-'));
+        (named && sheet.rows[*row].column == 0 && ruled(*row)).then_some(words)
+    };
+    let row = (0..end).rev().find(|row| typed(row).is_some())?;
+    Some((row, hash::squeezed(typed(&row)?)))
+}
+
+/// opencode sets prompts apart by a bar at their left, and what tools did, which begins with a sign.
+fn opencode_prompt(sheet: &Sheet, end: usize) -> Option<(usize, u64)> {
+    let said = |row: &usize| sheet.rows[*row].boxed && !sheet.is_blank(*row);
+    let last = (0..end).rev().find(said)?;
+    let first = (0..=last).rev().take_while(said).last()?;
+    let words: String = (first..=last).map(|row| sheet.text(row)).collect();
+    (!words.starts_with(['#', '$', '→', '←', '✱', '⚙'])).then(|| (first, hash::squeezed(&words)))
+}
+
+/// Rows between aider's rule and its prompt.
+const AIDER_FILES: usize = 12;
+
 /// The last submitted prompt above the live area: its row, and a hash of its words that no re-wrap changes.
 pub(crate) fn last_prompt(sheet: &Sheet, agent: &AgentKind, view: &ComposerView) -> Option<(usize, u64)> {
     let end = view.live_top.unwrap_or(sheet.rows.len()).min(sheet.rows.len());
@@ -473,6 +518,8 @@ pub(crate) fn last_prompt(sheet: &Sheet, agent: &AgentKind, view: &ComposerView)
         "codex" => &['›'],
         "gemini" => &['>', '*', '!'],
         "claude" => &['❯', '>'],
+        "aider" => return aider_prompt(sheet, end),
+        "opencode" => return opencode_prompt(sheet, end),
         _ => return None,
     };
     let mut text = (String::new(), Vec::new());
@@ -512,6 +559,15 @@ fn members(words: impl Iterator<Item = u64>) -> impl Iterator<Item = usize> {
     })
 }
 
+/// The rules that read such material.
+fn readers(rules: &[Rule], surface: Surface) -> RuleSet {
+    let mut set = no_rules(rules.len());
+    for at in (0..rules.len()).filter(|at| rules[*at].reads(surface)) {
+        set[at / 64] |= 1 << (at % 64);
+    }
+    set
+}
+
 /// For each byte, the rules whose matches can begin with it.
 fn beginnings(rules: &[Rule]) -> Vec<RuleSet> {
     let mut sets = vec![no_rules(rules.len()); 256];
@@ -523,48 +579,4 @@ fn beginnings(rules: &[Rule]) -> Vec<RuleSet> {
         }
     }
     sets
-}
-
-/// Bytes with which the matches of a compiled pattern begin, where they are few enough to be told.
-fn first_bytes(pattern: &Regex) -> Option<Vec<u8>> {
-    let hir = regex_syntax::parse(pattern.as_str()).ok()?;
-    let prefixes = Extractor::new().extract(&hir);
-    prefixes.literals()?.iter().map(|prefix| prefix.as_bytes().first().copied()).collect()
-}
-
-/// Compiles a pattern: anchored, with blanks that a wrap may have eaten.
-fn compile(pattern: &str) -> Result<Regex, String> {
-    let uuid = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}";
-    let zone = r"(?: [A-Z]{2,5}\b| \([A-Za-z][\w+/-]*\))?";
-    let clock = r"\d{1,2}(?::\d{2})? ?[AaPp][Mm]\b";
-    let day = r"[A-Z][a-z]{2,8}\b(?: \d{1,2}(?:st|nd|rd|th)?\b)?(?:, \d{4}\b)?";
-    let reset = format!("(?:(?:{day},?(?: at)? )?{clock}{zone}|{day}{zone})");
-    let pattern = normalise(pattern).replace("{uuid}", uuid).replace("{reset}", &reset);
-    let mut out = String::from("^(?:");
-    let mut class = 0_u32;
-    let mut chars = pattern.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            // Classes as ASCII has them: small programs, and agents print no other digits.
-            '\\' => match chars.next() {
-                Some('d') => out.push_str(if class > 0 { "0-9" } else { "[0-9]" }),
-                Some('w') => out.push_str(if class > 0 { "0-9A-Za-z_" } else { "[0-9A-Za-z_]" }),
-                Some('s') => out.push_str(if class > 0 { " " } else { "[ ]" }),
-                Some('S') if class == 0 => out.push_str("[^ ]"),
-                Some('b') => out.push_str(r"(?-u:\b)"),
-                Some(other) => out.extend(['\\', other]),
-                None => return Err("it ends in a backslash".to_owned()),
-            },
-            ' ' if class == 0 => out.push_str("[ ]*"),
-            c => out.push(c),
-        }
-        match c {
-            '[' => class += 1,
-            ']' => class = class.saturating_sub(1),
-            _ => {}
-        }
-    }
-    out.push(')');
-    let built = RegexBuilder::new(&out).size_limit(PATTERN_BYTES).dfa_size_limit(PATTERN_BYTES).build();
-    built.map_err(|error| error.to_string().replace('\n', " "))
 }

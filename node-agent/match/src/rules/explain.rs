@@ -22,7 +22,7 @@ pub(crate) struct Near {
 /// The rules that nearly matched, the nearest first.
 pub(crate) fn nearly(engine: &Engine, scene: &Scene<'_>) -> Vec<Near> {
     let near = |(at, rule): (usize, &Rule)| {
-        let mut near = rule.is_of(scene).then(|| rule.near(scene))??;
+        let mut near = (rule.reads(scene.surface) && rule.is_of(scene)).then(|| rule.near(scene))??;
         near.rule = at;
         Some(near)
     };
@@ -76,7 +76,10 @@ impl Rule {
             sheet.block(row, end.min(sheet.rows.len()), &mut text, &mut starts);
             let Some(found) = self.pattern.find(&text) else { continue };
             let taken = starts.iter().filter(|start| **start < found.end()).count().max(1);
-            let missing = self.misplaced(scene, row, taken);
+            let mut missing = self.misplaced(scene, row, taken);
+            if self.unless.as_ref().is_some_and(|unless| unless.is_match(&text)) {
+                missing.push("its words are another rule's".to_owned());
+            }
             if best.as_ref().is_none_or(|(_, least)| missing.len() < least.len()) {
                 best = Some((row, missing));
             }
@@ -107,7 +110,7 @@ impl Rule {
         if let Some(words) = self.without.iter().find(|words| scene.sheet.squeezed.contains(words.as_str())) {
             missing.push(format!("{words:?} is on the screen"));
         }
-        if self.hangs_wrong(scene.sheet, row) {
+        if self.hangs_wrong(scene, row) {
             missing.push("it hangs from a row whose output it is".to_owned());
         }
         if self.text.region == Region::End && !self.is_over(scene) {

@@ -116,6 +116,30 @@ pub(crate) struct Parsed {
     pub(crate) disable_line: Option<usize>,
 }
 
+/// What is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Surface {
+    /// The screen as it stands.
+    Frame,
+    /// Settled lines that scrolled by between two frames.
+    Line,
+    /// What an agent's session file says of an error, a warning or a notice, drawn as its screen draws it.
+    Record,
+}
+
+impl Surface {
+    pub const ALL: [Self; 3] = [Self::Frame, Self::Line, Self::Record];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Frame => "frame",
+            Self::Line => "line",
+            Self::Record => "record",
+        }
+    }
+}
+
 /// Part of a screen. A row may be in several: a tail is part of its transcript.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -128,6 +152,8 @@ pub(crate) enum Region {
     Composer,
     /// Below the composer, and notices that stick to it from above.
     Footer,
+    /// The whole screen while no composer stands on it: a sign-in, a dialog.
+    Bare,
     /// An agent's last words: no composer any more, and only a shell's prompt may follow.
     End,
 }
@@ -140,6 +166,7 @@ impl Region {
             Self::Dialog => "dialog",
             Self::Composer => "composer",
             Self::Footer => "footer",
+            Self::Bare => "bare",
             Self::End => "end",
         }
     }
@@ -169,6 +196,9 @@ pub(crate) struct RuleText {
     #[serde(default)]
     pub(crate) versions: String,
     pub(crate) region: Region,
+    /// What it reads.
+    #[serde(default = "default_on")]
+    pub(crate) on: Vec<Surface>,
     /// Columns in which the match may begin, inclusive; absent: any.
     pub(crate) columns: Option<(usize, usize)>,
     /// Must stand in a box, or must not; absent: either.
@@ -189,6 +219,12 @@ pub(crate) struct RuleText {
     /// result between.
     #[serde(default)]
     pub(crate) not_below: String,
+    /// What the text that it looks at must not match, from the beginning: another rule knows that better.
+    #[serde(default)]
+    pub(crate) unless: String,
+    /// What it stands in does not go on below a blank row, as a paragraph does.
+    #[serde(default)]
+    pub(crate) lone: bool,
     /// Fields that the text does not hold.
     #[serde(default)]
     pub(crate) fields: BTreeMap<String, String>,
@@ -222,10 +258,14 @@ impl RuleText {
         let place =
             (self.event, &self.agent, &self.versions, self.region, self.columns, self.boxed, self.rows);
         let words = (&self.literals, &self.pattern, &self.above, &self.fields, &self.words, &self.key);
-        let bars = (&self.not_below, &self.without);
-        let gates = (bars, &self.secrets, &self.witnesses, self.rearm, shadow);
+        let bars = (&self.not_below, &self.unless, &self.without, self.lone);
+        let gates = (bars, &self.secrets, &self.witnesses, self.rearm, shadow, &self.on);
         hash::hash(&[&self.id, &format!("{place:?} {words:?} {gates:?}")])
     }
+}
+
+fn default_on() -> Vec<Surface> {
+    vec![Surface::Frame]
 }
 
 fn default_cooldown() -> u32 {

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use wa_proto::EventKind;
 
 use super::engine::Engine;
-use super::pack::{self, Origin, Pack, PackError, RuleText};
+use super::pack::{self, Origin, Pack, PackError, Rearm, Region, RuleText, Surface};
 
 const BUILTIN: &[(&str, &str)] = &[
     ("claude", include_str!("../../packs/claude.toml")),
@@ -33,6 +33,8 @@ const RULES: usize = 1000;
 const NAME_CHARS: usize = 64;
 /// Bytes of a pattern, as it is written.
 const PATTERN_BYTES: usize = 4096;
+/// A rule for lines and records begins in one of these.
+const FIRST_COLUMNS: usize = 5;
 /// Milliseconds that a match may be asked to stand, or to be away.
 const LONGEST_WAIT: u32 = 3_600_000;
 
@@ -61,6 +63,8 @@ pub struct RuleInfo<'a> {
     /// `>=0.53, <0.67`; empty: all.
     pub versions: &'a str,
     pub region: &'static str,
+    /// What it reads.
+    pub on: &'a [Surface],
     pub examples: usize,
     pub counters: usize,
     pub shadow: bool,
@@ -125,6 +129,7 @@ impl Engine {
                 agent: &rule.text.agent,
                 versions: &rule.text.versions,
                 region: rule.text.region.as_str(),
+                on: &rule.text.on,
                 examples: rule.text.example.len(),
                 counters: rule.text.counter.len(),
                 shadow: pack.shadow,
@@ -232,7 +237,7 @@ fn check(rule: &RuleText) -> Result<(), String> {
     if !is_name(&rule.id) {
         return Err(format!("an id is 1 to {NAME_CHARS} of letters, digits, '.', '_' and '-'"));
     }
-    if [&rule.pattern, &rule.above, &rule.not_below].iter().any(|pattern| pattern.len() > PATTERN_BYTES) {
+    if [&rule.pattern, &rule.above, &rule.not_below, &rule.unless].iter().any(|pattern| pattern.len() > PATTERN_BYTES) {
         return Err(format!("a pattern is longer than {PATTERN_BYTES} bytes"));
     }
     if rule.columns.is_some_and(|(from, to)| from > to) {
@@ -240,6 +245,38 @@ fn check(rule: &RuleText) -> Result<(), String> {
     }
     if rule.hold > LONGEST_WAIT || rule.cooldown > LONGEST_WAIT {
         return Err(format!("hold and cooldown are at most {LONGEST_WAIT} ms"));
+    }
+    check_surfaces(rule)
+}
+
+/// Away from the screen there is less to tell a notice from a text that quotes one: no box, no composer, no other frame.
+/// So a rule that reads lines or records must say where a match begins, and tell only of what a turn brings.
+fn check_surfaces(rule: &RuleText) -> Result<(), String> {
+    let twice = |at: usize| rule.on[..at].contains(&rule.on[at]);
+    if rule.on.is_empty() || (0..rule.on.len()).any(twice) {
+        return Err("on: name frame, line and record at most once each, and one of them at least".to_owned());
+    }
+    let Some(surface) = rule.on.iter().find(|surface| **surface != Surface::Frame) else { return Ok(()) };
+    let refuse = |problem: &str| Err(format!("on = [\"{}\"]: {problem}", surface.as_str()));
+    if rule.region != Region::Tail {
+        return refuse("the region must be tail: there is no dialog, composer, footer or end screen");
+    }
+    if rule.boxed == Some(true) {
+        return refuse("there are no boxes: leave boxed = true out");
+    }
+    if rule.columns.is_none_or(|(from, to)| from > 0 || to > FIRST_COLUMNS) {
+        let wanted = format!("a match must begin at the line's start: write columns = [0, 0], at most [0, {FIRST_COLUMNS}]");
+        return refuse(&wanted);
+    }
+    if !rule.secrets.is_empty() {
+        return refuse("codes and addresses that open an account are taken from the screen alone");
+    }
+    let record = rule.on.contains(&Surface::Record);
+    if rule.rearm != Rearm::Turn && (record || rule.rearm != Rearm::Compaction) {
+        return refuse("a replayed session must stay silent: write rearm = \"turn\" (for lines also \"compaction\")");
+    }
+    if record && !rule.above.is_empty() {
+        return refuse("nothing stands above a record: leave above out");
     }
     Ok(())
 }

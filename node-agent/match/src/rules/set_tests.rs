@@ -262,3 +262,46 @@ fn a_pack_of_nothing_but_rules_is_refused_soon() {
     assert!(reason.contains("pack endless") && reason.contains("rule"), "{reason}");
     assert!(start.elapsed() < std::time::Duration::from_secs(20), "{:?}", start.elapsed());
 }
+
+/// A rule that reads all there is, with one thing changed.
+fn everywhere(from: &str, to: &str) -> Pack {
+    let good = "[[rule]]\nid = \"t.all\"\nevent = \"error.api\"\nagent = \"codex\"\nregion = \"tail\"\non = [\"frame\", \"line\", \"record\"]\ncolumns = [0, 0]\nliterals = [\"no upstream\"]\npattern = '■ no upstream'\nrearm = \"turn\"\n[[rule.example]]\ntext = \"■ no upstream\"\n";
+    assert!(good.contains(from), "{from}");
+    pack("t", "", &[good.replace(from, to)])
+}
+
+#[test]
+fn rules_for_lines_and_records_must_say_where_they_begin() {
+    let engine = Engine::with_packs(&[everywhere("", "")]).unwrap();
+    let rule = engine.rules().find(|rule| rule.id == "t.all").unwrap();
+    assert_eq!(rule.on, Surface::ALL);
+    let of_frames = engine.rules().find(|rule| rule.region == "dialog").unwrap();
+    assert_eq!(of_frames.on, [Surface::Frame]);
+    let cases = [
+        ("on = [\"frame\", \"line\", \"record\"]", "on = []", "line 4: rule t.all: on: name frame, line and record"),
+        ("\"line\", \"record\"", "\"frame\"", "at most once each"),
+        ("\"line\"", "\"page\"", "rule[0].on[1]: unknown variant"),
+        ("\"tail\"", "\"transcript\"", "on = [\"line\"]: the region must be tail"),
+        ("\"tail\"", "\"footer\"", "on = [\"line\"]: the region must be tail"),
+        ("columns = [0, 0]\n", "", "write columns = [0, 0]"),
+        ("[0, 0]", "[1, 3]", "write columns = [0, 0]"),
+        ("[0, 0]", "[0, 40]", "at most [0, 5]"),
+        ("columns", "boxed = true\ncolumns", "leave boxed = true out"),
+        ("\"turn\"", "\"gone\"", "write rearm = \"turn\""),
+        ("\"turn\"", "\"compaction\"", "write rearm = \"turn\""),
+        ("columns", "above = 'x'\ncolumns", "leave above out"),
+        ("columns", "secrets = [\"url\"]\ncolumns", "from the screen alone"),
+        ("'■ no", "'.*no", "it must begin with words or signs"),
+        ("'■ no", "'(?:[^ ]+)?no", "it must begin with words or signs"),
+        ("text = \"■ no upstream\"", "text = \"\\n■ no upstream\"", "on = [\"record\"]: no example matches there"),
+        (
+            "upstream\"\n",
+            "upstream\"\n[[rule.counter]]\ntext = \"■ no upstream here\\n\\n› Ask Codex to do anything\"\n",
+            "counter-example 1 matches as a ",
+        ),
+    ];
+    for (from, to, wanted) in cases {
+        let said = refusal(&[everywhere(from, to)]);
+        assert!(said.contains(wanted), "{to}: {said}\nnot: {wanted}");
+    }
+}

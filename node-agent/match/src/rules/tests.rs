@@ -89,6 +89,13 @@ fn blocks_are_joined_as_they_were_cut() {
     assert_eq!(block(&soft, 0), "⚠ Heads up, you've seen it");
     let boxed = Frame::from_text(20, "│ To resume:      │\n│ codex           │\n╰─────────────────╯");
     assert_eq!(block(&boxed, 0), "To resume: codex");
+    // An agent's own scroll bar in the last column is no text, and cuts no word.
+    let barred = Frame::from_text(
+        20,
+        "✦ compressed to     █\n  643 tokens.      █\n│ make deploy     │▄\n word              █ █",
+    );
+    assert_eq!(block(&barred, 0), "✦ compressed to 643 tokens.");
+    assert_eq!(block(&barred, 2), "make deploy");
     let mut wrapped =
         Frame { cols: 80, rows: vec![FrameRow::plain("abc"), FrameRow::plain("def")], ..Frame::default() };
     wrapped.rows[0].wrapped = true;
@@ -96,6 +103,20 @@ fn blocks_are_joined_as_they_were_cut() {
     // A blank in the last column is a part of the line.
     wrapped.rows[0].text = "in ".to_owned();
     assert_eq!(block(&wrapped, 0), "in def");
+}
+
+#[test]
+fn a_rule_leaves_to_another_what_that_knows_better() {
+    let rule = |unless: &str| {
+        let text = format!(
+            "schema = 'wa.pack/1'\n[[rule]]\nid = 'x.error'\nevent = 'error.api'\nagent = 'gemini'\nregion = 'tail'\n\
+             literals = ['✕ [API']\npattern = '✕ \\[API.*'\nunless = '{unless}'\nrearm = 'turn'\n[[rule.example]]\ntext = '✕ [API Error: over quota]'"
+        );
+        Engine::with_packs(&[pack_of("x", &text)]).map(drop).map_err(|error| error.to_string())
+    };
+    assert_eq!(rule(".*overloaded"), Ok(()));
+    assert!(rule(".*quota").unwrap_err().contains("example 1 does not match"));
+    assert!(rule("(").unwrap_err().contains("unless: "));
 }
 
 #[test]

@@ -59,6 +59,13 @@ pub(crate) struct Row {
     pub(super) first: u8,
 }
 
+impl Row {
+    /// It begins something new.
+    pub(super) fn opens(&self) -> bool {
+        self.opens
+    }
+}
+
 /// Text without blanks and borders.
 pub(crate) struct Squeezed(Vec<u8>);
 
@@ -111,6 +118,7 @@ impl Sheet {
     }
 
     fn push(&mut self, raw: &str, wrapped: bool, cols: usize, squeezed: &mut usize) {
+        let raw = without_scroll_bar(raw, cols);
         let (body, column, boxed) = body(raw);
         let start = self.text.len();
         self.push_body(body, squeezed);
@@ -239,6 +247,17 @@ fn trim_end(raw: &str) -> &str {
             _ => return text,
         }
     }
+}
+
+/// A row without the scroll bar that an agent draws in the last column of the pane.
+fn without_scroll_bar(raw: &str, cols: usize) -> &str {
+    let text = raw.trim_end_matches(' ');
+    let rest = match text.as_bytes() {
+        [.., 0xe2, 0x96, 0x80 | 0x84 | 0x88] => &text[..text.len() - 3],
+        _ => return raw,
+    };
+    let apart = rest.is_empty() || rest.ends_with([' ', '│', '╮', '╯']);
+    if apart && width(rest) + 1 == cols { rest } else { raw }
 }
 
 /// Where the blanks at the end begin. They may fill most of a row.

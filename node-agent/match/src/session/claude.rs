@@ -6,13 +6,10 @@
 //! are answers of a model that does not exist (`isApiErrorMessage`). Records of a sub-agent (`isSidechain`) count for the
 //! tokens and are no part of the conversation.
 
-use std::sync::LazyLock;
-
-use regex::Regex;
 use wa_proto::{EventKind, Role, TokenUsage};
 
 use super::json::Json;
-use super::{Common, Draft, text};
+use super::{Common, Draft, Meaning, text};
 
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -251,9 +248,13 @@ fn system(state: &mut State, common: &mut Common, record: &Json) {
         }
         "api_error" => retrying(common, record, uuid),
         "turn_duration" => finish_turn(state, common, uuid, ""),
-        "local_command" | "informational" | "away_summary" => {
+        "local_command" | "away_summary" => {
+            typed_notice(common, uuid, &text::visible(said.text()), said.cut());
+        }
+        "informational" => {
             let shown = text::visible(said.text());
             typed_notice(common, uuid, &shown, said.cut());
+            common.notice(Meaning::Remark, uuid, [], ("", &shown));
         }
         "stop_hook_summary"
         | "microcompact_boundary"
@@ -302,81 +303,12 @@ fn retrying(common: &mut Common, record: &Json, uuid: &str) {
     common.testify(EventKind::ErrorRetrying, uuid, fields, &line);
 }
 
-static LIMIT: LazyLock<Regex> = LazyLock::new(|| {
-    let yours = r"(?:hit|reached) your (?:([\w' .-]{1,30}) )?(?:limit|budget)\b";
-    let named = r"(?:^|\s)(5-hour|(?:opus )?weekly|usage|session) limit reached";
-    literal(&format!("(?i){yours}|{named}|out of (?:usage credits|extra usage)"))
-});
-/// The words of the reset, or the instant.
-static RESETS: LazyLock<Regex> =
-    LazyLock::new(|| literal(r"(?i)\bresets? (?:at )?([^·∙|\n]{1,60})|\|(\d{9,11})"));
-static STATUS: LazyLock<Regex> = LazyLock::new(|| literal(r"\bAPI Error(?: \(|: )?\s*(\d{3})\b"));
-
-fn literal(pattern: &str) -> Regex {
-    Regex::new(pattern).expect("a literal pattern compiles")
-}
-
 /// An answer that is no answer: a limit, a refused sign-in, a failure.
 fn failure(common: &mut Common, uuid: &str, error: &str, said: &str) {
     common.message(Role::Notice, Draft { id: uuid, text: said, ..Draft::default() });
-    let lower = said.to_ascii_lowercase();
-    let limit = LIMIT.captures(said);
-    if let Some(limit) =
-        limit.filter(|_| !lower.contains("fast limit") && !lower.contains("not your usage limit"))
-    {
-        let window = limit.get(1).or_else(|| limit.get(2)).map_or("", |found| found.as_str());
-        let (model, window) = model_and_window(window);
-        let (at, instant) = reset(said);
-        let fields = [
-            ("model", model.to_owned()),
-            ("window", window_name(window)),
-            ("reset_at", at),
-            ("reset_time", instant),
-        ];
-        return common.testify(EventKind::LimitReached, uuid, fields, said);
-    }
-    let status = STATUS.captures(said).map(|found| found[1].to_owned()).unwrap_or_default();
-    let kind = match error {
-        _ if lower.contains("overloaded") || status == "529" => EventKind::ErrorOverloaded,
-        _ if lower.contains("temporarily limiting") => EventKind::ErrorOverloaded,
-        _ if lower.contains("prompt is too long") || lower.contains("context limit") => {
-            EventKind::ContextFull
-        }
-        "authentication_failed" | "oauth_org_not_allowed" => EventKind::AuthRequired,
-        _ if lower.contains("please run /login") => EventKind::AuthRequired,
-        _ => EventKind::ErrorApi,
+    let meaning = match error {
+        "authentication_failed" | "oauth_org_not_allowed" => Meaning::Kind(EventKind::AuthRequired),
+        _ => Meaning::Failure,
     };
-    common.testify(kind, uuid, [("status", status), ("error", error.to_owned())], said);
-}
-
-/// The printed words and, where the text has it, the instant.
-fn reset(said: &str) -> (String, String) {
-    let Some(found) = RESETS.captures_iter(said).last() else { return Default::default() };
-    if let Some(epoch) = found.get(2).and_then(|digits| digits.as_str().parse().ok()) {
-        let instant = jiff::Timestamp::from_second(epoch).map(|at| at.to_string()).unwrap_or_default();
-        return (instant.clone(), instant);
-    }
-    let words = found.get(1).map_or("", |words| words.as_str());
-    (words.trim().trim_end_matches('.').to_owned(), String::new())
-}
-
-/// `Opus weekly`, `Fable 5`: a model is written with a capital, and its version may follow.
-fn model_and_window(words: &str) -> (&str, &str) {
-    let words = words.trim();
-    if !words.starts_with(|c: char| c.is_ascii_uppercase()) || words.starts_with("Weekly") {
-        return ("", words);
-    }
-    let window = words.match_indices(' ').find(|(at, _)| words[at + 1..].starts_with(char::is_alphabetic));
-    window.map_or((words, ""), |(at, _)| (&words[..at], &words[at + 1..]))
-}
-
-fn window_name(words: &str) -> String {
-    match words.trim().to_ascii_lowercase().as_str() {
-        "5-hour" => "5h".to_owned(),
-        "usage" => String::new(),
-        name if name == "session" || name.starts_with("weekly") || name.starts_with("monthly") => {
-            name.split(' ').next().unwrap_or(name).to_owned()
-        }
-        name => name.to_owned(),
-    }
+    common.notice(meaning, uuid, [("error", error.to_owned())], ("", said));
 }

@@ -12,7 +12,7 @@ use wa_proto::{EventKind, Role};
 
 use super::codex_limits::Limits;
 use super::json::Json;
-use super::{Common, Draft, text};
+use super::{Common, Draft, Meaning, text};
 
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -125,6 +125,8 @@ fn event(state: &mut State, common: &mut Common, payload: &Json) {
         "warning" => {
             let text = payload.get("message").text();
             common.message(Role::Notice, Draft { text, ..Draft::default() });
+            let key = format!("{}/{}", state.turn, text::first_line(text));
+            common.notice(Meaning::Remark, &key, [], ("⚠ ", text));
         }
         "thread_rolled_back" => {
             let turns = payload.get("num_turns").count();
@@ -262,20 +264,21 @@ fn failed(state: &State, common: &mut Common, error: &Json) {
     let status = info.members().first().map(|m| m.1.get("http_status_code").plain().unwrap_or_default());
     let key = if state.turn.is_empty() { line } else { state.turn.as_str() };
     common.message(Role::Notice, Draft { text: line, ..Draft::default() });
-    let kind = match word {
-        "usage_limit_exceeded" => return state.limits.reached(common, key, line),
-        "context_window_exceeded" => EventKind::ContextFull,
-        "server_overloaded" => EventKind::ErrorOverloaded,
-        "unauthorized" => EventKind::AuthRequired,
-        "" if is_limit(line) => return state.limits.reached(common, key, line),
-        _ => EventKind::ErrorApi,
+    let meaning = match word {
+        "usage_limit_exceeded" => Meaning::Kind(EventKind::LimitReached),
+        "context_window_exceeded" => Meaning::Kind(EventKind::ContextFull),
+        "server_overloaded" => Meaning::Kind(EventKind::ErrorOverloaded),
+        "unauthorized" => Meaning::Kind(EventKind::AuthRequired),
+        _ => Meaning::Failure,
     };
+    let limits = state.limits.used_up(common);
+    // Old versions give errors no name.
+    let nameless = word.is_empty() && !limits[0].1.is_empty();
+    if nameless || matches!(meaning, Meaning::Kind(EventKind::LimitReached)) {
+        return common.notice(meaning, key, limits, ("■ ", line));
+    }
     let fields = [("status", status.unwrap_or_default()), ("error", word.to_owned())];
-    common.testify(kind, key, fields, line);
-}
-
-fn is_limit(line: &str) -> bool {
-    line.replace('\u{2019}', "'").starts_with("You've hit your usage limit")
+    common.notice(meaning, key, fields, ("■ ", line));
 }
 
 fn item(common: &mut Common, payload: &Json) {

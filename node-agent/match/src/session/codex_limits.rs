@@ -75,21 +75,21 @@ impl Limits {
         }
     }
 
-    /// The agent says that it has come to a limit; which window, and until when, the last percentages tell.
-    pub(super) fn reached(&self, common: &mut Common, key: &str, line: &str) {
+    /// A number says that a limit is reached; which window, and until when, the last percentages tell.
+    fn reached(&self, common: &mut Common, key: &str, line: &str) {
+        let [window, instant, plan] = self.used_up(common);
+        let reset_at = ("reset_at", instant.1.clone());
+        common.testify(EventKind::LimitReached, key, [window, reset_at, instant, plan], line);
+    }
+
+    /// The window that is used up, as far as the last percentages tell, when it is reset, and the plan.
+    pub(super) fn used_up(&self, common: &Common) -> [(&'static str, String); 3] {
         let full = common.facts.rate_limits.iter().filter(|window| window.percent_used >= 100.0);
         // With both used up, the later reset counts.
-        let window = full.max_by_key(|window| window.resets_at).cloned();
-        let words = line.split_once("try again at ").map_or("", |(_, words)| words.trim_end_matches('.'));
-        let instant =
-            window.as_ref().and_then(|window| window.resets_at).map(|at| at.to_string()).unwrap_or_default();
-        let fields = [
-            ("window", window.map(|window| window.window).unwrap_or_default()),
-            ("reset_at", if words.is_empty() { instant.clone() } else { words.to_owned() }),
-            ("reset_time", instant),
-            ("plan", self.plan.clone()),
-        ];
-        common.testify(EventKind::LimitReached, key, fields, line);
+        let window = full.max_by_key(|window| window.resets_at);
+        let instant = window.and_then(|window| window.resets_at).map(|at| at.to_string()).unwrap_or_default();
+        let name = window.map(|window| window.window.clone()).unwrap_or_default();
+        [("window", name), ("reset_time", instant), ("plan", self.plan.clone())]
     }
 }
 

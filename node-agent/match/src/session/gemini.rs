@@ -16,7 +16,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use wa_proto::{EventKind, Role, TokenUsage};
 
 use super::json::{Budget, Json};
-use super::{Common, Draft, text};
+use super::{Common, Draft, Meaning, text};
 
 /// Messages that can still be replaced, or known again.
 const MAX_KNOWN: usize = 20_000;
@@ -147,8 +147,13 @@ fn message(state: &mut State, common: &mut Common, record: &Json) {
                 Role::Notice,
                 Draft { id, text: &said, lost, ..Draft::default() },
             );
-            if fresh && kind == "error" {
-                failed(common, id, &said);
+            let (meaning, sign) = match kind {
+                "error" => (Meaning::Failure, "✕ "),
+                "warning" => (Meaning::Remark, "⚠ "),
+                _ => (Meaning::Remark, "ℹ "),
+            };
+            if fresh {
+                common.notice(meaning, id, [], (sign, &said));
             }
             if fresh && (kind == "error" || said == "Request cancelled.") {
                 finish(state, common, id, if kind == "error" { "error" } else { "interrupted" });
@@ -286,19 +291,6 @@ fn tokens(state: &mut State, common: &mut Common, told: &Json, id: &str) {
     if state.tokens.len() < MAX_KNOWN {
         state.tokens.insert(text::cut(id, 200).0, usage);
     }
-}
-
-fn failed(common: &mut Common, id: &str, said: &str) {
-    let lower = said.to_ascii_lowercase();
-    let kind =
-        if lower.contains("usage limit reached") || lower.contains("quota") && lower.contains("exhausted") {
-            EventKind::LimitReached
-        } else if lower.contains("overloaded") || lower.contains("high demand") {
-            EventKind::ErrorOverloaded
-        } else {
-            EventKind::ErrorApi
-        };
-    common.testify(kind, id, [], said);
 }
 
 fn finish(state: &mut State, common: &mut Common, id: &str, reason: &str) {

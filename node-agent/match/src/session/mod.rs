@@ -9,7 +9,8 @@
 //! records that replace earlier ones or the whole; before that its file is one JSON object, rewritten each time.
 //!
 //! Operation. [`LineSplitter`] makes lines of bytes; [`SessionParser::line`] reads one and tells what it holds, in order:
-//! messages, and what happened. [`SessionParser::facts`] is what is known of the session by then.
+//! messages, and what happened. What an error, a warning or a notice says in words is not understood here: it is told as the
+//! agent draws it, for the rules to read ([`Notice`]). [`SessionParser::facts`] is what is known of the session by then.
 
 mod claude;
 mod codex;
@@ -26,13 +27,15 @@ use std::collections::{BTreeMap, VecDeque};
 use jiff::Timestamp;
 use wa_proto::{AgentKind, EventKind, Message, RateLimitWindow, Role, TokenUsage, Witness};
 
-use crate::Testimony;
+use crate::{Notice, Testimony};
 use json::Json;
 
 pub use lines::{Cut, LineSplitter};
 
 /// Tool calls that are remembered by their ids, to name their results.
 const MAX_CALLS: usize = 64;
+/// Bytes of a notice that rules read.
+const MAX_NOTICE: usize = 4096;
 /// Windows of the provider that are remembered.
 const MAX_WINDOWS: usize = 16;
 
@@ -41,6 +44,7 @@ const MAX_WINDOWS: usize = 16;
 pub enum Said {
     Message(Message),
     Testimony(Testimony),
+    Notice(Notice),
 }
 
 /// What is known of a session, after all that was read.
@@ -102,6 +106,15 @@ struct Common {
     /// Time of the current record, and the reader's clock where it has none.
     time: Option<Timestamp>,
     now: Timestamp,
+}
+
+/// What a record of words is by its structure.
+#[derive(Debug, Clone, Copy)]
+enum Meaning {
+    Kind(EventKind),
+    /// An error, and nothing tells which.
+    Failure,
+    Remark,
 }
 
 /// A message before it has its place.
@@ -216,6 +229,42 @@ impl Common {
         fields: [(&str, String); N],
         line: &str,
     ) {
+        self.said.push(Said::Testimony(Testimony {
+            kind,
+            witness: Witness::SessionFile,
+            key: text::cut(key, 200).0,
+            rule: String::new(),
+            fields: self.fields(fields),
+            line: text::first_line(line),
+            at: self.time.unwrap_or(self.now),
+        }));
+    }
+
+    /// Words that rules read. `sign` is what the agent draws before them.
+    fn notice<const N: usize>(
+        &mut self,
+        meaning: Meaning,
+        key: &str,
+        fields: [(&str, String); N],
+        (sign, words): (&str, &str),
+    ) {
+        let (kind, failed) = match meaning {
+            Meaning::Kind(kind) => (Some(kind), true),
+            Meaning::Failure => (None, true),
+            Meaning::Remark => (None, false),
+        };
+        self.said.push(Said::Notice(Notice {
+            key: text::cut(key, 200).0,
+            text: text::cut(&format!("{sign}{}", words.trim()), MAX_NOTICE).0,
+            kind,
+            failed,
+            fields: self.fields(fields),
+            at: self.time.unwrap_or(self.now),
+        }));
+    }
+
+    /// Those that have a value, and the session.
+    fn fields<const N: usize>(&self, fields: [(&str, String); N]) -> BTreeMap<String, String> {
         let mut fields: BTreeMap<String, String> = fields
             .into_iter()
             .filter(|(_, value)| !value.is_empty())
@@ -224,14 +273,7 @@ impl Common {
         if !self.facts.session_id.is_empty() {
             fields.insert("session_id".to_owned(), self.facts.session_id.clone());
         }
-        self.said.push(Said::Testimony(Testimony {
-            kind,
-            witness: Witness::SessionFile,
-            key: text::cut(key, 200).0,
-            fields,
-            line: text::first_line(line),
-            at: self.time.unwrap_or(self.now),
-        }));
+        fields
     }
 
     fn compacted(&mut self, key: &str, trigger: &str, text: &str, line: &str) {

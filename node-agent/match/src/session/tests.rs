@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use proptest::prelude::*;
 
 use super::*;
+use crate::Engine;
 
 struct Read {
     messages: Vec<Message>,
@@ -36,15 +37,20 @@ fn feed(parser: &mut SessionParser, bytes: &[u8]) -> Vec<Said> {
 fn read(agent: &str, bytes: &[u8]) -> Read {
     let mut parser = parser(agent);
     let said = feed(&mut parser, bytes);
-    split(said, parser.facts().clone())
+    split(agent, said, parser.facts().clone())
 }
 
-fn split(said: Vec<Said>, facts: SessionFacts) -> Read {
+/// What is told, with notices as the built-in rules read them.
+fn split(agent: &str, said: Vec<Said>, facts: SessionFacts) -> Read {
     let (mut messages, mut testimonies) = (Vec::new(), Vec::new());
+    let agent = AgentKind::new(agent);
     for one in said {
         match one {
             Said::Message(message) => messages.push(message),
             Said::Testimony(testimony) => testimonies.push(testimony),
+            Said::Notice(notice) => {
+                testimonies.extend(notice.read(Engine::builtin(), &agent, &facts.version).testimony);
+            }
         }
     }
     Read { messages, testimonies, facts }
@@ -235,7 +241,7 @@ fn gemini_as_one_object_and_growing() {
     let mut parser = parser("gemini");
     let mut said = Vec::new();
     assert!(parser.whole(file, now(), |one| said.push(one)));
-    let whole = split(said, parser.facts().clone());
+    let whole = split("gemini", said, parser.facts().clone());
     let roles: Vec<&str> = whole.messages.iter().skip(12).map(|message| message.role.as_str()).collect();
     assert_eq!(
         roles.join(" "),
@@ -253,7 +259,7 @@ fn gemini_as_one_object_and_growing() {
         let mut said = Vec::new();
         assert!(!parser.whole(&file[..cut], now(), |one| said.push(one)));
         assert!(parser.whole(file, now(), |one| said.push(one)));
-        let grown = split(said, parser.facts().clone());
+        let grown = split("gemini", said, parser.facts().clone());
         assert_eq!(outline(&grown.messages), outline(&whole.messages), "cut at {cut}");
         assert_eq!(grown.facts.usage, whole.facts.usage);
     }
@@ -314,7 +320,13 @@ fn claude_limits_of_all_times() {
             "",
         ),
         ("You've hit your limit · resets 5pm (America/Chicago)", "limit.reached", "", ""),
-        ("Server is temporarily limiting requests (not your usage limit)", "error.overloaded", "", ""),
+        (
+            "API Error: Server is temporarily limiting requests (not your usage limit)",
+            "error.retrying",
+            "",
+            "",
+        ),
+        ("API Error: something that nobody has seen before", "error.api", "", ""),
         ("API Error: 529 {\"type\":\"error\"}", "error.overloaded", "", ""),
         ("API Error: 500 Internal server error", "error.api", "", ""),
         ("Prompt is too long", "context.full", "", ""),

@@ -21,9 +21,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -90,6 +89,16 @@ pub struct ServerInfo {
     pub generation: String,
 }
 
+/// A server at the other end of a stream, for [`Client::over`].
+#[derive(Debug, Clone)]
+pub struct Server<'a> {
+    /// How errors name it.
+    pub path: &'a Path,
+    pub pid: Option<u32>,
+    /// As [`ServerInfo::generation`].
+    pub generation: String,
+}
+
 /// A handle on a connection; clones share it. The connection ends when the last one is dropped.
 #[derive(Clone)]
 pub struct Client {
@@ -126,21 +135,48 @@ impl Client {
         options: ConnectOptions,
     ) -> Result<(Self, mpsc::Receiver<MuxEvent>), ConnectError> {
         let waited = options.connect_timeout;
-        match timeout(waited, Self::greet(path, options)).await {
+        match timeout(waited, Self::dial(path, options)).await {
             Ok(result) => result,
             Err(_) => Err(ConnectError::Timeout { path: path.to_owned(), waited }),
         }
     }
 
-    async fn greet(
+    /// As [`Self::connect`], over a stream that is open already to a server that is known.
+    pub async fn over<S>(
+        stream: S,
+        server: Server<'_>,
+        options: ConnectOptions,
+    ) -> Result<(Self, mpsc::Receiver<MuxEvent>), ConnectError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (waited, path) = (options.connect_timeout, server.path.to_owned());
+        let greeting = Self::greet(tokio::io::split(stream), server, next_connection(), options);
+        timeout(waited, greeting).await.unwrap_or(Err(ConnectError::Timeout { path, waited }))
+    }
+
+    async fn dial(
         path: &Path,
         options: ConnectOptions,
     ) -> Result<(Self, mpsc::Receiver<MuxEvent>), ConnectError> {
         let io_error = |source| ConnectError::Io { path: path.to_owned(), source };
-        let mut stream = UnixStream::connect(path).await.map_err(io_error)?;
+        let stream = UnixStream::connect(path).await.map_err(io_error)?;
         let connection = next_connection();
         let (pid, generation) = generation::of_peer(&stream, connection).await;
-        let greeting = ask_version(&mut stream, path, (pid, &generation)).await?;
+        Self::greet(stream.into_split(), Server { path, pid, generation }, connection, options).await
+    }
+
+    async fn greet<R, W>(
+        (mut read, mut write): (R, W),
+        Server { path, pid, generation }: Server<'_>,
+        connection: u64,
+        options: ConnectOptions,
+    ) -> Result<(Self, mpsc::Receiver<MuxEvent>), ConnectError>
+    where
+        R: AsyncRead + Send + Unpin + 'static,
+        W: AsyncWrite + Send + Unpin + 'static,
+    {
+        let greeting = ask_version((&mut read, &mut write), path, (pid, &generation)).await?;
         let info = ServerInfo {
             codec: greeting.codec,
             version: greeting.version,
@@ -157,7 +193,7 @@ impl Client {
             ssh_auth_sock: None,
         };
         let reading = (greeting.frames, greeting.early, greeting.link);
-        let (client, events) = Self::start(stream, reading, info, client_id, &options);
+        let (client, events) = Self::start((read, write), reading, info, client_id, &options);
         client
             .introduce()
             .await
@@ -165,17 +201,20 @@ impl Client {
         Ok((client, events))
     }
 
-    fn start(
-        stream: UnixStream,
+    fn start<R, W>(
+        (read_half, write_half): (R, W),
         (frames, early, link): (FrameReader, VecDeque<MuxEvent>, Link),
         info: ServerInfo,
         client_id: ClientId,
         options: &ConnectOptions,
-    ) -> (Self, mpsc::Receiver<MuxEvent>) {
+    ) -> (Self, mpsc::Receiver<MuxEvent>)
+    where
+        R: AsyncRead + Send + Unpin + 'static,
+        W: AsyncWrite + Send + Unpin + 'static,
+    {
         let link = Arc::new(link);
         let (events, receiver) = mpsc::channel(options.event_capacity.max(1));
         let (writer, requests) = mpsc::channel(WRITE_QUEUE);
-        let (read_half, write_half) = stream.into_split();
         let reader = Reader {
             stream: read_half,
             frames,
@@ -276,7 +315,7 @@ struct Greeting {
 
 /// Asks the version, the one request whose shape does not depend on it.
 async fn ask_version(
-    stream: &mut UnixStream,
+    (read, write): (&mut (impl AsyncRead + Unpin), &mut (impl AsyncWrite + Unpin)),
     path: &Path,
     peer: (Option<u32>, &str),
 ) -> Result<Greeting, ConnectError> {
@@ -284,7 +323,7 @@ async fn ask_version(
     let malformed = |damage| ConnectError::Malformed { path: path.to_owned(), damage };
     let mut hello = Vec::new();
     put_frame(&mut hello, GREETING_SERIAL, Pdu::GetCodecVersion.ident(), &[]);
-    stream.write_all(&hello).await.map_err(io_error)?;
+    write.write_all(&hello).await.map_err(io_error)?;
     let mut frames = FrameReader::default();
     let mut early = Vec::new();
     let mut chunk = vec![0; 8 << 10];
@@ -300,7 +339,7 @@ async fn ask_version(
             }
             early.push((frame.ident, frame.payload.to_vec()));
         }
-        let length = stream.read(&mut chunk).await.map_err(io_error)?;
+        let length = read.read(&mut chunk).await.map_err(io_error)?;
         if length == 0 {
             return Err(ConnectError::Closed { path: path.to_owned() });
         }
@@ -342,7 +381,11 @@ fn conclude(
     Ok(Greeting { codec, version, executable_path, frames, early: events, link })
 }
 
-async fn write_requests(mut stream: OwnedWriteHalf, mut requests: mpsc::Receiver<Vec<u8>>, link: Arc<Link>) {
+async fn write_requests(
+    mut stream: impl AsyncWrite + Unpin,
+    mut requests: mpsc::Receiver<Vec<u8>>,
+    link: Arc<Link>,
+) {
     let write = async {
         while let Some(frame) = requests.recv().await {
             if let Err(error) = stream.write_all(&frame).await {
@@ -352,6 +395,7 @@ async fn write_requests(mut stream: OwnedWriteHalf, mut requests: mpsc::Receiver
         }
     };
     tokio::select! {
+        biased;
         () = write => {}
         () = link.ended.notified() => {}
     }

@@ -8,8 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tokio::io::AsyncReadExt;
-use tokio::net::unix::OwnedReadHalf;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
 
 use super::link::Link;
@@ -22,8 +21,8 @@ const READ_AHEAD: usize = 4096;
 /// Bytes taken from the socket at once.
 const CHUNK: usize = 64 << 10;
 
-pub(crate) struct Reader {
-    pub(crate) stream: OwnedReadHalf,
+pub(crate) struct Reader<R> {
+    pub(crate) stream: R,
     pub(crate) frames: FrameReader,
     pub(crate) codec: Codec,
     pub(crate) link: Arc<Link>,
@@ -32,7 +31,7 @@ pub(crate) struct Reader {
     pub(crate) ahead: VecDeque<MuxEvent>,
 }
 
-impl Reader {
+impl<R: AsyncRead + Unpin> Reader<R> {
     /// Runs until the connection ends; the last event is [`MuxEvent::Closed`].
     pub(crate) async fn run(mut self) {
         let reason = self.read_to_the_end().await;
@@ -57,6 +56,7 @@ impl Reader {
             let may_read =
                 self.ahead.is_empty() || (self.ahead.len() < READ_AHEAD && self.link.is_waited_for());
             tokio::select! {
+                biased;
                 permit = events.reserve(), if !self.ahead.is_empty() => {
                     if let (Ok(permit), Some(event)) = (permit, self.ahead.pop_front()) {
                         permit.send(event);

@@ -95,6 +95,10 @@ impl Watched {
                 }
             }
             Update::Testimony(testimony) => self.testimony(testimony),
+            Update::Notice(notice) => {
+                self.matcher.notice(notice);
+                self.look_soon();
+            }
         }
     }
 

@@ -381,6 +381,7 @@ impl Watched {
 
     fn observe(&mut self) -> Observation {
         let now = wa_link::clock::now();
+        self.facts.layout = self.screen.layout();
         let observation = self.matcher.observe(&self.engine, &self.frame, &self.facts, now);
         if !self.mirror {
             for detected in &observation.events {
@@ -460,7 +461,7 @@ impl Watched {
             fields: fields.chain(secrets).collect(),
             witnesses: detected.witnesses.clone(),
             line: clean(&detected.line),
-            row: detected.row.map_or(0, |row| self.stable(row)),
+            row: detected.row.map(|row| self.stable(row)).or(detected.stable_row).unwrap_or(0),
             layout: self.screen.layout(),
         };
         self.batch.event(event, wa_link::trace::current_parent(), now);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use wa_match::Settled;
 use wa_proto::record::Line;
 use wa_proto::wire::v1;
 use wa_proto::{Event, EventKind, Gap, Witness};
@@ -24,6 +25,7 @@ impl Watched {
         if std::mem::take(&mut self.resumed) {
             self.read_above(line.row);
         }
+        self.show_line(layout, &line);
         let text = self.batch.redact(&self.redactor, line.text);
         let line = Line { text, ..line };
         let room = self.logging == Logging::On || self.batch.bytes() < UNDECIDED_BYTES;
@@ -37,6 +39,17 @@ impl Watched {
             self.batch.line(&self.pane, layout, agent, line, wa_link::clock::now());
         } else if self.shed.is_open() {
             self.batch.leave_by(Instant::now() + SHED_DELAY);
+        }
+    }
+
+    /// Shows a line to the matcher, for which no frame may have come in time. A revision stands on the screen.
+    fn show_line(&mut self, layout: u64, line: &Line) {
+        if line.rev > 0 || line.rows == 0 || self.slow.is_some() {
+            return;
+        }
+        let settled = Settled { layout, row: line.row, rows: line.rows, text: &line.text };
+        if self.matcher.settled(&self.engine, settled, &self.facts.foreground) {
+            self.look_soon();
         }
     }
 
@@ -55,6 +68,7 @@ impl Watched {
     }
 
     pub(super) fn put_gap(&mut self, gap: Gap) {
+        self.matcher.lines_lost();
         self.close_shed();
         // One gap without a count says as much as two.
         let same = (gap.layout, gap.cause);

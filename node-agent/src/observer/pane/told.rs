@@ -65,6 +65,7 @@ impl Watched {
                 witnesses: vec![Witness::Screen],
                 line,
                 row: None,
+                stable_row: None,
             };
             let seen = self.seen.clone();
             self.event(&detected, seen.as_ref(), wa_link::clock::now());

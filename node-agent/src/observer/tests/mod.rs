@@ -2,6 +2,7 @@
 
 mod capture;
 mod fallback;
+mod passing;
 mod several;
 #[cfg(target_os = "linux")]
 mod stalls;

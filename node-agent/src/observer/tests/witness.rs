@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use wa_embedded_mux::Command;
+use wa_proto::wire::v1;
 use wa_proto::{AgentKind, EventKind, Pane, Witness};
 
 use crate::hook::HookReport;
@@ -26,6 +27,7 @@ fn report(tty: Option<String>, path: Option<PathBuf>) -> HookReport {
             kind: EventKind::QuestionAsked,
             witness: Witness::Hook,
             key: "q1".into(),
+            rule: String::new(),
             fields: Default::default(),
             line: "Which colour?".into(),
             at: now,
@@ -138,5 +140,37 @@ async fn a_shell_has_no_session_file() {
     let node = Node::start(dir.path(), &mux.socket);
     let pane = node.pane("a shell", |pane| pane.state == wa_proto::PaneState::Shell).await;
     assert!(pane.session.is_none());
+    node.stop().await;
+}
+
+/// One look at the screen shows nothing of this: the rules read the record's words.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_that_only_the_session_file_tells_is_read_by_the_rules() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut home = Home::new(dir.path());
+    home.say("the first");
+    let mux = Mux::start(dir.path(), home.agent(dir.path()));
+    let node = Node::start(dir.path(), &mux.socket);
+    let pane = node.pane("an agent", is_agent).await;
+    assert!(node.muxes.hook(report(Some(pane.tty.clone()), Some(home.file()))).await);
+    node.pane("its session", |pane| pane.session.as_ref().is_some_and(|session| !session.path.is_empty())).await;
+    let now = wa_link::clock::now();
+    let words = "You've hit your Opus limit · resets 3pm (UTC)";
+    let quoted = serde_json::json!({"type": "assistant", "uuid": "q", "sessionId": SESSION,
+        "timestamp": now.to_string(), "message": {"model": "m", "content": [{"type": "text", "text": words}]}});
+    let told = serde_json::json!({"type": "assistant", "uuid": "e", "sessionId": SESSION,
+        "timestamp": now.to_string(), "isApiErrorMessage": true, "error": "rate_limit",
+        "message": {"model": "<synthetic>", "content": [{"type": "text", "text": words}]}});
+    let mut file = std::fs::OpenOptions::new().append(true).open(home.file()).unwrap();
+    writeln!(file, "{quoted}\n{told}").unwrap();
+    let limits = |node: &Node| -> Vec<v1::Event> {
+        node.events().into_iter().filter(|event| event.event == "limit.reached").collect()
+    };
+    let told = node.until("the limit", |node| Some(limits(node)).filter(|told| !told.is_empty())).await;
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!((told[0].rule.as_str(), told[0].fields["model"].as_str()), ("claude.limit.reached", "Opus"));
+    assert_eq!(told[0].fields["reset_at"], "3pm (UTC)");
+    assert!(told[0].fields.contains_key("reset_time"));
+    assert_eq!(told[0].witnesses, ["session_file"]);
     node.stop().await;
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use wa_proto::{GapCause, Lane, Timestamp};
 
-use super::super::index::Place;
 use super::super::store::{LetGo, Store, lock};
 use super::super::{Group, Options, recover, thread};
 use super::{SMALL, event, line, position, read_all, time};
@@ -55,11 +54,12 @@ fn old_bulk_goes_by_whole_files_and_events_stay() {
     let last = *gone.last().unwrap();
     assert!((38..=50).contains(&last), "{last}");
     assert_eq!(gone, (1..=last).collect::<Vec<_>>());
-    assert_eq!(store.take_let_go(), LetGo { full: 0, aged: last });
+    assert_eq!(store.take_let_go(), LetGo { aged: last, ..LetGo::default() });
     assert!(lock(&store.index()).bytes() < whole);
-    let Place::Lost(hole) = lock(&store.index()).place(Lane::Bulk, 1, 1) else { panic!("no hole") };
-    assert_eq!((hole.first, hole.cause), (1, GapCause::SpoolFull));
-    assert_eq!(hole.gaps.iter().filter_map(|gap| gap.rows).sum::<u64>(), last);
+    let holes = lock(&store.index()).lanes[1].lost.clone();
+    assert!(holes.iter().all(|hole| hole.cause == GapCause::SpoolFull), "{holes:?}");
+    let gaps = holes.iter().flat_map(|hole| &hole.gaps);
+    assert_eq!(gaps.filter_map(|gap| gap.rows).sum::<u64>(), last);
     let (events, lost_events) = read_all(&store, Lane::Events, 1);
     assert_eq!((events.len(), lost_events.len()), (100, 0));
 
@@ -113,11 +113,13 @@ async fn it_is_shown() {
     hourly_since(&mut store, wa_link::clock::now() - SignedDuration::from_hours(100), 0..20);
     let every = Duration::from_millis(5);
     let (inbox, _durable) = thread::start(store, every).unwrap();
+    let mut trouble = inbox.trouble();
     let problem = async {
         loop {
-            match inbox.problem() {
+            let problem = trouble.borrow_and_update().problem.clone();
+            match problem {
                 Some(problem) => return problem,
-                None => tokio::time::sleep(every).await,
+                None => trouble.changed().await.unwrap(),
             }
         }
     };

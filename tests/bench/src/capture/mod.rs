@@ -12,7 +12,7 @@ mod cell;
 mod goals;
 mod judge;
 mod log;
-mod measure;
+pub(crate) mod measure;
 pub(crate) mod pane;
 mod reading;
 mod report;

@@ -73,9 +73,7 @@ fn name(path: &Path) -> Option<String> {
 impl Play {
     /// The recording, and where it stood still as the list beside it says.
     pub(crate) fn of(path: &Path) -> anyhow::Result<Self> {
-        let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-        let mut bytes = Vec::new();
-        zstd::Decoder::new(file)?.take(MOST_BYTES).read_to_end(&mut bytes)?;
+        let bytes = read(path)?;
         let list = path.with_file_name("settled.txt");
         let list = fs::read_to_string(&list).with_context(|| format!("cannot read {}", list.display()))?;
         let name = name(path).context("not the name of a recording")?;
@@ -94,6 +92,14 @@ impl Play {
     fn time(&self) -> Duration {
         self.pieces.iter().map(|(_, pause)| *pause).sum()
     }
+}
+
+/// What was recorded.
+pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let mut bytes = Vec::new();
+    zstd::Decoder::new(file)?.take(MOST_BYTES).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The sessions of a folder, by name.

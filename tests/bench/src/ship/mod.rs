@@ -13,7 +13,7 @@
 
 mod baseline;
 mod report;
-mod rows;
+pub(crate) mod rows;
 mod wire;
 
 use std::fs;

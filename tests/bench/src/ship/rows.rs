@@ -1,5 +1,6 @@
 //! What is shipped: rows as agents print them, half of them the recorded sessions' own screens, half the sources that
-//! agents show, in turns of forty rows.
+//! agents show, in turns of forty rows. Sessions that the compression dictionary was trained on are left out: the bytes on
+//! the wire are those of text that it has not seen.
 //!
 //! Blocks are compressed one by one and hold 64 KiB: the material is larger by far, so that its repetition is not seen.
 
@@ -12,7 +13,8 @@ use wa_proto::wire::v1;
 use wa_proto::{Lane, Timestamp};
 use wa_screen::terminal::{Size, Terminal};
 
-use crate::capture::sessions::{self, Play};
+use crate::capture::sessions::{self, Session};
+use crate::dictionary;
 
 /// Rows of one kind in a turn.
 const TURN: usize = 40;
@@ -37,18 +39,25 @@ pub(super) fn material(folder: &Path, sources: &Path) -> anyhow::Result<Vec<Stri
 /// The rows of each recorded session as they last stood.
 fn screens(folder: &Path) -> anyhow::Result<Vec<String>> {
     let mut rows = Vec::new();
-    for session in sessions::all(folder)? {
-        let mut terminal = Terminal::new(Size { cols: session.cols, rows: session.rows }, SCROLLBACK);
-        terminal.advance(&Play::of(&session.path)?.bytes);
-        for range in terminal.changed_since(0) {
-            rows.extend(terminal.rows(range).iter().map(|row| row.text().trim_end().to_owned()));
-        }
+    for session in sessions::all(folder)?.iter().filter(|session| !dictionary::is_trained_on(&session.name)) {
+        rows.extend(screen(session)?);
+    }
+    Ok(rows)
+}
+
+/// The rows of a recorded session as they last stood.
+pub(crate) fn screen(session: &Session) -> anyhow::Result<Vec<String>> {
+    let mut terminal = Terminal::new(Size { cols: session.cols, rows: session.rows }, SCROLLBACK);
+    terminal.advance(&sessions::read(&session.path)?);
+    let mut rows = Vec::new();
+    for range in terminal.changed_since(0) {
+        rows.extend(terminal.rows(range).iter().map(|row| row.text().trim_end().to_owned()));
     }
     rows.retain(|row| !row.is_empty());
     Ok(rows)
 }
 
-fn source_rows(folder: &Path) -> anyhow::Result<Vec<String>> {
+pub(crate) fn source_rows(folder: &Path) -> anyhow::Result<Vec<String>> {
     let mut files: Vec<PathBuf> = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {

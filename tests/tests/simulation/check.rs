@@ -1,0 +1,181 @@
+//! What must hold, under the names that the design gives it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use rusqlite::{Connection, OpenFlags};
+use wa_proto::Lane;
+
+use super::engine::Simulation;
+use super::node::text;
+
+/// A promise that did not hold.
+#[derive(Debug)]
+pub(crate) struct Broken {
+    pub(crate) promise: &'static str,
+    pub(crate) how: String,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} does not hold: {}", self.promise, self.how)
+    }
+}
+
+fn broken<T>(promise: &'static str, how: String) -> Result<T, Broken> {
+    Err(Broken { promise, how })
+}
+
+/// The controller's database, for reading.
+pub(crate) fn database(simulation: &Simulation) -> Option<Connection> {
+    simulation.head.running()?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+    Some(Connection::open_with_flags(simulation.head.database(), flags).unwrap())
+}
+
+/// L1: what a node has let go of is in the controller's log, and nothing is there that the node never wrote.
+pub(crate) fn marks(simulation: &Simulation) -> Result<(), Broken> {
+    let Some(database) = database(simulation) else { return Ok(()) };
+    for limb in &simulation.limbs {
+        let Some(spool) = limb.spool() else { continue };
+        let status = spool.status();
+        for (lane, number, range) in [(Lane::Events, 1, status.events), (Lane::Bulk, 2, status.bulk)] {
+            let acked: i64 = database
+                .query_row(
+                    "SELECT coalesce(max(acked), 0) FROM spools WHERE host = ?1 AND spool_id = ?2 AND lane = ?3",
+                    rusqlite::params![limb.host.name, status.id.as_bytes(), number],
+                    |row| row.get(0),
+                )
+                .unwrap();
+            let acked = acked.cast_unsigned();
+            if limb.is_ample() && range.first > acked + 1 {
+                return broken(
+                    "L1",
+                    format!(
+                        "{} let go of {lane} up to {}, and the controller has them up to {acked}",
+                        limb.host.name,
+                        range.first - 1
+                    ),
+                );
+            }
+            if acked >= range.next {
+                return broken(
+                    "L1",
+                    format!(
+                        "the controller acknowledged {lane} {acked} of {}, which has them up to {}",
+                        limb.host.name,
+                        range.next - 1
+                    ),
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Everything that was spooled has arrived.
+pub(crate) fn is_settled(simulation: &Simulation) -> bool {
+    simulation.head.host.is_up()
+        && simulation.limbs.iter().all(|limb| {
+            limb.spool().is_some_and(|spool| {
+                let status = spool.status();
+                status.events.first == status.events.next && status.bulk.first == status.bulk.next
+            })
+        })
+}
+
+pub(crate) fn unsettled(simulation: &Simulation) -> Broken {
+    let spools: Vec<_> = simulation
+        .limbs
+        .iter()
+        .map(|limb| format!("{}: {:?}", limb.host.name, limb.spool().map(|spool| spool.status())))
+        .collect();
+    Broken { promise: "liveness", how: format!("not everything arrived: {}", spools.join("; ")) }
+}
+
+/// L1 and L2 over the whole log: (lines, events) in it.
+pub(crate) fn log(simulation: &Simulation) -> Result<(usize, usize), Broken> {
+    let Some(database) = database(simulation) else {
+        return broken("liveness", "the controller is not up".to_owned());
+    };
+    let (mut lines, mut events) = (0, 0);
+    for limb in &simulation.limbs {
+        let name = &limb.host.name;
+        let found = lines_of(&database, name);
+        let gaps = gaps_of(&database, name);
+        let told = limb.ledger.lock();
+        for (place, row) in &found {
+            let begins = text(name, place.0, place.1, 0);
+            if !told.lines.contains(place) || !row.starts_with(&begins) {
+                return broken("L2", format!("{name} never printed {row:?} at {place:?}"));
+            }
+        }
+        let missing: BTreeSet<_> =
+            told.durable_lines.iter().filter(|place| !found.contains_key(place)).collect();
+        if let Some(first) = missing.first() {
+            let named: i64 = gaps.values().sum();
+            if limb.is_ample() || named < i64::try_from(missing.len()).unwrap() {
+                return broken(
+                    "L1",
+                    format!(
+                        "{} lines of {name} that were durable are not in the log, {named} are named by gaps; the first is {first:?}",
+                        missing.len()
+                    ),
+                );
+            }
+        }
+        let ids = events_of(&database, name);
+        let lost = told.durable_events.iter().find(|id| !ids.contains(*id));
+        // A spool that is full of events lets go of events.
+        if let Some(lost) = lost.filter(|_| limb.is_ample()) {
+            return broken(
+                "L1",
+                format!(
+                    "event {} of {name} was durable and is not in the log",
+                    uuid::Uuid::from_bytes(*lost)
+                ),
+            );
+        }
+        if let Some(alien) = ids.iter().find(|id| !told.events.contains(*id)) {
+            return broken(
+                "L2",
+                format!("event {} of {name} never happened", uuid::Uuid::from_bytes(*alien)),
+            );
+        }
+        lines += found.len();
+        events += ids.len();
+    }
+    Ok((lines, events))
+}
+
+type Lines = BTreeMap<(u64, i64), String>;
+
+fn lines_of(database: &Connection, host: &str) -> Lines {
+    let mut query = database
+        .prepare(
+            "SELECT pane_id, row, text FROM log JOIN streams ON streams.id = log.stream
+             WHERE host = ?1 AND ord = 1",
+        )
+        .unwrap();
+    let rows = query
+        .query_map([host], |row| Ok(((row.get::<_, i64>(0)?.cast_unsigned(), row.get(1)?), row.get(2)?)));
+    rows.unwrap().map(Result::unwrap).collect()
+}
+
+/// Rows that gaps name, by pane.
+fn gaps_of(database: &Connection, host: &str) -> BTreeMap<i64, i64> {
+    let mut query = database
+        .prepare(
+            "SELECT pane_id, sum(rows) FROM log JOIN streams ON streams.id = log.stream
+             WHERE host = ?1 AND cause IS NOT NULL GROUP BY pane_id",
+        )
+        .unwrap();
+    let rows = query.query_map([host], |row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?.unwrap_or(0))));
+    rows.unwrap().map(Result::unwrap).collect()
+}
+
+fn events_of(database: &Connection, host: &str) -> BTreeSet<[u8; 16]> {
+    let mut query = database.prepare("SELECT id FROM events WHERE host = ?1 AND event = 'bell'").unwrap();
+    let rows = query.query_map([host], |row| row.get(0));
+    rows.unwrap().map(Result::unwrap).collect()
+}

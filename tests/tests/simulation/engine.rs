@@ -1,0 +1,282 @@
+//! The engine: it lets time pass on all hosts, step by step, and makes happen what was planned.
+//!
+//! A host runs alone until the step's end, then the next; what it sends arrives with a later step. So one seed gives one
+//! order of everything. Within a step a host's own timers fire at their exact time.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wa_controller::identity::ca::Authority;
+use wa_link::context::Context;
+use wa_link::principal::{Principal, Role};
+use wa_match::Engine;
+use wa_proto::Host as Name;
+
+use super::check::{self, Broken};
+use super::controller::{self, Head};
+use super::host::{Host, Machine, epoch};
+use super::network::Network;
+use super::node::Limb;
+use super::plan::{self, Deed, TROUBLE};
+use super::trace::Trace;
+
+/// A step while something is on its way, and while nothing is.
+const STEP: Duration = Duration::from_millis(10);
+const QUIET_STEP: Duration = Duration::from_millis(50);
+/// After the last fault everything must have settled within this time.
+const SETTLES: Duration = Duration::from_secs(240);
+const CHECK_EVERY: Duration = Duration::from_secs(5);
+
+pub(crate) struct Simulation {
+    pub(crate) now: Duration,
+    pub(crate) trace: Trace,
+    pub(crate) head: Head,
+    pub(crate) limbs: Vec<Limb>,
+    network: Network,
+    rng: fastrand::Rng,
+    plan: VecDeque<(Duration, Deed)>,
+}
+
+/// What a run came to, or several.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    pub(crate) lines: usize,
+    pub(crate) events: usize,
+    /// Of simulated time.
+    pub(crate) took: Duration,
+}
+
+impl Report {
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            lines: self.lines + other.lines,
+            events: self.events + other.events,
+            took: self.took + other.took,
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { lines, events, took } = self;
+        write!(f, "{lines} lines and {events} events logged in {} simulated seconds", took.as_secs())
+    }
+}
+
+impl Simulation {
+    pub(crate) fn new(seed: u64, base: &Path, engine: &Arc<Engine>, trace: Trace) -> Self {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        // What the programs draw comes from the seed as well.
+        fastrand::seed(rng.u64(..));
+        let mut ids = rng.fork();
+        wa_proto::ids::take_ids_from(Some(Box::new(move || {
+            let ms = u64::try_from(wa_link::clock::now().as_millisecond()).unwrap_or(0);
+            uuid::Builder::from_unix_timestamp_millis(ms, &std::array::from_fn(|_| ids.u8(..))).into_uuid()
+        })));
+        let network = Network::new(rng.fork(), trace.clone());
+        let host = Host::new(controller::NAME, base, &network, rng.fork());
+        let head = Head::new(host, rng.fork());
+        let limbs: Vec<Limb> = (1..=rng.usize(1..=3))
+            .map(|n| {
+                let host = Host::new(&format!("node-{n}"), base, &network, rng.fork());
+                Limb::new(host, rng.fork(), engine, &trace)
+            })
+            .collect();
+        let plan = plan::draw(&mut rng, limbs.len()).into();
+        Self { now: Duration::ZERO, trace, head, limbs, network, rng, plan }
+    }
+
+    fn note(&self, what: impl std::fmt::Display) {
+        self.trace.note(self.now, "", what);
+    }
+
+    /// Runs it all.
+    pub(crate) fn run(&mut self) -> Result<Report, Broken> {
+        self.start();
+        let mut check_at = CHECK_EVERY;
+        while self.now < TROUBLE {
+            self.step();
+            if self.now >= check_at {
+                check_at = self.now + CHECK_EVERY;
+                check::marks(self)?;
+            }
+        }
+        self.note("the trouble is over");
+        self.plan.clear();
+        self.make_good();
+        let until = self.now + SETTLES;
+        loop {
+            // What was handed over last may not have been numbered yet.
+            let pause = self.now + Duration::from_secs(1);
+            while self.now < pause {
+                self.step();
+            }
+            if check::is_settled(self) {
+                break;
+            }
+            if self.now > until {
+                return Err(check::unsettled(self));
+            }
+        }
+        self.note("all is settled");
+        check::marks(self)?;
+        let (lines, events) = check::log(self)?;
+        Ok(Report { lines, events, took: self.now })
+    }
+
+    fn start(&mut self) {
+        self.head.start(self.now);
+        let here = self.head.host.enter();
+        let authority = Authority::open(&self.head.folder().join("ca"), epoch()).unwrap();
+        for limb in &self.limbs {
+            let name = Name::new(limb.host.name.as_str()).unwrap();
+            let who = Principal { role: Role::Node, name: name.clone() };
+            let (identity, _) = authority.make_identity(who, epoch()).unwrap();
+            let controller = format!("https://{}:{}", controller::NAME, controller::PORT);
+            Context { name, controller, role: Role::Node, identity }.save(&limb.identity()).unwrap();
+        }
+        drop(here);
+        for at in 0..self.limbs.len() {
+            self.start_node(at);
+        }
+    }
+
+    /// Lets a little time pass.
+    pub(crate) fn step(&mut self) {
+        while self.plan.front().is_some_and(|(at, _)| *at <= self.now) {
+            if let Some((_, deed)) = self.plan.pop_front() {
+                self.happen(&deed);
+            }
+        }
+        let step = if self.network.is_busy() { STEP } else { QUIET_STEP };
+        let until = self.plan.front().map_or(self.now + step, |(at, _)| (self.now + step).min(*at));
+        let until = until.max(self.now + Duration::from_millis(1));
+        let first = self.rng.usize(0..=self.limbs.len());
+        for turn in 0..=self.limbs.len() {
+            match (first + turn) % (self.limbs.len() + 1) {
+                0 => self.head.host.run(until),
+                n => self.limbs[n - 1].host.run(until),
+            }
+        }
+        self.now = until;
+        self.network.deliver(until);
+        for at in 0..self.limbs.len() {
+            if self.limbs[at].host.is_up() && self.limbs[at].host.machine.is_dead() {
+                self.crash_node(at, true);
+            }
+        }
+    }
+
+    fn happen(&mut self, deed: &Deed) {
+        self.note(format_args!("{deed:?}"));
+        match *deed {
+            Deed::Cut { node, up, down } => {
+                let name = &self.limbs[node].host.name;
+                if up {
+                    self.network.cut(name, controller::NAME);
+                }
+                if down {
+                    self.network.cut(controller::NAME, name);
+                }
+            }
+            Deed::Mend { node } => self.network.mend(&self.limbs[node].host.name),
+            Deed::Delay { least, most } => self.network.delay(least, most),
+            Deed::Kill { node } => {
+                self.limbs[node].host.machine.disk().die();
+                self.crash_node(node, false);
+            }
+            Deed::PowerCut { node, steps } => self.limbs[node].host.machine.disk().fail_in(steps),
+            Deed::PowerCutNow { node } => {
+                self.limbs[node].host.machine.disk().die();
+                self.crash_node(node, true);
+            }
+            Deed::Start { node } => self.start_node(node),
+            Deed::Disk { node, health } => self.limbs[node].host.machine.disk().set(health),
+            Deed::KillHead => self.crash_head(false),
+            Deed::SilenceHead if self.head.host.is_up() => {
+                self.network.silence(controller::NAME);
+                self.head.silence();
+            }
+            Deed::SilenceHead => {}
+            Deed::PowerCutHead => self.crash_head(true),
+            Deed::StartHead => self.start_head(),
+            Deed::Jump { node, by } => self.machine(node).jump(by),
+            Deed::Right { node } => self.machine(node).right(),
+        }
+    }
+
+    fn machine(&self, node: Option<usize>) -> &Machine {
+        match node {
+            Some(node) => &self.limbs[node].host.machine,
+            None => &self.head.host.machine,
+        }
+    }
+
+    fn crash_node(&mut self, at: usize, power_cut: bool) {
+        let limb = &mut self.limbs[at];
+        if !limb.host.is_up() {
+            return;
+        }
+        self.network.crashed(&limb.host.name, !power_cut);
+        limb.end();
+        let said = limb.host.machine.disk().revive(power_cut).unwrap();
+        let what = if power_cut { "power cut" } else { "killed" };
+        self.trace.note(self.now, &limb.host.name, format_args!("{what}: {said}"));
+    }
+
+    fn start_node(&mut self, at: usize) {
+        let limb = &mut self.limbs[at];
+        if limb.host.is_up() {
+            return;
+        }
+        self.network.powered(&limb.host.name);
+        if let Err(why) = limb.start(self.now) {
+            self.trace.note(self.now, &limb.host.name, format_args!("could not start: {why}"));
+            self.network.crashed(&limb.host.name, true);
+            limb.host.machine.disk().die();
+            limb.end();
+            limb.host.machine.disk().revive(false).unwrap();
+            // As the service manager would.
+            let again = self.now + Duration::from_secs(5);
+            let place = self.plan.partition_point(|(at, _)| *at <= again);
+            self.plan.insert(place, (again, Deed::Start { node: at }));
+        }
+    }
+
+    fn crash_head(&mut self, power_cut: bool) {
+        if !self.head.host.is_up() {
+            return;
+        }
+        self.network.crashed(controller::NAME, !power_cut);
+        let said = self.head.crash();
+        let what = if power_cut { "power cut" } else { "killed" };
+        self.trace.note(self.now, controller::NAME, format_args!("{what}: {said}"));
+    }
+
+    fn start_head(&mut self) {
+        if self.head.host.is_up() {
+            return;
+        }
+        self.network.powered(controller::NAME);
+        self.trace.note(self.now, controller::NAME, "starts");
+        self.head.start(self.now);
+    }
+
+    /// Nothing goes wrong any more.
+    fn make_good(&mut self) {
+        self.network.delay(1, 40);
+        self.start_head();
+        self.head.host.machine.right();
+        for at in 0..self.limbs.len() {
+            let limb = &self.limbs[at];
+            limb.host.machine.disk().heal();
+            limb.host.machine.right();
+            limb.ledger.lock().quiet = true;
+            self.network.mend(&limb.host.name);
+            self.start_node(at);
+        }
+    }
+}

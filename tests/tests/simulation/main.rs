@@ -1,0 +1,130 @@
+//! The fleet in a simulation: one controller and some nodes, with the real code of session, spool, ingest, journal and
+//! permits at both ends, real TLS, a real database and real spool files, over a network, disks, clocks and power that a
+//! seed makes fail. What must hold stands in `check.rs`.
+//!
+//! `WA_SIM_SEED=17` runs one seed and prints what happened, line by line; `WA_SIM_SEEDS=1000` runs so many.
+
+mod check;
+mod controller;
+mod disk;
+mod engine;
+mod host;
+mod mux;
+mod network;
+mod node;
+mod plan;
+mod trace;
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use wa_match::Engine;
+
+use engine::{Report, Simulation};
+use trace::Trace;
+
+/// What is run when nobody says otherwise.
+const SEEDS: u64 = 50;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+/// Memory where there is a file system in it: a sync costs nothing there, and what it means is simulated.
+fn scratch() -> tempfile::TempDir {
+    let memory = PathBuf::from("/dev/shm");
+    let found = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    found.unwrap()
+}
+
+fn engine() -> Arc<Engine> {
+    Arc::new(Engine::with_packs(&[]).unwrap())
+}
+
+/// Runs one seed; what went wrong, in words, and the trace.
+fn run(seed: u64, engine: &Arc<Engine>, trace: Trace) -> (Result<Report, String>, Trace) {
+    let place = scratch();
+    trace.takes_place_in(place.path());
+    let ran = catch_unwind(AssertUnwindSafe(|| {
+        trace.follow(|| Simulation::new(seed, place.path(), engine, trace.clone()).run())
+    }));
+    let result = match ran {
+        Ok(Ok(report)) => Ok(report),
+        Ok(Err(broken)) => Err(broken.to_string()),
+        Err(panic) => Err(format!("panicked: {}", words(&*panic))),
+    };
+    (result, trace)
+}
+
+fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a word".to_owned())
+}
+
+/// The last lines, and where all of them are.
+fn failure(seed: u64, why: &str, trace: &Trace) -> String {
+    let text = trace.text();
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("simulation-{seed}.trace"));
+    std::fs::write(&path, &text).unwrap();
+    let tail: Vec<&str> = text.lines().rev().take(60).collect();
+    let tail = tail.into_iter().rev().collect::<Vec<_>>().join("\n");
+    format!(
+        "seed {seed}: {why}\n{tail}\nThe whole trace: {}\nAgain: WA_SIM_SEED={seed} cargo test -p wa-tests --test simulation -- --nocapture",
+        path.display()
+    )
+}
+
+#[test]
+fn promises_hold_whatever_fails() {
+    let engine = engine();
+    if let Some(seed) = number("WA_SIM_SEED") {
+        let (result, trace) = run(seed, &engine, Trace::default().aloud());
+        match result {
+            Ok(report) => println!("seed {seed}: all promises held; {report}, hash {:016x}", trace.hash()),
+            Err(why) => panic!("{}", failure(seed, &why, &trace)),
+        }
+        return;
+    }
+    let (seeds, from) = (number("WA_SIM_SEEDS").unwrap_or(SEEDS), number("WA_SIM_FROM").unwrap_or(1));
+    let (next, failures) = (AtomicU64::new(from), Mutex::new(Vec::new()));
+    let reports = Mutex::new(Vec::new());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(4);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= from + seeds {
+                        return;
+                    }
+                    let (result, trace) = run(seed, &engine, Trace::default());
+                    match result {
+                        Ok(report) => reports.lock().unwrap().push(report),
+                        Err(why) => failures.lock().unwrap().push(failure(seed, &why, &trace)),
+                    }
+                }
+            });
+        }
+    });
+    let total = reports.into_inner().unwrap().into_iter().fold(Report::default(), Report::and);
+    println!("{seeds} seeds from {from}: {total}");
+    let failures = failures.into_inner().unwrap();
+    assert!(failures.is_empty(), "{} of {seeds} seeds failed\n{}", failures.len(), failures.join("\n\n"));
+}
+
+/// The same seed is the same run, to the last line of the trace.
+#[test]
+fn a_seed_is_one_run() {
+    let engine = engine();
+    for seed in [3, 1_000_003] {
+        let (first, second) =
+            (run(seed, &engine, Trace::default()).1, run(seed, &engine, Trace::default()).1);
+        let (a, b) = (first.text(), second.text());
+        let differs = a.lines().zip(b.lines()).find(|(a, b)| a != b);
+        assert_eq!(differs, None, "seed {seed}");
+        assert_eq!(first.hash(), second.hash(), "seed {seed}");
+    }
+}

@@ -1,0 +1,249 @@
+//! A node's host: the node's own parts, and something that hands records to the spool as observers do.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
+use wa_link::clock;
+use wa_link::shutdown::{Shutdown, Tasks};
+use wa_match::Engine;
+use wa_node::board::Board;
+use wa_node::journal::Journal;
+use wa_node::policy::PolicyFile;
+use wa_node::rules::Rules;
+use wa_node::session::{self, Actions, ControllerClock, Parts, Paths, Screens};
+use wa_node::spool::{Group, NewRecord, Options, Spool};
+use wa_proto::wire::v1;
+use wa_proto::{EventId, Lane, PaneRef};
+
+use super::host::Host;
+use super::trace::Trace;
+
+/// Panes that print.
+const PANES: u64 = 2;
+
+/// What was handed to the spool, as seen from outside: it survives the node.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    /// By pane.
+    pub(crate) next_row: BTreeMap<u64, i64>,
+    /// Handed over: pane and row of each line, id of each event.
+    pub(crate) lines: BTreeSet<(u64, i64)>,
+    pub(crate) events: BTreeSet<[u8; 16]>,
+    /// Of these the spool said that they are durable.
+    pub(crate) durable_lines: BTreeSet<(u64, i64)>,
+    pub(crate) durable_events: BTreeSet<[u8; 16]>,
+    /// The generator has nothing more to say.
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ledger(Arc<Mutex<Told>>);
+
+impl Ledger {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Told> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(crate) struct Limb {
+    pub(crate) host: Host,
+    pub(crate) ledger: Ledger,
+    rng: fastrand::Rng,
+    options: Options,
+    engine: Arc<Engine>,
+    spool: Option<Spool>,
+    trace: Trace,
+}
+
+struct NoScreens;
+
+impl Screens for NoScreens {
+    fn screen(&self, _: PaneRef) -> BoxFuture<'static, Result<v1::Screen, String>> {
+        Box::pin(async { Err("there is no screen".to_owned()) })
+    }
+
+    fn explain(&self, _: PaneRef) -> BoxFuture<'static, Result<v1::Explanation, String>> {
+        Box::pin(async { Err("there is no screen".to_owned()) })
+    }
+
+    fn secrets(&self, _: &PaneRef) -> Vec<v1::Secret> {
+        Vec::new()
+    }
+}
+
+pub(crate) fn pane(id: u64) -> v1::PaneRef {
+    v1::PaneRef { mux: "main".into(), generation: "simulated".into(), pane_id: id }
+}
+
+impl Limb {
+    pub(crate) fn new(host: Host, mut rng: fastrand::Rng, engine: &Arc<Engine>, trace: &Trace) -> Self {
+        // Longer than all clocks together are ever set forward.
+        let max_age = jiff::SignedDuration::from_hours(24 * 365);
+        let options = if rng.u8(..4) == 0 {
+            // So small that an hour without the controller fills it.
+            Options { max_bytes: 40_000, file_bytes: 4_000, max_age }
+        } else {
+            Options { max_bytes: 1 << 20, file_bytes: rng.u64(1_000..20_000), max_age }
+        };
+        let (engine, trace) = (Arc::clone(engine), trace.clone());
+        Self { host, ledger: Ledger::default(), rng, options, engine, spool: None, trace }
+    }
+
+    pub(crate) fn identity(&self) -> std::path::PathBuf {
+        self.host.folder.join("node.context.toml")
+    }
+
+    /// Its spool never has to let go of anything.
+    pub(crate) fn is_ample(&self) -> bool {
+        self.options.max_bytes >= 1 << 20
+    }
+
+    pub(crate) fn spool(&self) -> Option<&Spool> {
+        self.spool.as_ref()
+    }
+
+    /// Starts the node.
+    ///
+    /// # Errors
+    /// Why it could not.
+    pub(crate) fn start(&mut self, now: Duration) -> Result<(), String> {
+        let (folder, options, engine) = (self.host.folder.clone(), self.options, Arc::clone(&self.engine));
+        let (ledger, rng) = (self.ledger.clone(), self.rng.fork());
+        let (name, trace) = (self.host.name.clone(), self.trace.clone());
+        let identity = self.identity();
+        let starting = async {
+            let opened = Spool::open(&folder.join("spool"), options);
+            let (spool, found) = opened.map_err(|error| error.to_string())?;
+            let opened = Journal::open(&folder.join("journal"), clock::now());
+            let (journal, left) = opened.map_err(|error| error.to_string())?;
+            let status = spool.status();
+            trace.note(
+                now,
+                &name,
+                format_args!(
+                    "starts: events {}..{}, bulk {}..{}, {:?} {:?}",
+                    status.events.first,
+                    status.events.next,
+                    status.bulk.first,
+                    status.bulk.next,
+                    found.notes,
+                    left.notes
+                ),
+            );
+            let tasks = Tasks::new(Shutdown::new());
+            let board = Arc::new(Board::default());
+            let (_permits, desk) = session::permits();
+            let (accepted, _accepted) = mpsc::channel(1);
+            let (refused, _refused) = mpsc::channel(1);
+            let parts = Parts {
+                paths: Paths { identity, agent_context: folder.join("agent.context.toml") },
+                spool: spool.clone(),
+                journal,
+                policy: Arc::new(PolicyFile::new(folder.join("policy.toml"))),
+                rules: Rules::fixed(engine, Arc::clone(&board)),
+                board,
+                permits: desk,
+                screens: Arc::new(NoScreens),
+                actions: Actions { accepted, refused },
+                clock: Arc::new(ControllerClock::default()),
+            };
+            tasks.spawn("session", session::run(parts, tasks.shutdown().clone()));
+            tasks.spawn("load", load(name, spool.clone(), ledger, rng));
+            Ok::<_, String>(spool)
+        };
+        self.spool = Some(self.host.start(now, Box::pin(starting))?);
+        Ok(())
+    }
+
+    /// Crashes; its disk is dead already.
+    pub(crate) fn end(&mut self) {
+        self.spool = None;
+        self.host.end();
+    }
+}
+
+/// Lines, events and gaps, as long as the node runs.
+async fn load(name: String, spool: Spool, ledger: Ledger, mut rng: fastrand::Rng) {
+    let slow = rng.u64(50..2000);
+    let (mut lines, mut events) = (Vec::new(), Vec::new());
+    loop {
+        tokio::time::sleep(Duration::from_millis(rng.u64(1..slow))).await;
+        if ledger.lock().quiet {
+            return;
+        }
+        let mut group = Group::default();
+        for _ in 0..rng.usize(0..4) {
+            let (pane_id, count, length) = (rng.u64(0..PANES), rng.usize(1..8), rng.usize(0..300));
+            let record = some_lines(&name, &ledger, pane_id, count, length, &mut lines);
+            group.records.push(record);
+        }
+        if rng.u8(..3) == 0 {
+            group.records.push(some_event(&ledger, rng.u64(0..PANES), &mut events));
+        }
+        if group.records.is_empty() {
+            continue;
+        }
+        let whole = if rng.u8(..3) == 0 {
+            spool.append_durable(group).await.is_ok()
+        } else {
+            if spool.append(group).await.is_err() {
+                return;
+            }
+            false
+        };
+        if whole {
+            // What was handed over before is durable with it.
+            let mut told = ledger.lock();
+            told.durable_lines.extend(lines.drain(..));
+            told.durable_events.extend(events.drain(..));
+        }
+    }
+}
+
+fn record(lane: Lane, body: v1::record::Body) -> NewRecord {
+    NewRecord { lane, time: clock::now(), trace_parent: String::new(), body }
+}
+
+fn some_lines(
+    name: &str,
+    ledger: &Ledger,
+    pane_id: u64,
+    count: usize,
+    length: usize,
+    handed: &mut Vec<(u64, i64)>,
+) -> NewRecord {
+    let mut told = ledger.lock();
+    let mut lines = Vec::new();
+    for _ in 0..count {
+        let next = told.next_row.entry(pane_id).or_default();
+        let row = *next;
+        *next += 1;
+        told.lines.insert((pane_id, row));
+        handed.push((pane_id, row));
+        lines.push(v1::Line { row, rows: 1, text: text(name, pane_id, row, length), ..v1::Line::default() });
+    }
+    let lines = v1::Lines { pane: Some(pane(pane_id)), layout: 1, lines, ..v1::Lines::default() };
+    record(Lane::Bulk, v1::record::Body::Lines(lines))
+}
+
+pub(crate) fn text(name: &str, pane_id: u64, row: i64, length: usize) -> String {
+    let mut text = format!("{name} pane {pane_id} row {row} ");
+    text.extend(std::iter::repeat_n('x', length));
+    text
+}
+
+fn some_event(ledger: &Ledger, pane_id: u64, handed: &mut Vec<[u8; 16]>) -> NewRecord {
+    let id = *EventId::generate().as_bytes();
+    ledger.lock().events.insert(id);
+    handed.push(id);
+    let event = v1::Event {
+        id: id.to_vec(),
+        pane: Some(pane(pane_id)),
+        event: "bell".to_owned(),
+        ..v1::Event::default()
+    };
+    record(Lane::Events, v1::record::Body::Event(event))
+}
