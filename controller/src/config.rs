@@ -114,16 +114,17 @@ impl ConfigFile {
     }
 }
 
-/// The built-in workflows and these, each name once.
+/// The built-in workflows and these; one of these takes the place of a built-in one of its name.
 pub(crate) fn all_workflows(more: Vec<Definition>) -> Result<Vec<Definition>, InvalidConfig> {
-    let mut all = wa_workflow::builtin()?;
-    all.extend(more);
     let mut names = BTreeSet::new();
-    for definition in &all {
+    for definition in &more {
         if !names.insert(definition.name.as_str()) {
             return Err(InvalidConfig::TwoOfAName(definition.name.clone()));
         }
     }
+    let mut all = wa_workflow::builtin()?;
+    all.retain(|definition| !names.contains(definition.name.as_str()));
+    all.extend(more);
     Ok(all)
 }
 
@@ -146,6 +147,9 @@ mod tests {
         assert_eq!(definitions[0].name, "greet");
         let twice = [definitions.clone(), definitions].concat();
         assert!(all_workflows(twice).unwrap_err().to_string().contains("greet"));
+        let own = Definition::parse(&WORKFLOW.replace("greet", "limit-wait")).unwrap();
+        let all = all_workflows(vec![own.clone()]).unwrap();
+        assert_eq!(all.iter().filter(|one| one.name == "limit-wait").collect::<Vec<_>>(), [&own]);
     }
 
     #[test]

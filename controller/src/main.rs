@@ -149,7 +149,10 @@ fn raise_limits() {
     const FEW: u64 = 4096;
     match limits::raise_open_files() {
         Ok(Some(files)) if files < FEW => {
-            tracing::warn!(files, "few open files are allowed: a node more than that is not let in; raise the hard limit (LimitNOFILE=)");
+            tracing::warn!(
+                files,
+                "few open files are allowed: a node more than that is not let in; raise the hard limit (LimitNOFILE=)"
+            );
         }
         Ok(_) => {}
         Err(error) => tracing::warn!(%error, "the limit on open files was not raised"),

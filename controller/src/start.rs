@@ -9,9 +9,9 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use wa_link::files::{self, FileError, LockFile};
+use wa_link::net::Listener;
 use wa_link::shutdown::Tasks;
 use wa_link::tls::{self, ServerIdentity, TlsError};
-use wa_link::net::Listener;
 use wa_link::{accept, clock};
 use wa_proto::Timestamp;
 use wa_proto::wire::v1::enrollment_server::EnrollmentServer;
@@ -166,11 +166,7 @@ struct Automation {
 }
 
 /// Opens the database and fills from it what lives in memory.
-fn open(
-    path: &std::path::Path,
-    authority: Authority,
-    automation: Automation,
-) -> Result<Parts, StartError> {
+fn open(path: &std::path::Path, authority: Authority, automation: Automation) -> Result<Parts, StartError> {
     let metrics = Arc::new(Metrics::default());
     let definitions = Arc::clone(&automation.workflows);
     let mut of_kept = None;
@@ -322,6 +318,9 @@ mod tests {
         assert!(!wants_renewal(held, at("2026-03-02T12:00:00Z")));
         assert!(!wants_renewal(held, at("2026-04-15T00:00:00Z")));
         assert!(wants_renewal(held, at("2026-04-17T00:00:00Z")));
-        assert!(wants_renewal(held, at("2026-03-01T12:00:00Z")), "the clock was a day ahead when it was made");
+        assert!(
+            wants_renewal(held, at("2026-03-01T12:00:00Z")),
+            "the clock was a day ahead when it was made"
+        );
     }
 }

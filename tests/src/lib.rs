@@ -10,6 +10,7 @@ mod collector;
 mod namespace;
 mod process;
 mod proxy;
+mod scene;
 mod stage;
 
 pub use account::{Account, log_of, number_of};
@@ -17,4 +18,5 @@ pub use collector::{Collector, Span};
 pub use namespace::{Namespace, inside, mount_small};
 pub use process::{Program, binary};
 pub use proxy::{Proxy, Weather};
+pub use scene::Scene;
 pub use stage::{Answer, Stage, wait_for};

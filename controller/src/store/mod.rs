@@ -47,8 +47,10 @@ mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use wa_proto::{Host, PaneAddress, RunId, Timestamp};
 use wa_workflow::Run;
 
@@ -89,8 +91,19 @@ pub struct Store {
     events_grew: watch::Sender<()>,
     rules: watch::Sender<Arc<RuleSet>>,
     revoked: watch::Sender<Arc<Revoked>>,
-    trouble: watch::Sender<Option<StoreError>>,
+    trouble: watch::Sender<Option<Failure>>,
 }
+
+/// The last commit that failed.
+#[derive(Debug, Clone)]
+struct Failure {
+    error: StoreError,
+    at: Instant,
+}
+
+/// A disk that is all but full takes small commits and refuses large ones: it counts as well again when nothing has failed for
+/// longer than any node waits before it tries again.
+const STAYS: Duration = Duration::from_secs(35);
 
 /// What a controller that starts finds.
 #[derive(Debug)]
@@ -108,7 +121,7 @@ struct Announce {
     events_grew: watch::Sender<()>,
     rules: watch::Sender<Arc<RuleSet>>,
     revoked: watch::Sender<Arc<Revoked>>,
-    trouble: watch::Sender<Option<StoreError>>,
+    trouble: watch::Sender<Option<Failure>>,
 }
 
 impl Observer for Announce {
@@ -117,12 +130,12 @@ impl Observer for Announce {
     }
 
     fn failed(&self, error: &StoreError) {
-        self.trouble.send_replace(Some(error.clone()));
+        self.trouble.send_replace(Some(Failure { error: error.clone(), at: Instant::now() }));
         self.observer.failed(error);
     }
 
     fn committed(&self, what: Committed) {
-        self.trouble.send_if_modified(|trouble| trouble.take().is_some());
+        self.trouble.send_if_modified(|trouble| trouble.take_if(|last| last.at.elapsed() >= STAYS).is_some());
         if what.log {
             self.log_grew.send_replace(());
         }
@@ -170,7 +183,10 @@ impl Store {
             trouble: trouble.clone(),
         };
         let writer = Writer::start(path, conn, Arc::new(announce), metrics)?;
-        Ok((Self { writer, readers: Readers::new(path), log_grew, events_grew, rules, revoked, trouble }, kept))
+        Ok((
+            Self { writer, readers: Readers::new(path), log_grew, events_grew, rules, revoked, trouble },
+            kept,
+        ))
     }
 
     /// Runs `work` in the next commit, apart from others in it, and answers once it is durable.
@@ -195,19 +211,22 @@ impl Store {
         self.writer.submit(Urgency::Urgent, work).await.map(drop)
     }
 
-    /// Whether the writer still answers, and could write when it last had to; if it could not, it tries again. Costs no
-    /// fsync while all is well.
+    /// Whether the writer still answers, and no commit has failed lately. Costs no fsync while all is well.
     ///
     /// # Errors
     /// Why it does not.
     pub async fn check(&self) -> Result<(), StoreError> {
-        let failing = self.trouble.borrow().is_some();
-        self.write(move |tx| if failing { tx.probe() } else { Ok(()) }).await
+        let last = self.trouble.borrow().clone();
+        match last {
+            Some(last) if last.at.elapsed() < STAYS => Err(last.error),
+            Some(_) => self.write(|tx| tx.probe()).await,
+            None => self.write(|_| Ok(())).await,
+        }
     }
 
-    /// Why the last commit failed; `None`: it did not.
+    /// Why a commit failed lately; `None`: none has.
     pub fn trouble(&self) -> Option<StoreError> {
-        self.trouble.borrow().clone()
+        self.trouble.borrow().as_ref().map(|last| last.error.clone())
     }
 
     /// Stores what nodes last said. It goes behind events, and what cannot be stored of one node hinders no other.

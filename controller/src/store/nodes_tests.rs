@@ -53,7 +53,8 @@ fn kept(place: &Path) -> (Vec<(u64, String)>, bool) {
 async fn changes_of_panes_add_up() {
     let place = tempfile::tempdir().unwrap();
     let store = open(place.path());
-    let titles = |titles: &[(u64, &str)]| titles.iter().map(|(id, title)| (*id, (*title).to_owned())).collect();
+    let titles =
+        |titles: &[(u64, &str)]| titles.iter().map(|(id, title)| (*id, (*title).to_owned())).collect();
     let save = async |change| store.save_nodes(vec![change]).await.unwrap();
     save(change(vec![told(1, "a"), told(2, "b"), told(3, "c")], &[], false)).await;
     save(change(vec![], &[], false)).await;
@@ -76,8 +77,7 @@ async fn a_pane_that_cannot_be_read_is_told_and_what_was_not_stored_is_named() {
     let beyond = wa_proto::PaneRef { pane_id: u64::MAX, ..pane(0) };
     let impossible = Pane { pane: beyond, ..told(0, "") };
     let bad = NodeChange { host: other.clone(), ..change(vec![impossible], &[], false) };
-    let (missing, _) =
-        store.save_nodes(vec![bad, change(vec![told(3, "c")], &[], false)]).await.unwrap_err();
+    let (missing, _) = store.save_nodes(vec![bad, change(vec![told(3, "c")], &[], false)]).await.unwrap_err();
     assert_eq!(missing, [other]);
     assert_eq!(kept(place.path()).0.len(), 2);
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
 mod acting;
+mod automation;
 mod conversations;
 mod desk;
 mod identity;

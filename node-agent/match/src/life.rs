@@ -171,11 +171,13 @@ impl PaneMatcher {
         let leaving = self.leaving.as_mut().map(|leaving| &mut leaving.agent);
         let id = event.fields.get("session_id").cloned().unwrap_or_default();
         let mut told = false;
-        if let Some(agent) = self.running.as_mut().or(leaving) {
-            // What never took a prompt (a list of sessions, left again) uncovers the end that was there before.
-            if !agent.settled && agent.turns == 0 && !id.is_empty() && id == self.ended_session {
-                return;
-            }
+        let agent = self.running.as_mut().or(leaving);
+        // What never took a prompt (a list of sessions, left again) uncovers the end that was there before.
+        let silent = agent.as_ref().is_none_or(|agent| !agent.settled && agent.turns == 0);
+        if silent && !id.is_empty() && id == self.ended_session {
+            return;
+        }
+        if let Some(agent) = agent {
             told = std::mem::replace(&mut agent.ended, true);
             event.agent = Some(agent.kind.clone());
         }

@@ -66,6 +66,7 @@ pub(crate) fn look(engine: &Engine, frame: &Frame, facts: &Facts, known: &Known<
     let command = (!sure).then(|| command_on_screen(&sheet)).flatten();
     let waits = !sure && shell_waits(&sheet);
     let quoted = command.as_ref().is_some_and(|command| command.prints);
+    let printed = command.as_ref().filter(|command| command.prints).map(|command| command.row);
     let unnamed = command.is_none() && facts.foreground.agent_pid().is_none();
     let command = command.and_then(|command| Some((command.agent?, command.over)));
     let (agent, by_process, mut version) = match &facts.foreground {
@@ -94,7 +95,8 @@ pub(crate) fn look(engine: &Engine, frame: &Frame, facts: &Facts, known: &Known<
     // What another program prints are nobody's last words.
     let over = command.filter(|(_, over)| *over && view.content == Composer::Missing).map(|(agent, _)| agent);
     let key = || (unnamed && !quoted && (is_key_sign_in(&sheet) || is_exec(&sheet))).then(AgentKind::codex);
-    let ended = || end_on_screen(silent && !quoted, agent.as_ref(), &sheet).or_else(|| over.clone()).or_else(key);
+    let ended =
+        || end_on_screen(silent && !quoted, agent.as_ref(), &sheet).or_else(|| over.clone()).or_else(key);
     let left = known.left.cloned().or_else(ended);
     // Named by a person, it may have ended on this very screen.
     let alive = sure || (quoted && known.left.is_none());
@@ -121,10 +123,11 @@ pub(crate) fn look(engine: &Engine, frame: &Frame, facts: &Facts, known: &Known<
     let is_shadow = |hit: &Hit| engine.rule(hit.rule).is_some_and(|rule| rule.shadow);
     (look.shadowed, look.hits) = hits.into_iter().partition(is_shadow);
     keep_last_code(&mut look.hits);
-    if quoted && known.left.is_none() && look.view.content == Composer::Missing {
-        // What another program prints is nobody's word at all.
-        look.hits.clear();
-        look.shadowed.clear();
+    if let Some(printed) = printed.filter(|_| look.view.content == Composer::Missing) {
+        // What another program prints is nobody's word at all; above it an agent may have said its last.
+        let said = |hit: &Hit| known.left.is_some() && hit.rows.start < printed;
+        look.hits.retain(said);
+        look.shadowed.retain(said);
     }
     if waits && known.left.is_none() && look.view.content == Composer::Missing {
         // What a conversation marks with a sign stands above a composer or an end screen; plain words may be all that
@@ -219,6 +222,7 @@ struct Command {
     over: bool,
     /// It prints what was written elsewhere.
     prints: bool,
+    row: usize,
 }
 
 /// Programs whose output may be anybody's words.
@@ -266,7 +270,7 @@ fn command_on_screen(sheet: &Sheet) -> Option<Command> {
     let prints = agent.is_none() && programs().any(|program| PRINTERS.contains(&program));
     let waits =
         prompt_and_command(sheet, last).is_some_and(|(again, rest)| again == prompt && rest.is_empty());
-    Some(Command { agent, over: last > row && waits, prints })
+    Some(Command { agent, over: last > row && waits, prints, row })
 }
 
 /// A shell's prompt stands in the last row, and nothing behind it.
@@ -292,7 +296,10 @@ fn agent_on_screen(frame: &Frame, sheet: &Sheet) -> Option<AgentKind> {
         // Before Claude Code, whose composer looks the same.
         (AgentKind::new("copilot"), &["/commands·?help", "escinterrupt", "Copilotv", "tellCopilotwhattodo"]),
         (AgentKind::new("opencode"), &["ctrl+pcommands", "Permissionrequired", "╹▀▀▀▀", "escdismiss"]),
-        (AgentKind::new("aider"), &["Aiderv", "(Y)es/(N)o", "sent,", "litellm.", "^Cagaintoexit", "Waitingfor"]),
+        (
+            AgentKind::new("aider"),
+            &["Aiderv", "(Y)es/(N)o", "sent,", "litellm.", "^Cagaintoexit", "Waitingfor"],
+        ),
         (AgentKind::claude(), &["ClaudeCode", "❯", "esctointerrupt", "EsctocancelTab", "Esctocancel"]),
         (
             AgentKind::gemini(),

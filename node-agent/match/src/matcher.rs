@@ -181,8 +181,7 @@ impl PaneMatcher {
         let started = self.follow_start(&seen, facts, first, now);
         let begins = first || started;
         let turn = self.count_turn(&seen, first, begins);
-        let (passed, passed_in_shadow) =
-            self.passed_by(engine, (frame, facts), (&seen, &turn), begins, now);
+        let (passed, passed_in_shadow) = self.passed_by(engine, (frame, facts), (&seen, &turn), begins, now);
         events.extend(passed);
         self.rules(engine, &seen, &turn, facts, now, &mut events);
         self.compactions(engine, &seen, &turn, begins, now, &mut events);
@@ -444,7 +443,8 @@ impl PaneMatcher {
     ) {
         let running = self.running.as_ref().or(self.leaving.as_ref().map(|leaving| &leaving.agent));
         let left = || self.left.as_ref().map(|(_, kind)| (kind.clone(), 0, String::new()));
-        let agent = running.map(|agent| (agent.kind.clone(), agent.turns, agent.version.clone())).or_else(left);
+        let agent =
+            running.map(|agent| (agent.kind.clone(), agent.turns, agent.version.clone())).or_else(left);
         let arrived = std::mem::take(&mut self.arrived);
         let mut said = Vec::with_capacity(arrived.len());
         for heard in arrived {

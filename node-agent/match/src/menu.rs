@@ -35,7 +35,10 @@ pub fn read(frame: &Frame, agent: &AgentKind) -> Option<Menu> {
     let dialog = dialog::read(&sheet, &view, frame.cols)?;
     let options = view.rows.clone().filter(|row| is_option(sheet.text(*row)));
     let choices: Vec<Choice> = options
-        .map(|row| Choice { label: dialog::label(&sheet, row, frame.cols), selected: is_selected(sheet.text(row)) })
+        .map(|row| Choice {
+            label: dialog::label(&sheet, row, frame.cols),
+            selected: is_selected(sheet.text(row)),
+        })
         .collect();
     (!choices.is_empty()).then(|| Menu { id: id(dialog.key), choices })
 }
@@ -60,7 +63,8 @@ impl Menu {
     pub fn find(&self, labels: &[String]) -> Option<usize> {
         labels.iter().find_map(|wanted| {
             let wanted = plain(wanted);
-            let mut found = self.choices.iter().enumerate().filter(|(_, choice)| bears(&plain(&choice.label), &wanted));
+            let mut found =
+                self.choices.iter().enumerate().filter(|(_, choice)| bears(&plain(&choice.label), &wanted));
             let (at, _) = found.next()?;
             found.next().is_none().then_some(at)
         })
@@ -86,7 +90,8 @@ mod tests {
     use super::*;
 
     fn menu(labels: &[(&str, bool)]) -> Menu {
-        let choices = labels.iter().map(|(label, selected)| Choice { label: (*label).into(), selected: *selected });
+        let choices =
+            labels.iter().map(|(label, selected)| Choice { label: (*label).into(), selected: *selected });
         Menu { id: String::new(), choices: choices.collect() }
     }
 
@@ -96,7 +101,8 @@ mod tests {
 
     #[test]
     fn a_choice_is_found_by_its_label_alone() {
-        let menu = menu(&[("Yes, proceed (y)", true), ("Yes, and don't ask again", false), ("No (esc)", false)]);
+        let menu =
+            menu(&[("Yes, proceed (y)", true), ("Yes, and don't ask again", false), ("No (esc)", false)]);
         assert_eq!(find(&menu, &["no"]), Some(2));
         assert_eq!(find(&menu, &["Cancel", "yes,  proceed"]), Some(0));
         assert_eq!(find(&menu, &["Yes"]), None, "the beginning of a label is not the label");

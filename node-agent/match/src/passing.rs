@@ -318,8 +318,7 @@ impl PaneMatcher {
         if !reading::is_witnessed(engine, seen, hit) {
             return Tells::Nothing;
         }
-        let found =
-            Match { key: hit.key, rearm: rule.text.rearm, cooldown: rule.text.cooldown, hold: 0 };
+        let found = Match { key: hit.key, rearm: rule.text.rearm, cooldown: rule.text.cooldown, hold: 0 };
         if rule.shadow {
             let told = unseen && self.aside.shadow.appears(&found, moment);
             return if told { Tells::InShadow } else { Tells::Nothing };

@@ -482,7 +482,8 @@ mod tests {
         assert_eq!(identify(&[path]), agent("claude", "", 5));
         let bun = process(5, 5, "bun", "bun run /n/@anthropic-ai/claude-code/cli.js", "/u/.bun/bin/bun");
         assert_eq!(identify(&[bun]), agent("claude", "", 5));
-        let pnpm = "node /n/.pnpm/@anthropic-ai+claude-code@2.0.76/node_modules/@anthropic-ai/claude-code/cli.js";
+        let pnpm =
+            "node /n/.pnpm/@anthropic-ai+claude-code@2.0.76/node_modules/@anthropic-ai/claude-code/cli.js";
         assert_eq!(identify(&[process(5, 5, "node", pnpm, "/usr/bin/node")]), agent("claude", "2.0.76", 5));
         let packaged = "/n/@anthropic-ai/claude-code/bin/claude.exe";
         assert_eq!(identify(&[process(5, 5, "claude.exe", "claude", packaged)]), agent("claude", "", 5));
@@ -501,8 +502,7 @@ mod tests {
         assert_eq!(identify(&script), agent("claude", "", 42));
         let wrapped = [process(40, 40, "caffeinate", "caffeinate -i claude", ""), claude(42)];
         assert_eq!(identify(&wrapped), agent("claude", "", 42));
-        let sandbox =
-            [process(40, 40, "bwrap", "bwrap --ro-bind / / claude", "/usr/bin/bwrap"), claude(42)];
+        let sandbox = [process(40, 40, "bwrap", "bwrap --ro-bind / / claude", "/usr/bin/bwrap"), claude(42)];
         assert_eq!(identify(&sandbox), agent("claude", "", 42));
         for far in ["asciinema rec -c claude", "script -q log", "docker run -it x claude", "tsh ssh web-1"] {
             let name = far.split(' ').next().unwrap();
@@ -518,7 +518,9 @@ mod tests {
         for args in ["claude mcp list", "claude doctor", "claude update", "claude --version", "claude -v"] {
             assert_eq!(run(args), None, "{args}");
         }
-        for args in ["claude", "claude -c", "claude --resume mcp", "claude auth login", "claude --model opus update"] {
+        for args in
+            ["claude", "claude -c", "claude --resume mcp", "claude auth login", "claude --model opus update"]
+        {
             assert_eq!(run(args), Some(AgentKind::claude()), "{args}");
         }
     }

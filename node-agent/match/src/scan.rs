@@ -48,12 +48,14 @@ pub fn scan(engine: &Engine, frame: &Frame, facts: &Facts, now: Timestamp) -> Ob
     }
     let dialog_kind =
         reading::dialog(&seen).and_then(|(_, hit)| hit?.fields.get("kind").cloned()).unwrap_or_default();
-    let ended = events.iter().any(|event| event.kind == EventKind::SessionEnded);
+    let says = |kind: EventKind| events.iter().any(|event| event.kind == kind);
+    let how = if says(EventKind::AgentCrashed) { state::Left::Crashed } else { state::Left::Exited };
+    let ended = says(EventKind::SessionEnded) || says(EventKind::AgentCrashed);
     let (state, detail) = state::decide(&Inputs {
         look: &seen,
         foreground: &facts.foreground,
         before: PaneState::Unknown,
-        left: (ended && seen.view.content == Composer::Missing).then_some(state::Left::Exited),
+        left: (ended && seen.view.content == Composer::Missing).then_some(how),
         undecided: false,
         had_composer: true,
         turn_open: false,

@@ -130,9 +130,10 @@ impl Testimonies {
         if self.has_said(witness, kind, &fields, now) {
             return;
         }
-        let known = self.told.iter_mut().find(|told| {
-            told.kind == kind && !told.witnesses.contains(&witness) && is_near(told, now)
-        });
+        let known = self
+            .told
+            .iter_mut()
+            .find(|told| told.kind == kind && !told.witnesses.contains(&witness) && is_near(told, now));
         if let Some(told) = known {
             told.witnesses.push(witness);
             return;
@@ -184,7 +185,8 @@ impl Testimonies {
     /// Whether another witness than the screen has told of such a thing in this turn, of which the screen shows a line only
     /// now. Each is confirmed once.
     pub(crate) fn confirms(&mut self, kind: EventKind, turn: u64) -> bool {
-        let told = self.told.iter_mut().find(|told| told.kind == kind && told.is_unseen() && told.turn == turn);
+        let told =
+            self.told.iter_mut().find(|told| told.kind == kind && told.is_unseen() && told.turn == turn);
         told.map(|told| told.witnesses.push(Witness::Screen)).is_some()
     }
 

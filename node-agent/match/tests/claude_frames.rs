@@ -13,7 +13,7 @@ use draw::{Block, Look, Screen, blocks, look};
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use proptest::sample::select;
-use wa_match::{Detected, Engine, Facts, Foreground, Observation, PaneMatcher};
+use wa_match::{Detected, Engine, Facts, Foreground, Observation, PaneMatcher, scan};
 use wa_proto::{AgentKind, EventKind, Frame, PaneState};
 
 /// Where the program says something.
@@ -272,7 +272,9 @@ fn quoted(look: &Look, before: &[Block], text: &str, mouth: Mouth) -> Frame {
     match mouth {
         Mouth::AnswerWithin => screen.answer(&format!("When it stops it says \"{prose}\" and waits.")),
         Mouth::AnswerRow => screen.answer(&format!("The screen then says:\n\n{text}\n\nand that is all.")),
-        Mouth::AnswerElbow => screen.answer(&format!("The screen then says:\n\n⎿  {text}\n\nand that is all.")),
+        Mouth::AnswerElbow => {
+            screen.answer(&format!("The screen then says:\n\n⎿  {text}\n\nand that is all."))
+        }
         Mouth::Code => {
             screen.answer("Here is what it prints:");
             screen.raw(4, text);
@@ -359,6 +361,31 @@ proptest! {
         let (events, seen) = pane.rest(&frame);
         prop_assert_eq!(told(&events), vec![], "{}", rows_of(&frame));
         prop_assert_eq!(seen.state, PaneState::Idle, "{}", rows_of(&frame));
+    }
+}
+
+/// A sign-in has no composer, and is known by what it waits for.
+#[test]
+fn a_sign_in_tells_whose_it_is_at_any_width() {
+    let address =
+        "https://claude.com/cai/oauth/authorize?code=true&client_id=9d1c250a&response_type=code&state=abc";
+    for cols in [52, 80, 120, 200] {
+        let mut rows =
+            vec!["Browser didn't open? Use the url below to sign in (c to copy)".to_owned(), String::new()];
+        let letters: Vec<char> = address.chars().collect();
+        rows.extend(letters.chunks(cols).map(|row| row.iter().collect::<String>()));
+        rows.extend(["", "  Paste code here if prompted >", "", "  Esc to cancel"].map(str::to_owned));
+        let frame = Frame::from_text(u32::try_from(cols).unwrap(), &rows.join("\n"));
+        for foreground in [
+            Foreground::Unknown,
+            Foreground::Agent { kind: AgentKind::claude(), version: String::new(), pid: 1 },
+        ] {
+            let facts = Facts { foreground, ..Facts::default() };
+            let seen = scan(Engine::builtin(), &frame, &facts, Timestamp::UNIX_EPOCH);
+            assert_eq!(told(&seen.events), [EventKind::AuthRequired], "{cols}");
+            assert_eq!(seen.events[0].secrets.get("url").map(String::as_str), Some(address), "{cols}");
+            assert_eq!(seen.state, PaneState::Authenticating, "{cols}");
+        }
     }
 }
 

@@ -204,7 +204,8 @@ impl Link<'_> {
         let mut drain_until: Option<Instant> = None;
         loop {
             let wants = self.wants_to_send();
-            if drain_until.is_some() && !wants {
+            // Bulk that waits for credit is still deliverable.
+            if drain_until.is_some() && !wants && self.next_bulk >= self.durable.borrow().bulk {
                 break;
             }
             tokio::select! {

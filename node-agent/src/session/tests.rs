@@ -1,5 +1,6 @@
 //! The session against a controller of a few lines, over real TLS.
 
+mod drain;
 mod newer;
 mod rules;
 

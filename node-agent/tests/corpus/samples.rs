@@ -1,7 +1,7 @@
 //! A corpus as it lies on disk: an index of labelled screens, and the byte streams that they were taken from.
 //!
 //! There are two: the folder of `WA_CORPUS`, or beside the workspace, whose screens are files; and the recordings of this
-//! crate (`testdata/recordings`: Codex and Gemini CLI of other versions, against a local stand-in), whose screens are what
+//! crate (`testdata/recordings`: agents of other versions, against a local stand-in), whose screens are what
 //! the stream shows at the label's place. A recording `X.raw.zst` may have a file `X.fg` beside it: which program held the
 //! terminal from which byte on.
 

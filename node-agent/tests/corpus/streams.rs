@@ -112,8 +112,8 @@ pub(crate) fn play(stream: &Stream<'_>, named: bool, tally: &mut Tally) {
     let pause = PAUSE * i64::try_from(step).unwrap();
     let mut ends: Vec<usize> = all.into_iter().step_by(step).collect();
     ends.extend(stream.samples.iter().map(|sample| offset(sample)).filter(|end| *end <= bytes.len()));
-    // A node looks again when another program takes the terminal.
-    ends.extend(holders.iter().map(|(from, _)| *from).filter(|end| *end <= bytes.len()));
+    let unseen = unseen(&holders, &ends);
+    ends.extend(unseen);
     ends.push(bytes.len());
     ends.sort_unstable();
     ends.dedup();
@@ -139,6 +139,15 @@ pub(crate) fn play(stream: &Stream<'_>, named: bool, tally: &mut Tally) {
         player.states.clear();
     }
     judge.finish(stream, &player, tally);
+}
+
+/// Where an agent took the terminal that held it for no frame: a node sees that another program is there.
+fn unseen(holders: &[(usize, Foreground)], ends: &[usize]) -> Vec<usize> {
+    let passing = holders.windows(2).filter(|pair| {
+        let held = pair[0].0..pair[1].0;
+        matches!(pair[0].1, Foreground::Agent { .. }) && !ends.iter().any(|end| held.contains(end))
+    });
+    passing.map(|pair| pair[0].0).collect()
 }
 
 /// Compares what fired between two stops with what the screen at the second one says.
@@ -188,6 +197,7 @@ const BETWEEN: &[(&str, EventKind, usize)] = &[
     ("codex_0.63.0_80x24_main/main-22-resumed.txt", EventKind::ApprovalRequested, 1),
     ("codex_0.77.0_120x40_main/main-22-resumed.txt", EventKind::ApprovalRequested, 1),
     // The recording opened a menu.
+    ("codex_0.130.0_200x50_main/main-14-model-menu.txt", EventKind::ApprovalRequested, 1),
     ("codex_0.155.0_80x24_main/main-14-model-menu.txt", EventKind::ApprovalRequested, 1),
     ("codex_0.63.0_80x24_main/main-14-model-menu.txt", EventKind::ApprovalRequested, 1),
     ("codex_0.63.0_80x24_main/main-15-approvals-menu.txt", EventKind::ApprovalRequested, 1),

@@ -130,9 +130,7 @@ fn spawn(task: impl Future<Output = ()> + Send + 'static) -> tokio::task::JoinHa
 
 /// Runs what blocks on a thread for it. As `tokio::task::spawn_blocking`.
 #[expect(clippy::disallowed_methods, reason = "it stands in for a thread, which has no owner either")]
-pub fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> tokio::task::JoinHandle<T> {
+pub fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> tokio::task::JoinHandle<T> {
     if world::is_simulated() {
         return tokio::spawn(async move { work() });
     }

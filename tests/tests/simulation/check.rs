@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use jiff::SignedDuration;
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 use wa_proto::Lane;
 
 use super::engine::Simulation;
@@ -82,6 +84,10 @@ pub(crate) fn is_settled(simulation: &Simulation) -> bool {
                 status.events.first == status.events.next && status.bulk.first == status.bulk.next
             })
         })
+        && database(simulation).is_some_and(|database| {
+            let open = "SELECT count(*) FROM outbox WHERE settled_us IS NULL";
+            database.query_row(open, [], |row| row.get::<_, i64>(0)).unwrap() == 0
+        })
 }
 
 pub(crate) fn unsettled(simulation: &Simulation) -> Broken {
@@ -91,6 +97,25 @@ pub(crate) fn unsettled(simulation: &Simulation) -> Broken {
         .map(|limb| format!("{}: {:?}", limb.host.name, limb.spool().map(|spool| spool.status())))
         .collect();
     Broken { promise: "liveness", how: format!("not everything arrived: {}", spools.join("; ")) }
+}
+
+/// A node whose clock is wrong is told by how much.
+pub(crate) fn skew(simulation: &mut Simulation) -> Result<(), Broken> {
+    let ahead = SignedDuration::from_secs(90);
+    simulation.limbs[0].host.machine.jump(ahead);
+    // A heartbeat, and the time until what it said is stored.
+    let until = simulation.now + Duration::from_secs(12);
+    while simulation.now < until {
+        simulation.step();
+    }
+    let Some(database) = database(simulation) else { return Ok(()) };
+    let name = &simulation.limbs[0].host.name;
+    let told: i64 =
+        database.query_row("SELECT skew_ms FROM nodes WHERE host = ?1", [name], |row| row.get(0)).unwrap();
+    if told.abs_diff(i64::try_from(ahead.as_millis()).unwrap()) > 1000 {
+        return broken("skew", format!("{name} is {ahead} ahead, and is told to be {told} ms"));
+    }
+    Ok(())
 }
 
 /// L1 and L2 over the whole log: (lines, events) in it.
@@ -154,7 +179,7 @@ fn lines_of(database: &Connection, host: &str) -> Lines {
     let mut query = database
         .prepare(
             "SELECT pane_id, row, text FROM log JOIN streams ON streams.id = log.stream
-             WHERE host = ?1 AND ord = 1",
+             WHERE host = ?1 AND ord = 1 AND generation = 'simulated'",
         )
         .unwrap();
     let rows = query
@@ -178,4 +203,40 @@ fn events_of(database: &Connection, host: &str) -> BTreeSet<[u8; 16]> {
     let mut query = database.prepare("SELECT id FROM events WHERE host = ?1 AND event = 'bell'").unwrap();
     let rows = query.query_map([host], |row| row.get(0));
     rows.unwrap().map(Result::unwrap).collect()
+}
+
+/// A1: no key is pressed twice, and what an outcome claims is what the pane saw. How many actions ended how.
+pub(crate) fn actions(simulation: &Simulation) -> Result<BTreeMap<String, usize>, Broken> {
+    let Some(database) = database(simulation) else {
+        return broken("liveness", "the controller is not up".to_owned());
+    };
+    let mut ended = BTreeMap::new();
+    for asked in &simulation.asked {
+        let limb = &simulation.limbs[asked.node];
+        let pressed = limb.mux.pressed().get(&asked.key).copied().unwrap_or(0);
+        let outcome: Option<String> = database
+            .query_row("SELECT outcome FROM outbox WHERE action_id = ?1", [asked.id.as_bytes()], |row| {
+                row.get(0)
+            })
+            .optional()
+            .unwrap();
+        // A controller that lost its power before it had said anything of it does not know it any more.
+        let outcome = outcome.unwrap_or_else(|| "forgotten".to_owned());
+        let fits = match outcome.as_str() {
+            "submitted" => pressed == 1,
+            "unknown" => pressed <= 1,
+            _ => pressed == 0,
+        };
+        if !fits {
+            return broken(
+                "A1",
+                format!(
+                    "action {} on {} is {outcome}, and its key came {pressed} times",
+                    asked.id, limb.host.name
+                ),
+            );
+        }
+        *ended.entry(outcome).or_default() += 1;
+    }
+    Ok(ended)
 }

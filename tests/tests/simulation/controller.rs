@@ -79,6 +79,10 @@ impl Head {
         self.silent = Some(Files::read(&self.folder()));
     }
 
+    pub(crate) fn is_silent(&self) -> bool {
+        self.silent.is_some()
+    }
+
     /// Crashes. If it was silent before, the power failed. Says what became of the database.
     pub(crate) fn crash(&mut self) -> String {
         let mut files = Files::read(&self.folder());

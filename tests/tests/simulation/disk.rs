@@ -167,7 +167,7 @@ impl Disk {
             return Ok("nothing was lost".to_owned());
         }
         let (files, names): (Vec<_>, Vec<_>) = undo.into_iter().partition(|undo| undo.inode().is_some());
-        let (mut inodes, mut said) = (Vec::new(), String::new());
+        let (mut inodes, mut said) = (Vec::new(), Vec::new());
         for undo in &files {
             if !inodes.contains(&undo.inode()) {
                 inodes.push(undo.inode());
@@ -178,17 +178,17 @@ impl Disk {
             let (of_file, rest): (Vec<_>, Vec<_>) = files.into_iter().partition(|undo| undo.inode() == inode);
             files = rest;
             let stay = self.rng.usize(..=of_file.len());
-            said.push_str(&format!("{stay} of {} unsynced changes of a file stay; ", of_file.len()));
+            said.push(format!("{stay} of {} unsynced changes of a file stay", of_file.len()));
             for (at, undo) in of_file.into_iter().enumerate().rev().filter(|(at, _)| *at >= stay) {
                 undo.undo(if at == stay { Some(&mut self.rng) } else { None })?;
             }
         }
         let stay = self.rng.usize(..=names.len());
-        said.push_str(&format!("{stay} of {} unsynced names stay", names.len()));
+        said.push(format!("{stay} of {} unsynced names stay", names.len()));
         for undo in names.into_iter().skip(stay).rev() {
             undo.undo(None)?;
         }
-        Ok(said)
+        Ok(said.join("; "))
     }
 }
 

@@ -3,21 +3,24 @@
 //! A host runs alone until the step's end, then the next; what it sends arrives with a later step. So one seed gives one
 //! order of everything. Within a step a host's own timers fire at their exact time.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use wa_controller::identity::ca::Authority;
+use wa_link::clock;
 use wa_link::context::Context;
 use wa_link::principal::{Principal, Role};
 use wa_match::Engine;
-use wa_proto::Host as Name;
+use wa_proto::action::KeyCode;
+use wa_proto::{Action, ActionId, Generation, Host as Name, Key, MuxName, PaneRef, Verb};
 
 use super::check::{self, Broken};
 use super::controller::{self, Head};
 use super::host::{Host, Machine, epoch};
+use super::mux::PANE;
 use super::network::Network;
 use super::node::Limb;
 use super::plan::{self, Deed, TROUBLE};
@@ -38,6 +41,15 @@ pub(crate) struct Simulation {
     network: Network,
     rng: fastrand::Rng,
     plan: VecDeque<(Duration, Deed)>,
+    pub(crate) asked: Vec<Asked>,
+}
+
+/// An action that the controller took: one key of its own, so that it can be told from all others.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    pub(crate) id: ActionId,
+    pub(crate) node: usize,
+    pub(crate) key: char,
 }
 
 /// What a run came to, or several.
@@ -45,13 +57,19 @@ pub(crate) struct Simulation {
 pub(crate) struct Report {
     pub(crate) lines: usize,
     pub(crate) events: usize,
+    /// How many ended so.
+    pub(crate) actions: BTreeMap<String, usize>,
     /// Of simulated time.
     pub(crate) took: Duration,
 }
 
 impl Report {
-    pub(crate) fn and(self, other: Self) -> Self {
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        for (outcome, count) in other.actions {
+            *self.actions.entry(outcome).or_default() += count;
+        }
         Self {
+            actions: self.actions,
             lines: self.lines + other.lines,
             events: self.events + other.events,
             took: self.took + other.took,
@@ -61,8 +79,12 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { lines, events, took } = self;
-        write!(f, "{lines} lines and {events} events logged in {} simulated seconds", took.as_secs())
+        let Self { lines, events, actions, took } = self;
+        let took = took.as_secs();
+        write!(
+            f,
+            "{lines} lines and {events} events logged, actions {actions:?}, in {took} simulated seconds"
+        )
     }
 }
 
@@ -86,7 +108,7 @@ impl Simulation {
             })
             .collect();
         let plan = plan::draw(&mut rng, limbs.len()).into();
-        Self { now: Duration::ZERO, trace, head, limbs, network, rng, plan }
+        Self { now: Duration::ZERO, trace, head, limbs, network, rng, plan, asked: Vec::new() }
     }
 
     fn note(&self, what: impl std::fmt::Display) {
@@ -123,8 +145,10 @@ impl Simulation {
         }
         self.note("all is settled");
         check::marks(self)?;
+        check::skew(self)?;
         let (lines, events) = check::log(self)?;
-        Ok(Report { lines, events, took: self.now })
+        let actions = check::actions(self)?;
+        Ok(Report { lines, events, actions, took: self.now })
     }
 
     fn start(&mut self) {
@@ -184,17 +208,14 @@ impl Simulation {
             }
             Deed::Mend { node } => self.network.mend(&self.limbs[node].host.name),
             Deed::Delay { least, most } => self.network.delay(least, most),
-            Deed::Kill { node } => {
-                self.limbs[node].host.machine.disk().die();
-                self.crash_node(node, false);
-            }
+            Deed::Kill { node } => self.crash_node(node, false),
             Deed::PowerCut { node, steps } => self.limbs[node].host.machine.disk().fail_in(steps),
-            Deed::PowerCutNow { node } => {
-                self.limbs[node].host.machine.disk().die();
-                self.crash_node(node, true);
-            }
+            Deed::PowerCutNow { node } => self.crash_node(node, true),
             Deed::Start { node } => self.start_node(node),
-            Deed::Disk { node, health } => self.limbs[node].host.machine.disk().set(health),
+            Deed::Disk { node, health } => {
+                self.limbs[node].was_sick = true;
+                self.limbs[node].host.machine.disk().set(health);
+            }
             Deed::KillHead => self.crash_head(false),
             Deed::SilenceHead if self.head.host.is_up() => {
                 self.network.silence(controller::NAME);
@@ -203,8 +224,41 @@ impl Simulation {
             Deed::SilenceHead => {}
             Deed::PowerCutHead => self.crash_head(true),
             Deed::StartHead => self.start_head(),
+            Deed::Act { node, within } => self.act(node, within),
             Deed::Jump { node, by } => self.machine(node).jump(by),
             Deed::Right { node } => self.machine(node).right(),
+        }
+    }
+
+    /// Somebody asks for a key to be pressed on a node.
+    fn act(&mut self, node: usize, within: Duration) {
+        let Some(store) = self.head.store() else { return };
+        let limb = &self.limbs[node];
+        let number = u32::try_from(self.asked.len()).unwrap();
+        // From the many letters of Chinese.
+        let key = char::from_u32(0x4e00 + number).unwrap();
+        let generation = Generation::new(limb.mux.generation()).unwrap();
+        let host = Name::new(limb.host.name.as_str()).unwrap();
+        let queue = async {
+            let action = Action {
+                id: ActionId::generate(),
+                pane: PaneRef { mux: MuxName::main(), generation, pane_id: PANE },
+                deadline: clock::now() + within,
+                fence: 0,
+                who: "operator:simulation".to_owned(),
+                expect_agent: None,
+                expect_agent_pid: None,
+                expect_shell: false,
+                trace_parent: String::new(),
+                verb: Verb::Keys(vec![Key { ctrl: false, alt: false, code: KeyCode::Char(key) }]),
+            };
+            let id = action.id;
+            let queued = store.write(move |tx| tx.enqueue(&host, action, None, None, "a key").map(drop));
+            queued.await.map(|()| id)
+        };
+        if let Some(Ok(id)) = self.head.host.within(queue) {
+            self.note(format_args!("action {id} for {}: key {}", limb.host.name, u32::from(key)));
+            self.asked.push(Asked { id, node, key });
         }
     }
 
@@ -221,7 +275,11 @@ impl Simulation {
             return;
         }
         self.network.crashed(&limb.host.name, !power_cut);
+        limb.host.machine.disk().die();
         limb.end();
+        if power_cut {
+            limb.mux.restart();
+        }
         let said = limb.host.machine.disk().revive(power_cut).unwrap();
         let what = if power_cut { "power cut" } else { "killed" };
         self.trace.note(self.now, &limb.host.name, format_args!("{what}: {said}"));
@@ -268,6 +326,9 @@ impl Simulation {
     /// Nothing goes wrong any more.
     fn make_good(&mut self) {
         self.network.delay(1, 40);
+        if self.head.is_silent() {
+            self.crash_head(true);
+        }
         self.start_head();
         self.head.host.machine.right();
         for at in 0..self.limbs.len() {

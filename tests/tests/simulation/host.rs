@@ -76,10 +76,6 @@ impl Machine {
         self.ahead_us.fetch_add(us, Ordering::Relaxed);
     }
 
-    pub(crate) fn ahead_ms(&self) -> i64 {
-        self.ahead_us.load(Ordering::Relaxed) / 1000
-    }
-
     /// The clock on the wall is right again.
     pub(crate) fn right(&self) {
         self.ahead_us.store(0, Ordering::Relaxed);

@@ -1,8 +1,18 @@
-//! The fleet in a simulation: one controller and some nodes, with the real code of session, spool, ingest, journal and
-//! permits at both ends, real TLS, a real database and real spool files, over a network, disks, clocks and power that a
-//! seed makes fail. What must hold stands in `check.rs`.
+//! The fleet in a simulation: one controller and up to three nodes, with the real code of both ends (observer, spool,
+//! session, journal, permits, acting; ingest, store, outbox), real TLS, a real database and real spool files, over a
+//! network, disks, clocks and power that a seed makes fail. What must hold stands in `check.rs`.
+//!
+//! Constraints: one seed is one run, to the last line of its trace; nothing of ours is replaced, only what lies under it
+//! (`wa_link::world`). What is not simulated: torn pages of the database's main file, damage in the middle of a file,
+//! and threads that overtake each other.
+//!
+//! Operation: `engine.rs` lets time pass and makes happen what `plan.rs` drew; `host.rs` is a host with clock, disk
+//! (`disk.rs`), multiplexer (`mux.rs`) and place in the network (`network.rs`); `controller.rs` and `node.rs` are what
+//! runs on them.
 //!
 //! `WA_SIM_SEED=17` runs one seed and prints what happened, line by line; `WA_SIM_SEEDS=1000` runs so many.
+
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
 mod check;
 mod controller;

@@ -1,24 +1,29 @@
 //! A node's host: the node's own parts, and something that hands records to the spool as observers do.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use tokio::sync::mpsc;
 use wa_link::clock;
 use wa_link::shutdown::{Shutdown, Tasks};
-use wa_match::Engine;
+use wa_match::{Engine, ProcessInfo};
+use wa_node::act;
 use wa_node::board::Board;
 use wa_node::journal::Journal;
-use wa_node::policy::PolicyFile;
+use wa_node::observer::{self, Fallback, MuxSocket, Shared, Sockets};
+use wa_node::policy::{self, PolicyFile};
+use wa_node::process::{ProcessTable, Snapshot};
 use wa_node::rules::Rules;
-use wa_node::session::{self, Actions, ControllerClock, Parts, Paths, Screens};
+use wa_node::session::{self, ControllerClock, Parts, Paths, Screens};
+use wa_node::session_file::{Homes, SessionFiles};
 use wa_node::spool::{Group, NewRecord, Options, Spool};
 use wa_proto::wire::v1;
-use wa_proto::{EventId, Lane, PaneRef};
+use wa_proto::{EventId, Lane, MuxName, Outcome, PaneRef};
 
 use super::host::Host;
+use super::mux::Mux;
 use super::trace::Trace;
 
 /// Panes that print.
@@ -51,6 +56,9 @@ impl Ledger {
 pub(crate) struct Limb {
     pub(crate) host: Host,
     pub(crate) ledger: Ledger,
+    pub(crate) mux: Mux,
+    /// Its disk once refused: then lines that never came to it are let go of, and named.
+    pub(crate) was_sick: bool,
     rng: fastrand::Rng,
     options: Options,
     engine: Arc<Engine>,
@@ -62,15 +70,28 @@ struct NoScreens;
 
 impl Screens for NoScreens {
     fn screen(&self, _: PaneRef) -> BoxFuture<'static, Result<v1::Screen, String>> {
-        Box::pin(async { Err("there is no screen".to_owned()) })
+        Box::pin(async { Err("nobody asks".to_owned()) })
     }
 
     fn explain(&self, _: PaneRef) -> BoxFuture<'static, Result<v1::Explanation, String>> {
-        Box::pin(async { Err("there is no screen".to_owned()) })
+        Box::pin(async { Err("nobody asks".to_owned()) })
     }
 
     fn secrets(&self, _: &PaneRef) -> Vec<v1::Secret> {
         Vec::new()
+    }
+}
+
+/// Terminals without processes.
+struct NoProcesses;
+
+impl ProcessTable for NoProcesses {
+    fn look(&self, _: &[String]) -> Snapshot {
+        Snapshot::default()
+    }
+
+    fn still(&self, _: &str, _: &[ProcessInfo]) -> bool {
+        true
     }
 }
 
@@ -86,19 +107,32 @@ impl Limb {
             // So small that an hour without the controller fills it.
             Options { max_bytes: 40_000, file_bytes: 4_000, max_age }
         } else {
-            Options { max_bytes: 1 << 20, file_bytes: rng.u64(1_000..20_000), max_age }
+            Options { max_bytes: 64 << 20, file_bytes: rng.u64(1_000..20_000), max_age }
         };
         let (engine, trace) = (Arc::clone(engine), trace.clone());
-        Self { host, ledger: Ledger::default(), rng, options, engine, spool: None, trace }
+        let mux = Mux::new(rng.fork());
+        host.machine.runs(mux.clone());
+        std::fs::write(host.folder.join("policy.toml"), policy::DEFAULT).unwrap();
+        Self {
+            mux,
+            was_sick: false,
+            host,
+            ledger: Ledger::default(),
+            rng,
+            options,
+            engine,
+            spool: None,
+            trace,
+        }
     }
 
     pub(crate) fn identity(&self) -> std::path::PathBuf {
         self.host.folder.join("node.context.toml")
     }
 
-    /// Its spool never has to let go of anything.
+    /// Its spool never had to let go of anything.
     pub(crate) fn is_ample(&self) -> bool {
-        self.options.max_bytes >= 1 << 20
+        self.options.max_bytes >= 1 << 20 && !self.was_sick
     }
 
     pub(crate) fn spool(&self) -> Option<&Spool> {
@@ -134,23 +168,9 @@ impl Limb {
                 ),
             );
             let tasks = Tasks::new(Shutdown::new());
-            let board = Arc::new(Board::default());
-            let (_permits, desk) = session::permits();
-            let (accepted, _accepted) = mpsc::channel(1);
-            let (refused, _refused) = mpsc::channel(1);
-            let parts = Parts {
-                paths: Paths { identity, agent_context: folder.join("agent.context.toml") },
-                spool: spool.clone(),
-                journal,
-                policy: Arc::new(PolicyFile::new(folder.join("policy.toml"))),
-                rules: Rules::fixed(engine, Arc::clone(&board)),
-                board,
-                permits: desk,
-                screens: Arc::new(NoScreens),
-                actions: Actions { accepted, refused },
-                clock: Arc::new(ControllerClock::default()),
-            };
-            tasks.spawn("session", session::run(parts, tasks.shutdown().clone()));
+            let opened =
+                Opened { spool: spool.clone(), journal, positions: found.positions, left: left.outcomes };
+            assemble(&folder, &identity, &tasks, opened, engine);
             tasks.spawn("load", load(name, spool.clone(), ledger, rng));
             Ok::<_, String>(spool)
         };
@@ -163,6 +183,49 @@ impl Limb {
         self.spool = None;
         self.host.end();
     }
+}
+
+struct Opened {
+    spool: Spool,
+    journal: Journal,
+    positions: Vec<v1::PanePosition>,
+    /// Outcomes that may not have reached the spool.
+    left: Vec<Outcome>,
+}
+
+/// Starts what `wa_node::node` starts, but for what belongs to a real host alone: hooks, session files and the process
+/// table.
+fn assemble(folder: &Path, identity: &Path, tasks: &Tasks, opened: Opened, engine: Arc<Engine>) {
+    let Opened { spool, journal, positions, left } = opened;
+    let board = Arc::new(Board::default());
+    let rules = Rules::fixed(engine, Arc::clone(&board));
+    let shared = Shared {
+        processes: Arc::new(NoProcesses),
+        sessions: SessionFiles::start(tasks, Homes::default()),
+        fallback: Fallback::new("/nonexistent/wezterm".into()),
+        ..Shared::new(tasks, spool.clone(), Arc::clone(&board), rules.clone())
+    };
+    let socket = MuxSocket { name: MuxName::main(), path: folder.join("sock") };
+    let sockets = Sockets { named: vec![socket], discovery: None };
+    let muxes = observer::start(tasks, &shared, sockets, positions);
+    let (permits, desk) = session::permits();
+    let (actions, intake) = act::intake();
+    let clock = Arc::new(ControllerClock::default());
+    let policy = Arc::new(PolicyFile::new(folder.join("policy.toml")));
+    let acting = act::Parts {
+        journal: journal.clone(),
+        spool: spool.clone(),
+        policy: Arc::clone(&policy),
+        permits,
+        muxes,
+        processes: Arc::new(NoProcesses),
+        clock: Arc::clone(&clock),
+    };
+    tasks.spawn("actions", act::run(acting, left, intake, tasks.shutdown().clone()));
+    let paths = Paths { identity: identity.to_owned(), agent_context: folder.join("agent.context.toml") };
+    let screens = Arc::new(NoScreens);
+    let parts = Parts { paths, spool, journal, board, policy, rules, permits: desk, screens, actions, clock };
+    tasks.spawn("session", session::run(parts, tasks.shutdown().clone()));
 }
 
 /// Lines, events and gaps, as long as the node runs.

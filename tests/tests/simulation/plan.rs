@@ -47,6 +47,11 @@ pub(crate) enum Deed {
     /// … and crashes.
     PowerCutHead,
     StartHead,
+    /// Somebody asks for a key to be pressed.
+    Act {
+        node: usize,
+        within: Duration,
+    },
     /// The clock on the wall is set; without a node it is the controller's.
     Jump {
         node: Option<usize>,
@@ -70,6 +75,13 @@ pub(crate) fn draw(rng: &mut fastrand::Rng, nodes: usize) -> Vec<(Duration, Deed
         one(rng, rng_node(rng.clone(), nodes), at, &mut deeds);
         rng.u8(..);
         at += Duration::from_millis(rng.u64(200..often));
+    }
+    let mut at = Duration::from_millis(rng.u64(0..5_000));
+    let often = rng.u64(500..6_000);
+    while at < TROUBLE {
+        let within = Duration::from_millis(rng.u64(500..40_000));
+        deeds.push((at, Deed::Act { node: rng.usize(0..nodes), within }));
+        at += Duration::from_millis(rng.u64(1..often));
     }
     deeds.sort_by_key(|(at, _)| *at);
     deeds

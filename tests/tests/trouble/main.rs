@@ -141,12 +141,4 @@ impl Scene {
     fn start_node(&mut self) {
         self.node = Some(self.stage.start_node(&[]).unwrap());
     }
-
-    fn kill_controller(&mut self) {
-        self.controller.take().unwrap().kill();
-    }
-
-    fn start_controller(&mut self) {
-        self.controller = Some(self.stage.start_controller(&[]).unwrap());
-    }
 }

@@ -63,6 +63,9 @@ pub(super) struct Arguments {
     /// Tells that a usage limit is reached, this long after the start
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     limit_after: Option<Duration>,
+    /// When it says that the limit lifts
+    #[arg(long, value_name = "TEXT", default_value = "5pm (America/Chicago)")]
+    limit_resets: String,
     /// How long a turn takes
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
     turn: Duration,
@@ -195,7 +198,7 @@ impl Claude {
         }
         if let Some((_, timer)) = self.timers.pop_front_if(|(time, _)| *time <= now) {
             match timer {
-                Timer::Limit => self.screen.limit_reached(),
+                Timer::Limit => self.screen.limit_reached(&self.arguments.limit_resets),
                 Timer::Dialog => self.phase = Phase::Dialog { choice: 0 },
                 Timer::Compact => {
                     let (since, asked_for) = (now, false);

@@ -110,10 +110,11 @@ impl Screen {
         self.transcript.push(Block::Result(result.to_owned()));
     }
 
-    pub(super) fn limit_reached(&mut self) {
-        let text = "You've hit your session limit · resets 5pm (America/Chicago)\n\
-                    /upgrade to increase your usage limit.";
-        self.transcript.push(Block::Result(text.to_owned()));
+    pub(super) fn limit_reached(&mut self, resets: &str) {
+        let text = format!(
+            "You've hit your session limit · resets {resets}\n/upgrade to increase your usage limit."
+        );
+        self.transcript.push(Block::Result(text));
     }
 
     /// The conversation before is gone; the logo and the marker stand in its place.

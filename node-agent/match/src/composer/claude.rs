@@ -73,7 +73,8 @@ struct Place {
 /// Rule, `❯ text`, rule.
 fn ruled(frame: &Frame, last: usize) -> Option<Place> {
     let text = |row: usize| frame.rows[row].text.as_str();
-    let rules: Vec<usize> = (0..=last).filter(|row| is_rule(text(*row)) || is_named_rule(text(*row))).collect();
+    let rules: Vec<usize> =
+        (0..=last).filter(|row| is_rule(text(*row)) || is_named_rule(text(*row))).collect();
     for pair in rules.windows(2).rev() {
         let (top, bottom) = (pair[0], pair[1]);
         let below = (bottom + 1..=last).filter(|row| !is_blank(&frame.rows[*row])).count();
@@ -224,7 +225,8 @@ fn is_selected_option(text: &str) -> bool {
 
 /// A menu with a selected row near the end of the screen, from the rule or box above it.
 fn dialog(frame: &Frame, last: usize) -> Option<Range<usize>> {
-    let selected = numbered(frame, last).or_else(|| plain(frame, last)).filter(|row| !is_left(frame, *row, last))?;
+    let selected =
+        numbered(frame, last).or_else(|| plain(frame, last)).filter(|row| !is_left(frame, *row, last))?;
     let framed = (0..selected).rev().take(TALL).find(|row| {
         let text = &frame.rows[*row].text;
         is_rule(text) || text.starts_with(['╭', '▔'])
@@ -320,6 +322,46 @@ mod tests {
         assert_eq!(screen(&keys).content, Composer::Dialog);
         let prompt = ["❯ go on", "  with it", "", " Enter to confirm · Esc to cancel"];
         assert_eq!(screen(&prompt).content, Composer::Missing, "a submitted prompt stands in column 0");
+    }
+
+    #[test]
+    fn a_named_session_writes_its_name_into_the_upper_rule() {
+        let line = "─".repeat(60);
+        let cut = format!("{} release-notes-for-t", "─".repeat(40));
+        for top in [format!("{} parser ──", "─".repeat(50)), cut] {
+            let view = screen(&["⏺ Done.", "", &top, "❯ go on", &line, "  ? for shortcuts"]);
+            assert_eq!(view.content, draft("go on".to_owned()), "{top}");
+        }
+        // A heading in an answer is not as wide as the rule below.
+        let heading = screen(&["── parser ──", "❯ go on", &line]);
+        assert_eq!(heading.content, Composer::Missing);
+    }
+
+    #[test]
+    fn a_task_list_in_the_last_rows_belongs_to_nothing() {
+        let dialog = ["─────────────", " Do you want to proceed?", " ❯ 1. Yes", "   2. No", " Esc to cancel"];
+        let blank = [""; 60];
+        let list = ["  2 tasks (0 done, 2 open)", "  ◻ Phase 1", "  ◻ Phase 2"];
+        let view = screen(&[&dialog[..], &blank[..], &list[..]].concat());
+        assert_eq!((view.content, view.rows.start), (Composer::Dialog, 0));
+    }
+
+    #[test]
+    fn what_a_program_that_has_gone_left_behind_is_no_composer() {
+        let line = "─".repeat(40);
+        let left = ["⏺ Done.", "", &line, "❯", &line, "  Press Ctrl-D again to exit"];
+        assert_eq!(screen(&left).content, Composer::Empty);
+        let ended = ["", "Resume this session with:", "claude --resume 4fe844d2-7ac7-4fb8-98fa-f2efd092a0c7"];
+        let shell = ["dev@box ~/webapp %"];
+        for below in [&ended[..], &shell[..]] {
+            assert_eq!(screen(&[&left[..], below].concat()).content, Composer::Missing, "{below:?}");
+        }
+        let dialog =
+            [" Do you want to proceed?", " ❯ 1. Yes", "   2. No", "Aborted (core dumped)", "dev@box:~$"];
+        assert_eq!(screen(&dialog).content, Composer::Missing);
+        // A status line of one's own is indented, whatever stands in it.
+        let status = [&left[..5], &["  dev@box:~/webapp$"]].concat();
+        assert_eq!(screen(&status).content, Composer::Empty);
     }
 
     #[test]

@@ -139,8 +139,11 @@ pub(super) fn is_footer(text: &str) -> bool {
     let model = parts.next().unwrap_or_default();
     let name = model.split(' ').next().unwrap_or_default();
     let is_name = name.contains('-') && name.bytes().any(|byte| byte.is_ascii_digit());
-    let is_name = is_name && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '/' | '_'));
-    is_name && model.split(' ').count() <= 3 && parts.any(|part| part.starts_with(['~', '/']) || part.ends_with("% left"))
+    let is_name =
+        is_name && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '/' | '_'));
+    is_name
+        && model.split(' ').count() <= 3
+        && parts.any(|part| part.starts_with(['~', '/']) || part.ends_with("% left"))
 }
 
 fn is_idle_footer(text: &str) -> bool {
@@ -265,9 +268,8 @@ fn is_dialog(frame: &Frame, last: usize, styled: bool) -> bool {
 
 /// The last rows, as far as they stand together and none of them is a choice or begins in column 0.
 fn hints(frame: &Frame, last: usize) -> String {
-    let together = |row: &FrameRow| {
-        !is_blank(row) && !is_option(&row.text) && row.text.starts_with(char::is_whitespace)
-    };
+    let together =
+        |row: &FrameRow| !is_blank(row) && !is_option(&row.text) && row.text.starts_with(char::is_whitespace);
     let above = frame.rows[..last].iter().rev().take(HINT_ROWS - 1).take_while(|row| together(row)).count();
     let first = if together(&frame.rows[last]) { last - above } else { last };
     frame.rows[first..=last].iter().map(|row| row.text.trim()).collect::<Vec<_>>().join(" ")
@@ -284,10 +286,15 @@ fn picker(frame: &Frame, last: usize) -> bool {
 /// Whether a row in column 0 is the rest of an indented paragraph, which such a screen wraps without its indent.
 fn goes_on(frame: &Frame, row: usize) -> bool {
     let begins = |row: usize, what: fn(char) -> bool| frame.rows[row].text.starts_with(what);
-    let mut above = (0..=row).rev().take_while(|row| begins(*row, |c| c.is_ascii_alphanumeric() || matches!(c, '%' | '&')));
+    let mut above = (0..=row)
+        .rev()
+        .take_while(|row| begins(*row, |c| c.is_ascii_alphanumeric() || matches!(c, '%' | '&')));
     let first = above.by_ref().last();
     let prompt = frame.rows[row].text.contains(['$', '#']);
-    !prompt && first.and_then(|first| first.checked_sub(1)).is_some_and(|above| begins(above, char::is_whitespace) && !is_blank(&frame.rows[above]))
+    !prompt
+        && first
+            .and_then(|first| first.checked_sub(1))
+            .is_some_and(|above| begins(above, char::is_whitespace) && !is_blank(&frame.rows[above]))
 }
 
 /// First row of a dialog: below the last thing that begins in column 0, after its own lines.
@@ -295,11 +302,10 @@ fn dialog_top(frame: &Frame, last: usize) -> usize {
     let first = |from: usize| (from..=last).find(|row| !is_blank(&frame.rows[*row])).unwrap_or(last);
     let above = (0..=last).rev().find(|row| {
         let text = &frame.rows[*row].text;
-        text.starts_with(|c: char| !c.is_whitespace())
-            && !(text.starts_with("› ") && is_option(text))
-            && !goes_on(frame, *row)
-            // Screens of their own begin so: the folder to trust, the model to move to, the way to sign in.
-            && !text.starts_with("> ")
+        let choice = text.starts_with("› ") && is_option(text);
+        // Screens of their own begin so: the folder to trust, the model to move to, the way to sign in.
+        let own = text.starts_with("> ");
+        text.starts_with(|c: char| !c.is_whitespace()) && !choice && !own && !goes_on(frame, *row)
     });
     let Some(above) = above else { return first(0) };
     // Two blank rows set a dialog apart from a tool's output above it.

@@ -168,7 +168,7 @@ fn asking(frame: &Frame, last: usize) -> Option<Range<usize>> {
     if !is_keys(text(last)) {
         return None;
     }
-    let first = (last.saturating_sub(TALL)..last).rev().filter(is_choice).last()?;
+    let first = (last.saturating_sub(TALL)..last).find(is_choice)?;
     let selected = (first..last).any(|row| is_choice(&row) && text(row).starts_with(['❯', '>']));
     let many = (first..last).filter(is_choice).count() > 1;
     let above = (first.saturating_sub(TALL)..first).rev().skip_while(|row| is_blank(&frame.rows[*row]));

@@ -245,7 +245,8 @@ impl Rule {
         }
         let pattern = Pattern::new(&text.pattern).map_err(|problem| format!("pattern: {problem}"))?;
         if text.on.iter().any(|surface| *surface != Surface::Frame) && begins_with_anything(&pattern) {
-            return Err("pattern: on lines and records it must begin with words or signs, not with any text".to_owned());
+            return Err("pattern: on lines and records it must begin with words or signs, not with any text"
+                .to_owned());
         }
         let optional = |name: &str, pattern: &str| match pattern {
             "" => Ok(None),
@@ -259,7 +260,20 @@ impl Rule {
         let without = text.without.iter().map(|words| squeeze(words)).collect();
         let id = text.id.as_str().into();
         let definition = text.definition(shadow);
-        Ok(Self { id, pack, line, shadow, definition, pattern, above, not_below, unless, versions, without, text })
+        Ok(Self {
+            id,
+            pack,
+            line,
+            shadow,
+            definition,
+            pattern,
+            above,
+            not_below,
+            unless,
+            versions,
+            without,
+            text,
+        })
     }
 
     /// Whether all its patterns compile.
@@ -456,8 +470,8 @@ fn goes_on(scene: &Scene<'_>, row: usize, from: usize) -> bool {
     })
 }
 
-/// Whether it is a picture of a result: it stands in the column of what it hangs from, or hangs from nothing, in a paragraph
-/// of its own below an answer.
+/// Whether it is a picture of a result: it stands in the column of what it hangs from, or hangs from nothing between the
+/// paragraphs of an answer.
 fn is_pictured(sheet: &Sheet, row: usize) -> bool {
     let column = sheet.rows[row].column;
     let block = || (0..row).rev().take_while(|above| !sheet.is_blank(*above));
@@ -468,13 +482,14 @@ fn is_pictured(sheet: &Sheet, row: usize) -> bool {
     if let Some(owner) = block().find(owns) {
         return sheet.rows[owner].column == column && sheet.text(owner).starts_with(HEADS);
     }
+    let is_paragraph =
+        |row: usize| (2..=4).contains(&sheet.rows[row].column) && !sheet.text(row).starts_with('⎿');
     let top = block().last().unwrap_or(row);
     let above = (0..top).rev().find(|above| !sheet.is_blank(*above));
-    above.is_some_and(|above| {
-        let text = sheet.text(above);
-        let paragraph = (2..=4).contains(&sheet.rows[above].column) && !text.starts_with('⎿');
-        paragraph || text.starts_with(['⏺', '●'])
-    })
+    let answers = |above: usize| is_paragraph(above) || sheet.text(above).starts_with(['⏺', '●']);
+    let end = (row..sheet.rows.len()).find(|below| sheet.is_blank(*below)).unwrap_or(sheet.rows.len());
+    let below = (end..sheet.rows.len()).find(|below| !sheet.is_blank(*below));
+    above.is_some_and(answers) && below.is_some_and(is_paragraph)
 }
 
 /// Rows from this one on that have something on them and do not belong to a box; at most one more than [`END_ROWS`].
@@ -492,7 +507,8 @@ fn aider_prompt(sheet: &Sheet, end: usize) -> Option<(usize, u64)> {
     };
     let typed = |row: &usize| {
         let (mode, words) = sheet.text(*row).split_once("> ")?;
-        let named = mode.len() <= 24 && mode.bytes().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b' ' | b'-'));
+        let named = mode.len() <= 24
+            && mode.bytes().all(|byte| byte.is_ascii_lowercase() || matches!(byte, b' ' | b'-'));
         (named && sheet.rows[*row].column == 0 && ruled(*row)).then_some(words)
     };
     let row = (0..end).rev().find(|row| typed(row).is_some())?;

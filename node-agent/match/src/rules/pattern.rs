@@ -103,9 +103,10 @@ fn first_of(hir: &Hir) -> (bool, bool) {
             }
             (any, true)
         }
-        HirKind::Alternation(ways) => ways.iter().map(first_of).fold((false, false), |(any, nothing), way| {
-            (any || way.0, nothing || way.1)
-        }),
+        HirKind::Alternation(ways) => ways
+            .iter()
+            .map(first_of)
+            .fold((false, false), |(any, nothing), way| (any || way.0, nothing || way.1)),
     }
 }
 

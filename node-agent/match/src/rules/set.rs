@@ -237,7 +237,10 @@ fn check(rule: &RuleText) -> Result<(), String> {
     if !is_name(&rule.id) {
         return Err(format!("an id is 1 to {NAME_CHARS} of letters, digits, '.', '_' and '-'"));
     }
-    if [&rule.pattern, &rule.above, &rule.not_below, &rule.unless].iter().any(|pattern| pattern.len() > PATTERN_BYTES) {
+    if [&rule.pattern, &rule.above, &rule.not_below, &rule.unless]
+        .iter()
+        .any(|pattern| pattern.len() > PATTERN_BYTES)
+    {
         return Err(format!("a pattern is longer than {PATTERN_BYTES} bytes"));
     }
     if rule.columns.is_some_and(|(from, to)| from > to) {
@@ -265,7 +268,9 @@ fn check_surfaces(rule: &RuleText) -> Result<(), String> {
         return refuse("there are no boxes: leave boxed = true out");
     }
     if rule.columns.is_none_or(|(from, to)| from > 0 || to > FIRST_COLUMNS) {
-        let wanted = format!("a match must begin at the line's start: write columns = [0, 0], at most [0, {FIRST_COLUMNS}]");
+        let wanted = format!(
+            "a match must begin at the line's start: write columns = [0, 0], at most [0, {FIRST_COLUMNS}]"
+        );
         return refuse(&wanted);
     }
     if !rule.secrets.is_empty() {
@@ -273,7 +278,9 @@ fn check_surfaces(rule: &RuleText) -> Result<(), String> {
     }
     let record = rule.on.contains(&Surface::Record);
     if rule.rearm != Rearm::Turn && (record || rule.rearm != Rearm::Compaction) {
-        return refuse("a replayed session must stay silent: write rearm = \"turn\" (for lines also \"compaction\")");
+        return refuse(
+            "a replayed session must stay silent: write rearm = \"turn\" (for lines also \"compaction\")",
+        );
     }
     if record && !rule.above.is_empty() {
         return refuse("nothing stands above a record: leave above out");

@@ -278,7 +278,11 @@ fn rules_for_lines_and_records_must_say_where_they_begin() {
     let of_frames = engine.rules().find(|rule| rule.region == "dialog").unwrap();
     assert_eq!(of_frames.on, [Surface::Frame]);
     let cases = [
-        ("on = [\"frame\", \"line\", \"record\"]", "on = []", "line 4: rule t.all: on: name frame, line and record"),
+        (
+            "on = [\"frame\", \"line\", \"record\"]",
+            "on = []",
+            "line 4: rule t.all: on: name frame, line and record",
+        ),
         ("\"line\", \"record\"", "\"frame\"", "at most once each"),
         ("\"line\"", "\"page\"", "rule[0].on[1]: unknown variant"),
         ("\"tail\"", "\"transcript\"", "on = [\"line\"]: the region must be tail"),
@@ -293,7 +297,11 @@ fn rules_for_lines_and_records_must_say_where_they_begin() {
         ("columns", "secrets = [\"url\"]\ncolumns", "from the screen alone"),
         ("'■ no", "'.*no", "it must begin with words or signs"),
         ("'■ no", "'(?:[^ ]+)?no", "it must begin with words or signs"),
-        ("text = \"■ no upstream\"", "text = \"\\n■ no upstream\"", "on = [\"record\"]: no example matches there"),
+        (
+            "text = \"■ no upstream\"",
+            "text = \"\\n■ no upstream\"",
+            "on = [\"record\"]: no example matches there",
+        ),
         (
             "upstream\"\n",
             "upstream\"\n[[rule.counter]]\ntext = \"■ no upstream here\\n\\n› Ask Codex to do anything\"\n",

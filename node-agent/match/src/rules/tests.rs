@@ -92,7 +92,7 @@ fn blocks_are_joined_as_they_were_cut() {
     // An agent's own scroll bar in the last column is no text, and cuts no word.
     let barred = Frame::from_text(
         20,
-        "✦ compressed to     █\n  643 tokens.      █\n│ make deploy     │▄\n word              █ █",
+        "✦ compressed to    █\n  643 tokens.      █\n│ make deploy     │▄\n word              █ █",
     );
     assert_eq!(block(&barred, 0), "✦ compressed to 643 tokens.");
     assert_eq!(block(&barred, 2), "make deploy");

@@ -41,8 +41,7 @@ pub(crate) fn look() -> impl Strategy<Value = Look> {
         "⏵⏵ bypass permissions on (shift+tab to cycle)",
     ];
     let logos = vec![" ▐▛███▜▌  ", " ▐▛███▛█  ", "▗ ▗   ▖ ▖ ", " * ▐▛███▜▌ *  "];
-    let frame =
-        (60..=200_usize, 0..4_u8, select(vec!["", "", "parser", "release-notes"]), any::<bool>());
+    let frame = (60..=200_usize, 0..4_u8, select(vec!["", "", "parser", "release-notes"]), any::<bool>());
     (frame, marks, letters, select(footers), select(logos)).prop_map(
         |((cols, era, name, styled), (dot, spinner), (apostrophe, middle), footer, logo)| Look {
             cols,
@@ -70,8 +69,9 @@ pub(crate) enum Block {
 }
 
 const WORDS: &[&str] = &[
-    "the", "parser", "reads", "rows", "and", "then", "limit", "of", "a", "session", "resets", "when", "tests",
-    "fail", "in", "module", "config", "with", "context", "error", "retry", "login", "build", "usage", "plan",
+    "the", "parser", "reads", "rows", "and", "then", "limit", "of", "a", "session", "resets", "when",
+    "tests", "fail", "in", "module", "config", "with", "context", "error", "retry", "login", "build",
+    "usage", "plan",
 ];
 
 fn words(most: usize) -> impl Strategy<Value = String> {

@@ -33,7 +33,7 @@ for n in 1 2; do
   out+="$work$live"; up=6; show
   : > "$dir/done-$n"
 done
-exec cat
+while IFS= read -rN1 key; do :; done
 "#;
 
 fn agent(dir: &Path) -> Command {

@@ -153,7 +153,8 @@ async fn an_error_that_only_the_session_file_tells_is_read_by_the_rules() {
     let node = Node::start(dir.path(), &mux.socket);
     let pane = node.pane("an agent", is_agent).await;
     assert!(node.muxes.hook(report(Some(pane.tty.clone()), Some(home.file()))).await);
-    node.pane("its session", |pane| pane.session.as_ref().is_some_and(|session| !session.path.is_empty())).await;
+    node.pane("its session", |pane| pane.session.as_ref().is_some_and(|session| !session.path.is_empty()))
+        .await;
     let now = wa_link::clock::now();
     let words = "You've hit your Opus limit · resets 3pm (UTC)";
     let quoted = serde_json::json!({"type": "assistant", "uuid": "q", "sessionId": SESSION,

@@ -5,7 +5,7 @@
 //! one folder of recordings alone, measured on the other, which holds other versions of the agents.
 //!
 //! Text is cut into records and blocks as a node does. The figure is bytes of the block per byte of text; TLS and frames
-//! are not in it (they are in `ship`). The time is that of packing and compressing, on one thread, per MiB of text.
+//! are not in it (they are in `ship`). The time is the processor's for packing and compressing, per MiB of text.
 //!
 //! A new dictionary: `wa-bench dictionary --write proto/link/dictionaries/N.dict --number N`, then a line for it in
 //! `wa_link::dictionary`. The old ones stay. A test here fails when a new one would be clearly better.
@@ -14,7 +14,6 @@ mod report;
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 use wa_link::dictionary::{self as shipped, FIRST_ID, LEVEL};
@@ -23,6 +22,7 @@ use zstd::bulk::Compressor;
 use zstd::dict::EncoderDictionary;
 
 use crate::capture::sessions::{self, Session};
+use crate::matching::stopwatch::Stopwatch;
 use crate::ship::rows;
 pub(crate) use report::Report;
 use report::{Cost, Measured};
@@ -258,7 +258,7 @@ fn time(
     mut work: impl FnMut(&[v1::Record]) -> anyhow::Result<usize>,
 ) -> anyhow::Result<f64> {
     let mut text = 0;
-    let begin = Instant::now();
+    let begin = Stopwatch::start();
     while text < TIMED_BYTES {
         for (records, bytes) in blocks {
             std::hint::black_box(work(records)?);

@@ -138,9 +138,12 @@ async fn measure(args: &Args, size: Size) -> anyhow::Result<Report> {
     let (began, began_us) = (Instant::now(), to_us(clock::now()));
     let memory = PathBuf::from(MEMORY);
     let in_memory = if memory.is_dir() { memory } else { args.dir.clone() };
-    let spools = tempfile::Builder::new().prefix("wa-fleet-").tempdir_in(args.nodes_dir.as_ref().unwrap_or(&in_memory))?;
+    let spools = tempfile::Builder::new()
+        .prefix("wa-fleet-")
+        .tempdir_in(args.nodes_dir.as_ref().unwrap_or(&in_memory))?;
     let stand = Arc::new(Stand::new(&args.dir, spools.path().to_owned())?);
-    let fsync = Distribution::of(disk::fsync_times(&stand.stage.path(""), 200)?).context("no fsync sample")?;
+    let fsync =
+        Distribution::of(disk::fsync_times(&stand.stage.path(""), 200)?).context("no fsync sample")?;
     let controller = stand.start_controller()?;
     let mut client = stand.client().await?;
     let enrolling = Instant::now();
@@ -211,11 +214,15 @@ struct Crews {
 impl Crews {
     async fn start(stand: &Stand, size: Size) -> anyhow::Result<Self> {
         let start = async |first: u32, count: u32, relay: bool| {
-            let mut arguments: Vec<String> =
-                [("--first", first), ("--count", count), ("--panes", size.panes), ("--port", stand.port.into())]
-                    .into_iter()
-                    .flat_map(|(name, value)| [name.to_owned(), value.to_string()])
-                    .collect();
+            let mut arguments: Vec<String> = [
+                ("--first", first),
+                ("--count", count),
+                ("--panes", size.panes),
+                ("--port", stand.port.into()),
+            ]
+            .into_iter()
+            .flat_map(|(name, value)| [name.to_owned(), value.to_string()])
+            .collect();
             arguments.extend(["--dir".to_owned(), stand.nodes.display().to_string()]);
             arguments.extend(relay.then(|| "--relay".to_owned()));
             Crew::start(&arguments, count).await

@@ -117,8 +117,7 @@ impl SimNode {
 
 impl SimPane {
     fn new(id: u32) -> Self {
-        let pane =
-            PaneRef { mux: MuxName::main(), generation: generation(), pane_id: u64::from(id) };
+        let pane = PaneRef { mux: MuxName::main(), generation: generation(), pane_id: u64::from(id) };
         let now = clock::now();
         let session_id = format!("0198f3c4-7d1a-7e52-9b3f-{id:012x}");
         let window = |window: &str, percent_used| RateLimitWindow {
@@ -128,11 +127,19 @@ impl SimPane {
             observed_at: now,
         };
         let session = AgentSession {
-            path: format!("/home/dev/.codex/sessions/2026/11/22/rollout-2026-11-22T09-14-03-{session_id}.jsonl"),
+            path: format!(
+                "/home/dev/.codex/sessions/2026/11/22/rollout-2026-11-22T09-14-03-{session_id}.jsonl"
+            ),
             session_id: session_id.clone(),
             reason: "the agent has the file open".to_owned(),
             model: "gpt-5-codex".to_owned(),
-            usage: TokenUsage { input: 1_204, cached_input: 88_032, output: 9_311, context: 61_022, context_window: 272_000 },
+            usage: TokenUsage {
+                input: 1_204,
+                cached_input: 88_032,
+                output: 9_311,
+                context: 61_022,
+                context_window: 272_000,
+            },
             rate_limits: vec![window("5h", 31.0), window("weekly", 64.0)],
             compactions: 1,
             problem: String::new(),
@@ -182,7 +189,13 @@ impl SimPane {
     fn print(&mut self, printed: &[&str]) -> v1::Lines {
         let first = self.row;
         self.row += i64::try_from(printed.len()).unwrap_or(0);
-        let line = |(row, text): (i64, &&str)| v1::Line { row, rev: 0, text: (*text).to_owned(), rows: 1, time_us: 0 };
+        let line = |(row, text): (i64, &&str)| v1::Line {
+            row,
+            rev: 0,
+            text: (*text).to_owned(),
+            rows: 1,
+            time_us: 0,
+        };
         v1::Lines {
             pane: Some(self.pane.pane.clone().into()),
             layout: 1,

@@ -55,7 +55,7 @@ impl Relay {
                 let pace = of_relay.subscribe();
                 pairs.spawn("relayed connection", async move {
                     // A connection that fails is dialled again by its node.
-                    drop(pass(node, to, source, pace, number % 2 == 0).await);
+                    drop(pass(node, to, source, pace, number.is_multiple_of(2)).await);
                 });
             }
         });

@@ -50,7 +50,8 @@ impl Stand {
         let (data, home) = (self.stage.path("controller"), self.stage.path("home"));
         let listen = format!("0.0.0.0:{}", self.port);
         let args = ["--data-dir", path_text(&data)?, "--listen", &listen, "--admin-listen", "127.0.0.1:0"];
-        let env = [("HOME", home.as_os_str()), ("LANG", OsStr::new("C.UTF-8")), ("WA_LOG", OsStr::new("info"))];
+        let env =
+            [("HOME", home.as_os_str()), ("LANG", OsStr::new("C.UTF-8")), ("WA_LOG", OsStr::new("info"))];
         Program::start(&binary("wa-controller"), args, &env, &self.stage.path("wa-controller.log"))
     }
 
@@ -60,7 +61,9 @@ impl Stand {
         loop {
             match self.try_client().await {
                 Ok(client) => return Ok(client),
-                Err(error) if Instant::now() > until => return Err(error.context("the controller does not answer")),
+                Err(error) if Instant::now() > until => {
+                    return Err(error.context("the controller does not answer"));
+                }
                 Err(_) => sleep(Duration::from_millis(20)).await,
             }
         }
@@ -101,7 +104,9 @@ impl Stand {
             match Box::pin(enroll::enroll(&enrolment)).await {
                 Ok(_) => break,
                 // The controller lets so many join in a second.
-                Err(EnrolError::Refused(why)) if why.contains("too many attempts") && Instant::now() < until => {
+                Err(EnrolError::Refused(why))
+                    if why.contains("too many attempts") && Instant::now() < until =>
+                {
                     sleep(Duration::from_millis(500)).await;
                 }
                 Err(error) => return Err(error).context(name),
@@ -122,7 +127,11 @@ pub(super) async fn connected(client: &mut Client) -> anyhow::Result<u32> {
 }
 
 /// Waits until so many hosts are connected; how long that took.
-pub(super) async fn all_connected(client: &mut Client, count: u32, limit: Duration) -> anyhow::Result<Duration> {
+pub(super) async fn all_connected(
+    client: &mut Client,
+    count: u32,
+    limit: Duration,
+) -> anyhow::Result<Duration> {
     let began = Instant::now();
     loop {
         let here = connected(client).await?;

@@ -18,7 +18,7 @@ mod frames;
 mod literals;
 mod material;
 mod report;
-mod stopwatch;
+pub(crate) mod stopwatch;
 mod transcript;
 
 use std::path::PathBuf;

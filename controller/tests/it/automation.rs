@@ -1,0 +1,281 @@
+//! Limits, approvals, questions and brakes over the wire: what the controller does by itself, and what it leaves to people.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tonic::Code;
+use wa_controller::{Config, Definition};
+use wa_link::clock;
+use wa_link::principal::Role;
+use wa_link::tls::Identity;
+use wa_proto::wire::v1;
+use wa_proto::{AgentKind, EventKind, Lane, OutcomeKind, PaneState, Record, RecordBody, SpoolId};
+
+use crate::desk::{Desk, Node, address, event_record, outcome_record, pane, pane_ref, until};
+
+/// The built-in workflow, which waits for minutes, with pauses that a test can bear.
+const LIMIT_WAIT: &str = include_str!("../../workflow/workflows/limit-wait.toml");
+
+struct Scene {
+    desk: Desk,
+    identity: Identity,
+    spool: SpoolId,
+    node: Node,
+    seq: u64,
+}
+
+impl Scene {
+    async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let mut config = Config::local(place.path().join("data"));
+        change(&mut config);
+        let desk = Desk::with(place, config).await;
+        let (identity, spool) = (desk.enrol("web-1").await, SpoolId::generate());
+        let node = Node::connect(&desk, &identity, spool).await;
+        Self { desk, identity, spool, node, seq: 0 }
+    }
+
+    /// With the limit's workflow that waits no longer than the reset, and a menu for a quarter of a second.
+    async fn limited() -> Self {
+        let quick = LIMIT_WAIT
+            .replace("grace = \"2m\"", "grace = \"0s\"")
+            .replace("jitter = \"1m\"", "jitter = \"0s\"")
+            .replace("timeout = \"20s\"", "timeout = \"250ms\"");
+        let quick = Definition::parse(&quick).unwrap();
+        let scene = Self::with(|config| config.workflows.push(quick)).await;
+        scene.state(PaneState::Limited).await;
+        scene
+    }
+
+    async fn state(&self, state: PaneState) {
+        self.node.panes(true, vec![pane(1, Some(AgentKind::claude()), state)]).await;
+    }
+
+    async fn record(&mut self, make: impl FnOnce(u64) -> Record) {
+        self.seq += 1;
+        self.node.records(Lane::Events, vec![make(self.seq)]).await;
+        self.node.acked(Lane::Events, self.seq).await;
+    }
+
+    async fn event(&mut self, kind: EventKind, fields: &[(&str, &str)]) {
+        let fields: BTreeMap<String, String> =
+            fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        self.record(|seq| {
+            let mut record = event_record(seq, kind, AgentKind::claude());
+            if let RecordBody::Event(event) = &mut record.body {
+                event.fields = fields;
+            }
+            record
+        })
+        .await;
+    }
+
+    async fn outcome(&mut self, action: &v1::Action, kind: OutcomeKind) {
+        let id = action.action_id.clone();
+        self.record(|seq| outcome_record(seq, &id, kind, "as it was")).await;
+    }
+
+    async fn run(&self) -> Option<v1::Run> {
+        let listed = self.desk.admin().await.list_runs(v1::ListRunsRequest::default()).await.unwrap();
+        listed.into_inner().runs.into_iter().next()
+    }
+
+    async fn run_is(&self, state: &str) -> v1::Run {
+        until(state, async || self.run().await.filter(|run| run.state == state)).await
+    }
+
+    async fn notices(&self, open: bool) -> Vec<v1::Notice> {
+        let request = v1::ListNoticesRequest { open, limit: 0 };
+        self.desk.admin().await.list_notices(request).await.unwrap().into_inner().notices
+    }
+
+    async fn audit(&self, what: &str) -> Vec<(String, String)> {
+        let rows = self.desk.running().store().audit_trail().await.unwrap();
+        rows.into_iter().filter(|row| row.what == what).map(|row| (row.decision, row.detail)).collect()
+    }
+}
+
+fn text_of(action: &v1::Action) -> &str {
+    match &action.verb {
+        Some(v1::action::Verb::Send(send)) => &send.text,
+        other => panic!("not a send: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_limit_is_waited_out_over_a_restart_and_the_agent_told_once() {
+    let mut scene = Scene::limited().await;
+    let reset = clock::now() + Duration::from_millis(1500);
+    scene.event(EventKind::LimitReached, &[("reset_at", "5pm"), ("reset_time", &reset.to_string())]).await;
+    scene.run_is("waiting").await;
+    scene.desk.kill_and_restart().await;
+    scene.node = Node::connect(&scene.desk, &scene.identity, scene.spool).await;
+    scene.state(PaneState::Limited).await;
+    let action = scene.node.action().await;
+    assert!(clock::now() >= reset, "not before the limit has lifted");
+    assert_eq!((text_of(&action), action.expect_agent.as_str()), ("proceed", "claude"));
+    // The turn begins, and its event is here, before the node's word of the outcome.
+    scene.event(EventKind::TurnStarted, &[]).await;
+    scene.outcome(&action, OutcomeKind::Submitted).await;
+    let run = scene.run_is("succeeded").await;
+    assert_eq!(run.reason, "the limit lifted, and the agent works again");
+    // What it was stepped with tells the same again.
+    let id = v1::GetRunRequest { run_id: run.run_id.clone() };
+    let shown = scene.desk.admin().await.get_run(id).await.unwrap().into_inner();
+    let last = shown.inputs.last().unwrap();
+    assert_eq!((last.state.as_str(), shown.run.unwrap().step), ("succeeded", "done".to_owned()));
+    assert_eq!(scene.notices(false).await, []);
+}
+
+#[tokio::test]
+async fn an_agent_that_goes_on_by_itself_is_left_alone() {
+    let mut scene = Scene::limited().await;
+    let reset = clock::now() + Duration::from_secs(3600);
+    scene.event(EventKind::LimitReached, &[("reset_time", &reset.to_string())]).await;
+    until("the wait for the reset", async || scene.run().await.filter(|run| run.step == "reset")).await;
+    scene.state(PaneState::Working).await;
+    assert_eq!(scene.run_is("succeeded").await.reason, "the agent went on by itself");
+}
+
+#[tokio::test]
+async fn a_doubt_is_asked_and_answered_once() {
+    let mut scene = Scene::limited().await;
+    scene.event(EventKind::LimitReached, &[("reset_time", &clock::now().to_string())]).await;
+    let action = scene.node.action().await;
+    scene.outcome(&action, OutcomeKind::Unknown).await;
+    scene.run_is("asking").await;
+    let asked = scene.notices(true).await;
+    let [question] = &asked[..] else { panic!("{asked:?}") };
+    assert!(question.text.contains("not certain") && question.choices == ["done"], "{question:?}");
+    let answer = |id, choice: &str| v1::AnswerNoticeRequest { id, choice: choice.into() };
+    let mut viewer = scene.desk.fleet(Role::Viewer, "vera").await;
+    let mut operator = scene.desk.fleet(Role::Operator, "ada").await;
+    for (request, code) in [
+        (answer(question.id + 1, "done"), Code::NotFound),
+        (answer(question.id, "nonsense"), Code::InvalidArgument),
+    ] {
+        assert_eq!(operator.answer_notice(request).await.unwrap_err().code(), code);
+    }
+    let refused = viewer.answer_notice(answer(question.id, "done")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    operator.answer_notice(answer(question.id, "done")).await.unwrap();
+    assert_eq!(scene.run_is("succeeded").await.reason, "left to a person");
+    let twice = operator.answer_notice(answer(question.id, "done")).await.unwrap_err();
+    assert_eq!(twice.code(), Code::PermissionDenied, "{twice}");
+    assert_eq!(scene.notices(true).await, []);
+    let closed = &scene.notices(false).await[0];
+    assert_eq!((closed.answer.as_str(), closed.who.as_str()), ("done", "operator:ada"));
+}
+
+#[tokio::test]
+async fn a_cancelled_run_asks_no_more() {
+    let mut scene = Scene::limited().await;
+    scene.event(EventKind::LimitReached, &[("reset_time", &clock::now().to_string())]).await;
+    let action = scene.node.action().await;
+    scene.outcome(&action, OutcomeKind::Unknown).await;
+    let run = scene.run_is("asking").await;
+    let cancel = |reason: &str| v1::CancelRunRequest { run_id: run.run_id.clone(), reason: reason.into() };
+    let mut operator = scene.desk.fleet(Role::Operator, "ada").await;
+    let cancelled = operator.cancel_run(cancel("I do it")).await.unwrap().into_inner().run.unwrap();
+    assert_eq!((cancelled.state.as_str(), cancelled.reason.as_str()), ("cancelled", "by operator:ada: I do it"));
+    assert_eq!(scene.notices(true).await, []);
+    assert_eq!(operator.cancel_run(cancel("")).await.unwrap_err().code(), Code::PermissionDenied);
+}
+
+const CHOICES: &str = "Yes | Yes, and don't ask again for npm commands | No, and tell Claude what to do (esc)";
+
+#[tokio::test]
+async fn an_approval_is_told_and_answered_by_its_label() {
+    let mut scene = Scene::with(|_| {}).await;
+    scene.state(PaneState::Waiting).await;
+    let fields = [("command", "npm test"), ("choices", CHOICES), ("dialog", "00000000deadbeef")];
+    scene.event(EventKind::ApprovalRequested, &fields).await;
+    let told = until("a notice", async || scene.notices(false).await.into_iter().next()).await;
+    assert_eq!(told.text, format!("claude on web-1/1 waits: npm test ({CHOICES})"));
+    assert_eq!(scene.notices(true).await, [], "nobody but `wa approve` answers it");
+    for (deny, label) in [(false, "Yes"), (true, "No, and tell Claude what to do (esc)")] {
+        let mut operator = scene.desk.fleet(Role::Operator, "ada").await;
+        let decide = v1::DecideRequest { pane: Some(address("web-1", 1)), deny, ..Default::default() };
+        let deciding = tokio::task::unconstrained(async move { operator.decide(decide).await });
+        let node = async {
+            let action = scene.node.action().await;
+            scene.outcome(&action, OutcomeKind::Submitted).await;
+            action
+        };
+        let (decided, action) = tokio::join!(deciding, node);
+        assert_eq!(decided.unwrap().into_inner().outcome, "submitted");
+        let wanted = v1::ChooseLabel { labels: vec![label.into()], dialog: "00000000deadbeef".into() };
+        assert_eq!(action.verb, Some(v1::action::Verb::Choose(wanted)));
+    }
+    let mut agent = scene.desk.fleet(Role::Agent, "web-1").await;
+    let decide = v1::DecideRequest { pane: Some(address("web-1", 1)), ..Default::default() };
+    assert_eq!(agent.decide(decide).await.unwrap_err().code(), Code::PermissionDenied);
+}
+
+#[tokio::test]
+async fn a_workflow_that_ends_badly_too_often_is_paused_everywhere() {
+    let mut scene = Scene::with(|_| {}).await;
+    for _ in 0..5 {
+        scene.state(PaneState::Working).await;
+        scene.event(EventKind::ContextCompacted, &[]).await;
+        scene.run_is("waiting").await;
+        scene.state(PaneState::Shell).await;
+        scene.run_is("failed").await;
+    }
+    let told = until("a notice", async || scene.notices(false).await.into_iter().next()).await;
+    assert!(told.text.contains("claude-compaction-reread is paused everywhere"), "{}", told.text);
+    scene.event(EventKind::ContextCompacted, &[]).await;
+    assert_eq!(scene.audit("run").await.last().unwrap().0, "declined");
+    let paused = async || {
+        let mut admin = scene.desk.admin().await;
+        let listed = admin.list_workflows(v1::ListWorkflowsRequest {}).await.unwrap().into_inner().workflows;
+        listed.into_iter().find(|one| one.name == "claude-compaction-reread").unwrap().paused
+    };
+    assert!(paused().await.contains("5 of its runs ended badly"), "{}", paused().await);
+    // A person takes it back.
+    let unpause = v1::PauseRequest { workflow: "claude-compaction-reread".into(), ..Default::default() };
+    scene.desk.admin().await.pause(unpause).await.unwrap();
+    assert_eq!(paused().await, "");
+}
+
+#[tokio::test]
+async fn workflows_act_on_so_many_panes_a_minute() {
+    let mut scene = Scene::with(|config| config.panes_per_minute = 1).await;
+    let idle = |id| pane(id, Some(AgentKind::claude()), PaneState::Idle);
+    scene.node.panes(true, vec![idle(1), idle(2)]).await;
+    scene.event(EventKind::ContextCompacted, &[]).await;
+    let first = scene.node.action().await;
+    assert_eq!(scene.node.ask(&first.action_id).await.refused, "");
+    scene
+        .record(|seq| {
+            let mut record = event_record(seq, EventKind::ContextCompacted, AgentKind::claude());
+            if let RecordBody::Event(event) = &mut record.body {
+                event.pane = Some(pane_ref(2));
+            }
+            record
+        })
+        .await;
+    let second = scene.node.action().await;
+    let refused = scene.node.ask(&second.action_id).await.refused;
+    assert!(refused.contains("1 panes within a minute"), "{refused}");
+    assert_eq!(scene.node.ask(&first.action_id).await.refused, "", "the same pane is no other one");
+}
+
+#[tokio::test]
+async fn a_run_is_begun_by_hand_where_its_agent_is() {
+    let mut scene = Scene::with(|_| {}).await;
+    scene.state(PaneState::Idle).await;
+    let mut operator = scene.desk.fleet(Role::Operator, "ada").await;
+    let start = |workflow: &str, id| v1::StartRunRequest { workflow: workflow.into(), pane: Some(address("web-1", id)) };
+    assert_eq!(operator.start_run(start("nonsense", 1)).await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(operator.start_run(start("limit-wait", 9)).await.unwrap_err().code(), Code::NotFound);
+    until("the pane", async || {
+        let started = scene.desk.fleet(Role::Operator, "ada").await.start_run(start("claude-compaction-reread", 1)).await;
+        started.ok().and_then(|run| run.into_inner().run)
+    })
+    .await;
+    assert_eq!(text_of(&scene.node.action().await), "Reread AGENTS.md so it's fresh in your mind.");
+    scene.node.panes(true, vec![pane(1, Some(AgentKind::codex()), PaneState::Idle)]).await;
+    let refused = async || operator.clone().start_run(start("claude-compaction-reread", 1)).await.err();
+    until("a refusal", async || refused().await.filter(|error| error.message().contains("is for claude"))).await;
+}

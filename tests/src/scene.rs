@@ -1,0 +1,99 @@
+//! One pane with one agent, and everything that looks after it.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::{Program, Stage, binary, wait_for};
+
+/// A stage with a scripted Claude Code in its only pane, node and controller running.
+pub struct Scene {
+    pub stage: Stage,
+    /// Running, unless the test took it.
+    pub node: Option<Program>,
+    _controller: Program,
+    _mux: Program,
+    /// `HOST/PANE`
+    pub pane: String,
+}
+
+impl Scene {
+    /// The agent is given these arguments.
+    pub fn with_claude(args: &[&str]) -> Self {
+        Self::with_claude_and(Stage::new().unwrap(), &[], args)
+    }
+
+    /// As [`Self::with_claude`], on a stage that was prepared, with arguments for the controller.
+    pub fn with_claude_and(stage: Stage, controller: &[&str], args: &[&str]) -> Self {
+        let bin = stage.path("bin");
+        fs::create_dir(&bin).unwrap();
+        let claude = bin.join("claude");
+        symlink(binary("wa-demo-agent"), &claude).unwrap();
+        let record = stage.path("submitted");
+        let mut command = vec![claude.to_str().unwrap(), "--record", record.to_str().unwrap()];
+        command.extend(args);
+        Self::start(stage, controller, &command)
+    }
+
+    pub fn with_shell() -> Self {
+        Self::start(Stage::new().unwrap(), &[], &["/bin/sh", "-i"])
+    }
+
+    fn start(stage: Stage, controller: &[&str], command: &[&str]) -> Self {
+        let mux = stage.start_mux("100x30", command).unwrap();
+        let controller = stage.start_controller(controller).unwrap();
+        stage.enroll_node().unwrap();
+        let node = stage.start_node(&[]).unwrap();
+        let pane = format!("{}/0", stage.host());
+        Self { stage, node: Some(node), _controller: controller, _mux: mux, pane }
+    }
+
+    /// What the agent was given: prompts, and answers to its dialogs.
+    pub fn submitted(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.record()).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    pub fn record(&self) -> PathBuf {
+        self.stage.path("submitted")
+    }
+
+    pub fn state(&self) -> Option<String> {
+        let answer = self.stage.wa(&["status", "-o", "json"]);
+        let items = (answer.code == 0).then(|| answer.json())?;
+        items["items"].as_array()?.iter().find(|item| item["pane"] == self.pane.as_str())?["state"]
+            .as_str()
+            .map(str::to_owned)
+    }
+
+    pub fn wait_state(&self, wanted: &str) {
+        wait_for(&format!("the pane to be {wanted}"), Duration::from_secs(30), || {
+            (self.state().as_deref() == Some(wanted)).then_some(())
+        });
+    }
+
+    pub fn events(&self, kind: &str) -> Vec<Value> {
+        let answer = self.stage.wa(&["events", "-o", "jsonl"]);
+        if answer.code != 0 {
+            return Vec::new();
+        }
+        answer.json_lines().into_iter().filter(|event| event["event"] == kind).collect()
+    }
+
+    /// The latest first.
+    pub fn runs(&self) -> Vec<Value> {
+        let answer = self.stage.wa(&["run", "list", "-o", "json"]);
+        if answer.code == 0 { answer.json()["items"].as_array().unwrap().clone() } else { Vec::new() }
+    }
+
+    /// Until so many runs have begun, and all are in that state.
+    pub fn wait_run(&self, count: usize, state: &str) {
+        wait_for(&format!("{count} run(s) {state}"), Duration::from_secs(60), || {
+            let runs = self.runs();
+            (runs.len() == count && runs.iter().all(|run| run["state"] == state)).then_some(())
+        });
+    }
+}
