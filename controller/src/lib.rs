@@ -30,6 +30,6 @@ mod session;
 mod start;
 pub mod store;
 
-pub use config::{PANES_PER_MINUTE, Config, ConfigFile, InvalidConfig};
+pub use config::{Config, ConfigFile, InvalidConfig, PANES_PER_MINUTE};
 pub use start::{Controller, Running, StartError};
 pub use wa_workflow::{Definition, InvalidDefinition};

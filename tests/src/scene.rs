@@ -1,5 +1,7 @@
 //! One pane with one agent, and everything that looks after it.
 
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;

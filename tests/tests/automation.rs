@@ -54,7 +54,8 @@ fn impatient(stage: &Stage) -> String {
         .replace("timeout = \"20s\"", "timeout = \"2s\"");
     fs::write(stage.path("limit-wait.toml"), quick).unwrap();
     let config = stage.path("controller.toml");
-    fs::write(&config, "workflows = ['limit-wait.toml']\n[[override]]\nvars = { proceed = 'go on' }\n").unwrap();
+    fs::write(&config, "workflows = ['limit-wait.toml']\n[[override]]\nvars = { proceed = 'go on' }\n")
+        .unwrap();
     config.to_str().unwrap().to_owned()
 }
 
@@ -78,7 +79,10 @@ fn a_limit_is_waited_out_and_the_agent_goes_on() {
         (scene.runs().first()?["state"] == "succeeded").then_some(())
     });
     let now = wa_link::clock::now();
-    assert!(now.as_second() >= reset.as_second() - reset.as_second() % 60, "told before the limit had lifted");
+    assert!(
+        now.as_second() >= reset.as_second() - reset.as_second() % 60,
+        "told before the limit had lifted"
+    );
     assert_eq!(scene.submitted(), ["go on"], "once");
     let explained = scene.stage.wa(&["run", "explain", run["run"].as_str().unwrap(), "-o", "json"]);
     assert_eq!(explained.json()["inputs"].as_array().unwrap().last().unwrap()["state"], "succeeded");

@@ -1,7 +1,5 @@
 //! A keystroke's way down: an agent's compaction answered by the built-in workflow, `wa send`, and what stops them.
 
-#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
-
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::Duration;

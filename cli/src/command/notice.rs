@@ -19,7 +19,8 @@ async fn list(desk: &mut Desk<'_>, open: bool, limit: u32) -> Result<Exit, Failu
     let session = &desk.session;
     let request = v1::ListNoticesRequest { open, limit };
     let answer = session.call(session.within(ANSWER), session.fleet().list_notices(request)).await?;
-    let items: Vec<NoticeItem> = answer.notices.into_iter().map(NoticeItem::try_from).collect::<Result<_, _>>()?;
+    let items: Vec<NoticeItem> =
+        answer.notices.into_iter().map(NoticeItem::try_from).collect::<Result<_, _>>()?;
     desk.out.list(&items)?;
     if items.is_empty() {
         say(if open { "nothing waits for an answer" } else { "no workflow has told anything yet" });

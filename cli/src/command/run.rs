@@ -65,7 +65,9 @@ async fn start(desk: &mut Desk<'_>, workflow: &str, pane: &PaneAddress) -> Resul
     let answer = session.call(session.within(ANSWER), session.fleet().start_run(request)).await?;
     match answer.run {
         Some(run) => desk.out.one(&RunItem::try_from(run)?)?,
-        None => say(&format!("no run began yet: another one acts on {pane}, or this one began too often there; see `wa run list {pane}`")),
+        None => say(&format!(
+            "no run began yet: another one acts on {pane}, or this one began too often there; see `wa run list {pane}`"
+        )),
     }
     Ok(Exit::Done)
 }
@@ -74,7 +76,8 @@ async fn cancel(desk: &mut Desk<'_>, run: &str, reason: &str) -> Result<Exit, Fa
     let session = &desk.session;
     let request = v1::CancelRunRequest { run_id: run.to_owned(), reason: reason.to_owned() };
     let answer = session.call(session.within(ANSWER), session.fleet().cancel_run(request)).await?;
-    let run = answer.run.ok_or_else(|| Failure::failed("the controller did not say how the run stands now"))?;
+    let run =
+        answer.run.ok_or_else(|| Failure::failed("the controller did not say how the run stands now"))?;
     desk.out.one(&RunItem::try_from(run)?)?;
     Ok(Exit::Done)
 }

@@ -30,7 +30,8 @@ pub(super) async fn list(desk: &mut Desk<'_>) -> Result<Exit, Failure> {
 pub(super) async fn show(desk: &mut Desk<'_>, name: &str) -> Result<Exit, Failure> {
     let found = all(desk).await?.into_iter().find(|workflow| workflow.name == name);
     let found = found.ok_or_else(|| {
-        Failure::new(Exit::NotFound, format!("there is no workflow {name:?}")).remedy("`wa workflow list` has them")
+        Failure::new(Exit::NotFound, format!("there is no workflow {name:?}"))
+            .remedy("`wa workflow list` has them")
     })?;
     let shown = WorkflowShown::from(found);
     if matches!(desk.out.look.format, Format::Json | Format::Jsonl) {
@@ -53,7 +54,12 @@ pub(crate) fn validate(files: &[PathBuf]) -> Result<Exit, Failure> {
         match checked {
             Ok(definition) => {
                 let steps = definition.steps.len();
-                say(&format!("{}: {} version {}, {steps} steps: good", path.display(), definition.name, definition.version));
+                say(&format!(
+                    "{}: {} version {}, {steps} steps: good",
+                    path.display(),
+                    definition.name,
+                    definition.version
+                ));
             }
             Err(problem) => {
                 bad += 1;

@@ -27,7 +27,13 @@ macro_rules! receipts {
 
 pub(crate) mod kind {
     use super::ReceiptKind;
-    receipts!(Send = "wa.send/1", Keys = "wa.keys/1", Kill = "wa.kill/1", Spawn = "wa.spawn/1", Decide = "wa.decide/1");
+    receipts!(
+        Send = "wa.send/1",
+        Keys = "wa.keys/1",
+        Kill = "wa.kill/1",
+        Spawn = "wa.spawn/1",
+        Decide = "wa.decide/1"
+    );
 }
 
 #[derive(Debug, Clone, Serialize)]

@@ -132,7 +132,8 @@ impl Shape for RunInput {
     }
 
     fn columns(_: bool) -> &'static [Column] {
-        const COLUMNS: &[Column] = &[column("TIME", 20), column("INPUT", 20), column("STATE", 9), column("STEP", 8)];
+        const COLUMNS: &[Column] =
+            &[column("TIME", 20), column("INPUT", 20), column("STATE", 9), column("STEP", 8)];
         COLUMNS
     }
 

@@ -40,8 +40,13 @@ impl Shape for WorkflowItem {
     }
 
     fn columns(_: bool) -> &'static [Column] {
-        const COLUMNS: &[Column] =
-            &[column("WORKFLOW", 12), column("ON", 12), column("AGENTS", 8), column("PAUSED", 6), column("DOES", 10)];
+        const COLUMNS: &[Column] = &[
+            column("WORKFLOW", 12),
+            column("ON", 12),
+            column("AGENTS", 8),
+            column("PAUSED", 6),
+            column("DOES", 10),
+        ];
         COLUMNS
     }
 
@@ -74,7 +79,11 @@ pub(crate) struct StepShown {
 impl From<v1::Workflow> for WorkflowShown {
     fn from(mut workflow: v1::Workflow) -> Self {
         let steps = std::mem::take(&mut workflow.steps);
-        let steps = steps.into_iter().map(|step| StepShown { id: step.id, verb: step.verb, timeout_ms: step.timeout_ms });
+        let steps = steps.into_iter().map(|step| StepShown {
+            id: step.id,
+            verb: step.verb,
+            timeout_ms: step.timeout_ms,
+        });
         Self { steps: steps.collect(), workflow: workflow.into() }
     }
 }

@@ -12,7 +12,11 @@ use crate::identity::peer::Peer;
 use crate::store::EventRange;
 
 impl Fleet {
-    pub(super) async fn decide_dialog(&self, peer: &Peer, request: v1::DecideRequest) -> Result<v1::ActResponse, Status> {
+    pub(super) async fn decide_dialog(
+        &self,
+        peer: &Peer,
+        request: v1::DecideRequest,
+    ) -> Result<v1::ActResponse, Status> {
         let pane = address(peer, request.pane.clone().ok_or_else(|| usage("pane is missing"))?)?;
         let (choices, dialog) = self.last_dialog(&pane).await?;
         let label = choose(&choices, request.deny, &request.choice).map_err(|why| {
@@ -49,7 +53,8 @@ impl Fleet {
             field("choices").split(" | ").map(str::to_owned).filter(|label| !label.is_empty()).collect();
         let dialog = field("dialog");
         if choices.is_empty() || dialog.is_empty() {
-            let message = format!("what the dialog of {pane} offers is not known; answer it with `wa keys {pane}`");
+            let message =
+                format!("what the dialog of {pane} offers is not known; answer it with `wa keys {pane}`");
             return Err(ErrorCode::Refused.status(message));
         }
         Ok((choices, dialog))
@@ -60,7 +65,8 @@ impl Fleet {
 const APPROVE: &[&str] = &["yes", "allow", "approve", "accept", "proceed", "run", "ok", "trust"];
 const DENY: &[&str] = &["no", "deny", "reject", "decline", "cancel", "don't", "do not", "stop", "exit"];
 /// What a label says that approves more than this once.
-const MORE: &[&str] = &["always", "again", "session", "auto", "all ", "every", "never", "don't ask", "do not ask"];
+const MORE: &[&str] =
+    &["always", "again", "session", "auto", "all ", "every", "never", "don't ask", "do not ask"];
 
 /// The label to choose, or why none is.
 fn choose(choices: &[String], deny: bool, named: &str) -> Result<String, String> {
@@ -99,10 +105,22 @@ mod tests {
     #[test]
     fn the_choice_that_approves_once_is_taken() {
         let cases = [
-            ("Yes | Yes, and don't ask again for npm commands in /srv | No, and tell Claude what to do differently (esc)", "Yes", "No, and tell Claude what to do differently (esc)"),
+            (
+                "Yes | Yes, and don't ask again for npm commands in /srv | No, and tell Claude what to do differently (esc)",
+                "Yes",
+                "No, and tell Claude what to do differently (esc)",
+            ),
             ("Yes, allow all edits during this session | Yes | No (esc)", "Yes", "No (esc)"),
-            ("Yes, proceed (y) | Yes, and don't ask again for this command (a) | No, and tell Codex what to do differently (esc)", "Yes, proceed (y)", "No, and tell Codex what to do differently (esc)"),
-            ("Allow once | Allow for this session | No, suggest changes (esc)", "Allow once", "No, suggest changes (esc)"),
+            (
+                "Yes, proceed (y) | Yes, and don't ask again for this command (a) | No, and tell Codex what to do differently (esc)",
+                "Yes, proceed (y)",
+                "No, and tell Codex what to do differently (esc)",
+            ),
+            (
+                "Allow once | Allow for this session | No, suggest changes (esc)",
+                "Allow once",
+                "No, suggest changes (esc)",
+            ),
             ("Yes, allow once | Yes, allow always ... | Cancel", "Yes, allow once", "Cancel"),
         ];
         for (choices, approve, deny) in cases {

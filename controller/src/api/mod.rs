@@ -252,7 +252,8 @@ impl v1::fleet_server::Fleet for Fleet {
         self.note_revoked(&mut nodes).await?;
         if let Some(trouble) = self.store.trouble() {
             for node in &mut nodes {
-                node.problems.push(format!("controller: {trouble}; this host keeps what it sees in its spool"));
+                node.problems
+                    .push(format!("controller: {trouble}; this host keeps what it sees in its spool"));
             }
         }
         Ok(Response::new(v1::FleetStatusResponse { nodes }))
@@ -335,7 +336,10 @@ impl v1::fleet_server::Fleet for Fleet {
         Ok(Response::new(v1::ListRunsResponse { runs }))
     }
 
-    async fn get_run(&self, request: Request<v1::GetRunRequest>) -> Result<Response<v1::GetRunResponse>, Status> {
+    async fn get_run(
+        &self,
+        request: Request<v1::GetRunRequest>,
+    ) -> Result<Response<v1::GetRunResponse>, Status> {
         let peer = self.doorkeeper.admit(&request, READERS)?;
         self.run_of(&peer, request.into_inner()).await.map(Response::new)
     }

@@ -17,7 +17,8 @@ use crate::store::{Entry, RecordedInput, RunSummary, StoreError};
 const MAX_REASON: usize = 1000;
 
 fn run_id(text: &str) -> Result<RunId, Status> {
-    let id = Uuid::parse_str(text).map_err(|_| usage(format!("{text:?} is no id of a run; `wa run list` has them")))?;
+    let id = Uuid::parse_str(text)
+        .map_err(|_| usage(format!("{text:?} is no id of a run; `wa run list` has them")))?;
     Ok(RunId(id))
 }
 
@@ -33,7 +34,11 @@ impl Fleet {
         convert::run(summary, &self.definitions)
     }
 
-    pub(super) async fn run_of(&self, peer: &Peer, request: v1::GetRunRequest) -> Result<v1::GetRunResponse, Status> {
+    pub(super) async fn run_of(
+        &self,
+        peer: &Peer,
+        request: v1::GetRunRequest,
+    ) -> Result<v1::GetRunResponse, Status> {
         let (summary, inputs) = self.known_run(peer, run_id(&request.run_id)?).await?;
         let definition = self.definitions.iter().find(|definition| definition.name == summary.run.workflow);
         let inputs = folded(definition, &summary.run, inputs);
@@ -84,7 +89,8 @@ impl Fleet {
         let agent = view.pane.agent.as_ref();
         if !definition.is_for(agent) {
             let wanted: Vec<&str> = definition.agents.iter().map(wa_proto::AgentKind::as_str).collect();
-            let message = format!("{} is for {}, and {} runs there", definition.name, wanted.join(", "), named(agent));
+            let message =
+                format!("{} is for {}, and {} runs there", definition.name, wanted.join(", "), named(agent));
             return Err(ErrorCode::Refused.status(message));
         }
         if let Some(why) = self.gate.workflow_paused(&definition.name) {

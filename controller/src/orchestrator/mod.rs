@@ -25,7 +25,9 @@ use tracing::info_span;
 use wa_link::trace;
 use wa_match::Redactor;
 use wa_proto::{Action, Event, Host, Pane, PaneRef, RunId, Timestamp, Verb};
-use wa_workflow::{Admission, Definition, Effect, Expect, Input, Override, PlaceOf, Run, Status, Trigger, admit};
+use wa_workflow::{
+    Admission, Definition, Effect, Expect, Input, Override, PlaceOf, Run, Status, Trigger, admit,
+};
 
 use crate::gate::{Gate, address};
 use crate::identity::ca::hex;
@@ -108,7 +110,9 @@ impl Orchestrator {
                 Admission::Queue | Admission::Merge => merged(tx, definition, row, event, active.as_ref())?,
             }
         }
-        match before.filter(|run| self.definition_of(run).is_some_and(|definition| definition.hears(event.kind))) {
+        match before
+            .filter(|run| self.definition_of(run).is_some_and(|definition| definition.hears(event.kind)))
+        {
             Some(run) => self.drive(tx, run, Input::Event { kind: event.kind }),
             None => Ok(()),
         }
@@ -122,7 +126,9 @@ impl Orchestrator {
         event: &Event,
     ) -> Result<(), StoreError> {
         let place = self.place_of(&row.host, &row.pane);
-        let Some(trigger) = Trigger::of(row.host.clone(), event, place, &row.trace_parent) else { return Ok(()) };
+        let Some(trigger) = Trigger::of(row.host.clone(), event, place, &row.trace_parent) else {
+            return Ok(());
+        };
         let overrides = wa_workflow::resolve(&self.overrides, &definition.name, &trigger);
         let (run, effects) = Run::start(definition, RunId::generate(), trigger, &overrides, tx.now);
         self.note(tx, &run, "began", &format!("by event {} {}", event.kind, event.id))?;
@@ -226,7 +232,9 @@ impl Orchestrator {
         for effect in effects {
             match effect {
                 Effect::WakeAt(at) => wake = Some(at),
-                Effect::Notify { level, text } => tx.notify(run, level, &Redactor::builtin().redact(&text))?,
+                Effect::Notify { level, text } => {
+                    tx.notify(run, level, &Redactor::builtin().redact(&text))?
+                }
                 Effect::Ask { question, choices, until } => {
                     tx.ask(run, &Redactor::builtin().redact(&question), &choices, until)?;
                 }

@@ -407,7 +407,12 @@ impl Store {
     }
 
     /// Notices, the newest first; `open`: only questions that wait for an answer.
-    pub async fn notices(&self, open: bool, host: Option<Host>, limit: usize) -> Result<Vec<Notice>, StoreError> {
+    pub async fn notices(
+        &self,
+        open: bool,
+        host: Option<Host>,
+        limit: usize,
+    ) -> Result<Vec<Notice>, StoreError> {
         self.readers.read(move |conn| notices::list(conn, open, host.as_ref(), limit)).await
     }
 

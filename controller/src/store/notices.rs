@@ -68,7 +68,11 @@ fn read(row: &Row<'_>) -> Result<Notice, StoreError> {
         workflow: row.get(7)?,
         level: row.get(8)?,
         text: row.get(9)?,
-        choices: if choices.is_empty() { Vec::new() } else { serde_json::from_str(&choices).map_err(damaged)? },
+        choices: if choices.is_empty() {
+            Vec::new()
+        } else {
+            serde_json::from_str(&choices).map_err(damaged)?
+        },
         until: time(row.get(11)?)?,
         closed: time(row.get(12)?)?,
         answer: row.get::<_, Option<String>>(13)?.unwrap_or_default(),
@@ -83,7 +87,13 @@ impl Tx<'_> {
     }
 
     /// Asks people; [`Self::answer`] answers.
-    pub fn ask(&self, run: &Run, question: &str, choices: &[String], until: Timestamp) -> Result<(), StoreError> {
+    pub fn ask(
+        &self,
+        run: &Run,
+        question: &str,
+        choices: &[String],
+        until: Timestamp,
+    ) -> Result<(), StoreError> {
         let choices = serde_json::to_string(choices).map_err(StoreError::invalid)?;
         self.notice(run, Level::Warning, question, &choices, Some(until))
     }

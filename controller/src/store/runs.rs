@@ -261,7 +261,13 @@ impl Tx<'_> {
     }
 
     /// Runs of a workflow that began on this pane since then.
-    pub fn runs_begun(&self, workflow: &str, host: &Host, pane: &PaneRef, since: Timestamp) -> Result<u64, StoreError> {
+    pub fn runs_begun(
+        &self,
+        workflow: &str,
+        host: &Host,
+        pane: &PaneRef,
+        since: Timestamp,
+    ) -> Result<u64, StoreError> {
         let count: i64 = self
             .conn
             .prepare_cached(

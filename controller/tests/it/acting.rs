@@ -43,12 +43,7 @@ async fn act(mut fleet: FleetClient<Channel>, request: v1::ActRequest) -> v1::Ac
 }
 
 fn pause(paused: bool, selector: &str) -> v1::PauseRequest {
-    v1::PauseRequest {
-        selector: selector.into(),
-        paused,
-        reason: "lunch".into(),
-        ..Default::default()
-    }
+    v1::PauseRequest { selector: selector.into(), paused, reason: "lunch".into(), ..Default::default() }
 }
 
 #[tokio::test]

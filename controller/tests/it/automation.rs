@@ -177,12 +177,16 @@ async fn a_cancelled_run_asks_no_more() {
     let cancel = |reason: &str| v1::CancelRunRequest { run_id: run.run_id.clone(), reason: reason.into() };
     let mut operator = scene.desk.fleet(Role::Operator, "ada").await;
     let cancelled = operator.cancel_run(cancel("I do it")).await.unwrap().into_inner().run.unwrap();
-    assert_eq!((cancelled.state.as_str(), cancelled.reason.as_str()), ("cancelled", "by operator:ada: I do it"));
+    assert_eq!(
+        (cancelled.state.as_str(), cancelled.reason.as_str()),
+        ("cancelled", "by operator:ada: I do it")
+    );
     assert_eq!(scene.notices(true).await, []);
     assert_eq!(operator.cancel_run(cancel("")).await.unwrap_err().code(), Code::PermissionDenied);
 }
 
-const CHOICES: &str = "Yes | Yes, and don't ask again for npm commands | No, and tell Claude what to do (esc)";
+const CHOICES: &str =
+    "Yes | Yes, and don't ask again for npm commands | No, and tell Claude what to do (esc)";
 
 #[tokio::test]
 async fn an_approval_is_told_and_answered_by_its_label() {
@@ -266,16 +270,25 @@ async fn a_run_is_begun_by_hand_where_its_agent_is() {
     let mut scene = Scene::with(|_| {}).await;
     scene.state(PaneState::Idle).await;
     let mut operator = scene.desk.fleet(Role::Operator, "ada").await;
-    let start = |workflow: &str, id| v1::StartRunRequest { workflow: workflow.into(), pane: Some(address("web-1", id)) };
+    let start = |workflow: &str, id| v1::StartRunRequest {
+        workflow: workflow.into(),
+        pane: Some(address("web-1", id)),
+    };
     assert_eq!(operator.start_run(start("nonsense", 1)).await.unwrap_err().code(), Code::NotFound);
     assert_eq!(operator.start_run(start("limit-wait", 9)).await.unwrap_err().code(), Code::NotFound);
     until("the pane", async || {
-        let started = scene.desk.fleet(Role::Operator, "ada").await.start_run(start("claude-compaction-reread", 1)).await;
+        let started = scene
+            .desk
+            .fleet(Role::Operator, "ada")
+            .await
+            .start_run(start("claude-compaction-reread", 1))
+            .await;
         started.ok().and_then(|run| run.into_inner().run)
     })
     .await;
     assert_eq!(text_of(&scene.node.action().await), "Reread AGENTS.md so it's fresh in your mind.");
     scene.node.panes(true, vec![pane(1, Some(AgentKind::codex()), PaneState::Idle)]).await;
     let refused = async || operator.clone().start_run(start("claude-compaction-reread", 1)).await.err();
-    until("a refusal", async || refused().await.filter(|error| error.message().contains("is for claude"))).await;
+    until("a refusal", async || refused().await.filter(|error| error.message().contains("is for claude")))
+        .await;
 }

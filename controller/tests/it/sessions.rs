@@ -511,19 +511,15 @@ async fn a_heartbeat_of_megabytes_is_cut() {
     let identity = desk.enrol("web-1").await;
     let node = Node::connect(&desk, &identity, SpoolId::generate()).await;
     let problems = (0..100).map(|_| "\u{fc}".repeat(10_000)).collect();
-    let mux = v1::MuxStatus { version: "v".repeat(100_000), ..Default::default() };
+    let mux = v1::MuxStatus { version: "v".repeat(5_000), ..Default::default() };
     let heartbeat = v1::Heartbeat { problems, muxes: vec![mux; 300], dropped: 7, ..Default::default() };
     node.send(Up::Heartbeat(heartbeat)).await;
-    let status = async || {
+    let told = until("the heartbeat", async || {
         let mut admin = desk.admin().await;
         let answer = admin.fleet_status(v1::FleetStatusRequest::default()).await.unwrap().into_inner();
-        answer.nodes.into_iter().next().unwrap()
-    };
-    let mut told = status().await;
-    while told.muxes.is_empty() {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        told = status().await;
-    }
+        answer.nodes.into_iter().next().filter(|node| !node.muxes.is_empty())
+    })
+    .await;
     assert_eq!((told.problems.len(), told.muxes.len()), (64, 256));
     assert!(told.problems.iter().all(|problem| problem.len() == 4096));
     assert!(told.muxes.iter().all(|mux| mux.version.len() == 4096));

@@ -180,9 +180,12 @@ fn the_command_compacts_with_both_of_its_marks_once() {
     let mut pane = talking();
     pane.kinds(&claude(80, &talk(), COMPACTING));
     let both = with_logo(&[MARK, "", "❯ /compact", "  ⎿  Compacted (ctrl+o to see full summary)"]);
-    pane.show(&claude(80, &both[..5], ""));
-    let (events, _) = pane.rest(&claude(80, &both, ""));
-    assert!(events.iter().all(|event| is_turn(event.kind)), "{events:?}");
+    // A mark with nothing below it may be how an answer begins, so it is told with what comes after it, or in quiet.
+    let mut events = pane.show(&claude(80, &both[..5], "")).events;
+    events.extend(pane.rest(&claude(80, &both, "")).0);
+    events.extend(pane.rest(&claude(80, &both, "")).0);
+    events.retain(|event| !is_turn(event.kind));
+    assert_eq!(events.iter().map(|event| event.kind).collect::<Vec<_>>(), COMPACTED, "{events:?}");
 }
 
 #[test]

@@ -312,7 +312,7 @@ fn live_area(frame: &Frame, top: usize) -> (usize, Option<Working>) {
             live = row;
         } else if crate::cells::indent(text) >= WRAPPED {
             // The status row's cells wrap each for itself.
-        } else if !(text.starts_with("    ") && has_queue_head(frame, row)) && !is_queued(frame, row) {
+        } else if !(is_queued(frame, row) || text.starts_with("    ") && has_queue_head(frame, row)) {
             break;
         }
     }

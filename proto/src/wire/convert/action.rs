@@ -52,9 +52,14 @@ fn choice(choose: v1::ChooseLabel) -> Result<Verb, Invalid> {
     if labels.is_empty() || labels.len() > MAX {
         return Err(bad("choose.labels", format!("{} labels; give 1 to {MAX}", labels.len())));
     }
-    let sound = |label: &String| !label.trim().is_empty() && label.len() <= MAX_LABEL && !label.contains(char::is_control);
+    let sound = |label: &String| {
+        !label.trim().is_empty() && label.len() <= MAX_LABEL && !label.contains(char::is_control)
+    };
     if !labels.iter().all(sound) {
-        return Err(bad("choose.labels", format!("a label is empty, longer than {MAX_LABEL} bytes, or holds a control character")));
+        return Err(bad(
+            "choose.labels",
+            format!("a label is empty, longer than {MAX_LABEL} bytes, or holds a control character"),
+        ));
     }
     let id = dialog.is_empty() || (dialog.len() == 16 && dialog.bytes().all(|byte| byte.is_ascii_hexdigit()));
     if !id {

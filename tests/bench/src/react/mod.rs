@@ -136,7 +136,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Report> {
     let node_config = stage.path("node.toml");
     let controller_config = stage.path("controller.toml");
     fs::write(&node_config, format!("rule_packs = [{:?}]\n", pack.display().to_string()))?;
-    fs::write(&controller_config, format!("panes_per_minute = 1000000\nworkflows = [{:?}]\n", workflow.display().to_string()))?;
+    fs::write(
+        &controller_config,
+        format!("panes_per_minute = 1000000\nworkflows = [{:?}]\n", workflow.display().to_string()),
+    )?;
 
     let _mux = stage.start_mux("80x24", &["/bin/sh", "-c", "exec sleep 100000"])?;
     let _controller = stage.start_controller(&["--config", path_text(&controller_config)?])?;
