@@ -69,12 +69,15 @@ fn a_limit_is_waited_out_and_the_agent_goes_on() {
     let scene = Scene::with_claude_and(
         stage,
         &["--config", &config],
-        &["--limit-after", "3s", "--limit-resets", &printed],
+        &["--turn", "1s", "--limit-after", "8s", "--limit-resets", &printed],
     );
+    // A limit that stands there before anything was asked of the agent is an old one.
+    scene.wait_state("idle");
+    assert_eq!(scene.stage.wa(&["send", &scene.pane, "begin"]).code, 0);
     scene.wait_state("limited");
     let run = wait_for("the run", LONG, || scene.runs().pop());
     assert_eq!((run["workflow"].as_str(), run["state"].as_str()), (Some("limit-wait"), Some("waiting")));
-    assert_eq!(scene.submitted(), [""; 0]);
+    assert_eq!(scene.submitted(), ["begin"]);
     wait_for("the end of the limit", Duration::from_secs(100), || {
         (scene.runs().first()?["state"] == "succeeded").then_some(())
     });
@@ -83,7 +86,7 @@ fn a_limit_is_waited_out_and_the_agent_goes_on() {
         now.as_second() >= reset.as_second() - reset.as_second() % 60,
         "told before the limit had lifted"
     );
-    assert_eq!(scene.submitted(), ["go on"], "once");
+    assert_eq!(scene.submitted(), ["begin", "go on"], "once");
     let explained = scene.stage.wa(&["run", "explain", run["run"].as_str().unwrap(), "-o", "json"]);
     assert_eq!(explained.json()["inputs"].as_array().unwrap().last().unwrap()["state"], "succeeded");
     assert_eq!(notices(&scene), [Value::Null; 0]);
