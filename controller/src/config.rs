@@ -22,6 +22,8 @@ pub struct Config {
     pub url: Option<String>,
     /// Workflows beside the built-in ones.
     pub workflows: Vec<Definition>,
+    /// Workflows that begin only where they are turned on, and are.
+    pub enable_workflows: Vec<String>,
     /// Other values for the texts of workflows.
     pub overrides: Vec<Override>,
     /// Panes that workflows may act on within a minute.
@@ -37,7 +39,7 @@ impl Config {
     /// # Errors
     /// [`InvalidConfig::TwoOfAName`].
     pub fn check(&self) -> Result<(), InvalidConfig> {
-        all_workflows(self.workflows.clone()).map(drop)
+        all_workflows(self.workflows.clone(), &self.enable_workflows).map(drop)
     }
 
     /// On a free port of the loopback, without the admin address: for one machine and for tests.
@@ -48,6 +50,7 @@ impl Config {
             admin_listen: None,
             url: None,
             workflows: Vec::new(),
+            enable_workflows: Vec::new(),
             overrides: Vec::new(),
             panes_per_minute: PANES_PER_MINUTE,
         }
@@ -65,6 +68,9 @@ pub struct ConfigFile {
     /// Workflow files, relative to the configuration file.
     #[serde(default)]
     pub workflows: Vec<PathBuf>,
+    /// Workflows to turn on that are off unless that is done.
+    #[serde(default)]
+    pub enable_workflows: Vec<String>,
     /// Other values for the texts of workflows: `[[override]]`.
     #[serde(default, rename = "override")]
     pub overrides: Vec<Override>,
@@ -83,6 +89,8 @@ pub enum InvalidConfig {
     Definition { path: PathBuf, problem: InvalidDefinition },
     #[error("two workflows are named {0:?}: rename one")]
     TwoOfAName(String),
+    #[error("enable_workflows: there is no workflow {0:?}")]
+    NoSuchWorkflow(String),
     #[error(transparent)]
     Builtin(#[from] InvalidDefinition),
 }
@@ -114,8 +122,12 @@ impl ConfigFile {
     }
 }
 
-/// The built-in workflows and these; one of these takes the place of a built-in one of its name.
-pub(crate) fn all_workflows(more: Vec<Definition>) -> Result<Vec<Definition>, InvalidConfig> {
+/// The built-in workflows and these; one of these takes the place of a built-in one of its name. What is `enabled` begins by
+/// its event.
+pub(crate) fn all_workflows(
+    more: Vec<Definition>,
+    enabled: &[String],
+) -> Result<Vec<Definition>, InvalidConfig> {
     let mut names = BTreeSet::new();
     for definition in &more {
         if !names.insert(definition.name.as_str()) {
@@ -125,6 +137,10 @@ pub(crate) fn all_workflows(more: Vec<Definition>) -> Result<Vec<Definition>, In
     let mut all = wa_workflow::builtin()?;
     all.retain(|definition| !names.contains(definition.name.as_str()));
     all.extend(more);
+    for name in enabled {
+        let found = all.iter_mut().find(|definition| definition.name == *name);
+        found.ok_or_else(|| InvalidConfig::NoSuchWorkflow(name.clone()))?.opt_in = false;
+    }
     Ok(all)
 }
 
@@ -146,9 +162,13 @@ mod tests {
         let definitions = file.definitions().unwrap();
         assert_eq!(definitions[0].name, "greet");
         let twice = [definitions.clone(), definitions].concat();
-        assert!(all_workflows(twice).unwrap_err().to_string().contains("greet"));
+        assert!(all_workflows(twice, &[]).unwrap_err().to_string().contains("greet"));
         let own = Definition::parse(&WORKFLOW.replace("greet", "limit-wait")).unwrap();
-        let all = all_workflows(vec![own.clone()]).unwrap();
+        let all = all_workflows(vec![own.clone()], &[]).unwrap();
+        let off = |all: &[Definition]| all.iter().find(|one| one.name == "crash-resume").unwrap().opt_in;
+        assert!(off(&all) && !off(&all_workflows(vec![], &["crash-resume".into()]).unwrap()));
+        let unknown = all_workflows(vec![], &["crash".into()]).unwrap_err().to_string();
+        assert!(unknown.contains("\"crash\""), "{unknown}");
         assert_eq!(all.iter().filter(|one| one.name == "limit-wait").collect::<Vec<_>>(), [&own]);
     }
 

@@ -66,6 +66,7 @@ impl Args {
             ),
             url: file.url.clone(),
             workflows: file.definitions()?,
+            enable_workflows: file.enable_workflows.clone(),
             overrides: file.overrides.clone(),
             panes_per_minute: file.panes_per_minute.unwrap_or(PANES_PER_MINUTE),
         };

@@ -118,7 +118,7 @@ impl Controller {
     pub async fn start(config: Config, tasks: Tasks) -> Result<Running, StartError> {
         let data_dir = config.data_dir.clone();
         let automation = Automation {
-            workflows: Arc::new(all_workflows(config.workflows)?),
+            workflows: Arc::new(all_workflows(config.workflows, &config.enable_workflows)?),
             overrides: config.overrides,
             panes_per_minute: config.panes_per_minute,
         };

@@ -136,13 +136,13 @@ const SHAPES: &[(&str, &str, bool, &[&str])] = &[
         "wa.workflow_list/1",
         "wa workflow list",
         true,
-        &["name", "version", "on", "agents", "max_actions", "paused", "description"],
+        &["name", "version", "on", "agents", "max_actions", "enabled", "paused", "description"],
     ),
     (
         "wa.workflow/1",
         "wa workflow show",
         false,
-        &["name", "version", "on", "agents", "max_actions", "paused", "description", "steps"],
+        &["name", "version", "on", "agents", "max_actions", "enabled", "paused", "description", "steps"],
     ),
     (
         "wa.notice_list/1",

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use wa_proto::wire::v1;
 
-use super::{known, or_dash};
+use super::known;
 use crate::output::table::{Cell, Column, column};
 use crate::output::{Look, Shape};
 
@@ -14,6 +14,8 @@ pub(crate) struct WorkflowItem {
     on: String,
     agents: Vec<String>,
     max_actions: u32,
+    /// Begins by its event.
+    enabled: bool,
     paused: Option<String>,
     description: String,
 }
@@ -26,6 +28,7 @@ impl From<v1::Workflow> for WorkflowItem {
             on: workflow.on,
             agents: workflow.agents,
             max_actions: workflow.max_actions,
+            enabled: !workflow.off,
             paused: known(workflow.paused),
             description: workflow.description,
         }
@@ -44,7 +47,7 @@ impl Shape for WorkflowItem {
             column("WORKFLOW", 12),
             column("ON", 12),
             column("AGENTS", 8),
-            column("PAUSED", 6),
+            column("STATE", 6),
             column("DOES", 10),
         ];
         COLUMNS
@@ -56,7 +59,11 @@ impl Shape for WorkflowItem {
             Cell::plain(&self.name),
             Cell::plain(&self.on),
             Cell::plain(&agents),
-            Cell::plain(or_dash(self.paused.as_deref())),
+            Cell::plain(match (&self.paused, self.enabled) {
+                (Some(why), _) => why,
+                (None, true) => "on",
+                (None, false) => "off",
+            }),
             Cell::plain(&self.description),
         ]
     }

@@ -122,6 +122,7 @@ impl Fleet {
             max_actions: definition.max_actions,
             steps: definition.steps.iter().map(step).collect(),
             paused: self.gate.workflow_paused(&definition.name).unwrap_or_default(),
+            off: definition.opt_in,
         };
         v1::ListWorkflowsResponse { workflows: self.definitions.iter().map(told).collect() }
     }

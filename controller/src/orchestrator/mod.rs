@@ -86,7 +86,7 @@ impl Orchestrator {
     ) -> Result<(), StoreError> {
         let fits = |definition: &&Definition| {
             definition.on == event.kind
-                && workflow.is_none_or(|workflow| workflow == definition.name)
+                && workflow.map_or(!definition.opt_in, |workflow| workflow == definition.name)
                 && definition.is_for(event.agent.as_ref())
         };
         let mut fitting = self.definitions.iter().filter(fits).peekable();

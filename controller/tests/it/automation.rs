@@ -292,3 +292,25 @@ async fn a_run_is_begun_by_hand_where_its_agent_is() {
     until("a refusal", async || refused().await.filter(|error| error.message().contains("is for claude")))
         .await;
 }
+
+#[tokio::test]
+async fn a_crashed_agent_is_resumed_where_that_is_turned_on() {
+    for on in [false, true] {
+        let mut scene = Scene::with(|config| {
+            config.enable_workflows = if on { vec!["crash-resume".into()] } else { Vec::new() };
+        })
+        .await;
+        scene.state(PaneState::Crashed).await;
+        scene.event(EventKind::AgentCrashed, &[("session_id", "0199-aa")]).await;
+        assert_eq!(scene.run().await.is_some(), on);
+        if !on {
+            continue;
+        }
+        scene.node.panes(true, vec![pane(1, None, PaneState::Shell)]).await;
+        let action = scene.node.action().await;
+        assert_eq!((text_of(&action), action.expect_shell), ("claude --resume 0199-aa", true));
+        scene.outcome(&action, OutcomeKind::Submitted).await;
+        scene.state(PaneState::Idle).await;
+        assert_eq!(scene.run_is("succeeded").await.reason, "the session was resumed in its pane");
+    }
+}

@@ -21,6 +21,8 @@ pub struct Definition {
     pub name: String,
     pub description: String,
     pub version: u32,
+    /// Begins by its event only where the configuration turns it on; by hand always.
+    pub opt_in: bool,
     /// Only where one of these runs; empty: any.
     pub agents: Vec<AgentKind>,
     /// The event that starts a run.
@@ -73,6 +75,8 @@ struct RawDefinition {
     #[serde(default)]
     description: String,
     version: u32,
+    #[serde(default)]
+    opt_in: bool,
     #[serde(default)]
     agents: Vec<AgentKind>,
     on: EventKind,
@@ -156,6 +160,7 @@ impl Definition {
             name: raw.name,
             description: raw.description,
             version: raw.version,
+            opt_in: raw.opt_in,
             agents: raw.agents,
             on: raw.on,
             max_actions: raw.max_actions,
