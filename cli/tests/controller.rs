@@ -183,3 +183,57 @@ fn packs_are_pushed_listed_and_taken_away() {
         answer(wa(head.home.path(), &["rules", "push", &good]).env("WA_CONTEXT_FILE", &agent));
     assert_eq!(code, 4, "{stderr}");
 }
+
+#[test]
+fn workflows_are_listed_shown_paused_and_read() {
+    let head = Head::start();
+    let json = |args: &[&str]| -> Value {
+        let (code, out, err) = head.wa(args);
+        assert_eq!(code, 0, "{args:?}: {err}");
+        serde_json::from_str(&out).expect("JSON")
+    };
+    let listed = json(&["workflow", "list", "-o", "json"]);
+    let enabled = |listed: &Value, name: &str| {
+        let items = listed["items"].as_array().expect("items").clone();
+        let found = items.into_iter().find(|item| item["name"] == name).expect("it is built in");
+        (found["enabled"].as_bool(), found["paused"].as_str().map(str::to_owned))
+    };
+    assert_eq!(enabled(&listed, "limit-wait"), (Some(true), None));
+    assert_eq!(enabled(&listed, "crash-resume"), (Some(false), None));
+    let shown = json(&["workflow", "show", "limit-wait", "-o", "json"]);
+    assert_eq!(
+        (shown["schema"].as_str(), shown["steps"][1]["verb"].as_str()),
+        (Some("wa.workflow/1"), Some("wait_until"))
+    );
+    assert_eq!(head.wa(&["workflow", "show", "nonsense"]).0, 3);
+    let paused = head.wa(&["pause", "--workflow", "limit-wait", "--reason", "lunch"]);
+    assert_eq!((paused.0, paused.1.trim()), (0, "paused: workflow limit-wait"));
+    let (_, why) = enabled(&json(&["workflow", "list", "-o", "json"]), "limit-wait");
+    assert!(why.as_ref().is_some_and(|why| why.contains("lunch")), "{why:?}");
+    assert_eq!(head.wa(&["unpause", "--workflow", "limit-wait"]).0, 0);
+    assert_eq!(json(&["workflow", "list", "-o", "json"]), listed);
+    for (args, code) in [
+        (&["pause", "--workflow", "nonsense"][..], 3),
+        (&["pause", "a/1", "--workflow", "limit-wait"], 2),
+        (&["run", "show", "nonsense"], 2),
+        (&["run", "cancel", "0199aaaa-0000-7000-8000-000000000000"], 3),
+        (&["run", "start", "limit-wait", "a/1"], 3),
+        (&["notice", "answer", "1", "yes"], 3),
+        (&["approve", "a/1"], 3),
+    ] {
+        let (got, _, err) = head.wa(args);
+        assert_eq!(got, code, "{args:?}: {err}");
+    }
+    assert_eq!(json(&["notice", "list", "--open", "-o", "json"])["items"], serde_json::json!([]));
+    // Files are read without asking anybody.
+    let file = head.home.path().join("w.toml");
+    let good =
+        "name = 'w'\nversion = 1\non = 'bell'\nmax_actions = 0\n[[step]]\ndo = 'finish'\ntext = 'done'\n";
+    let validated = |text: &str| {
+        std::fs::write(&file, text).expect("written");
+        answer(&mut wa(head.home.path(), &["workflow", "validate", file.to_str().expect("UTF-8")]))
+    };
+    assert_eq!(validated(good).0, 0);
+    let (code, _, err) = validated(&good.replace("bell", "ball"));
+    assert!(code == 2 && err.contains("ball"), "{err}");
+}

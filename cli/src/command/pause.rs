@@ -13,12 +13,11 @@ pub(super) async fn pause(desk: &mut Desk<'_>, args: &args::Pause, paused: bool)
     let target = Target::of(args.target.as_deref(), args.labels.selector.as_deref())?;
     let (pane, selector) = target.wire();
     let workflow = args.workflow.clone().unwrap_or_default();
-    let of_panes = workflow.is_empty();
     let request = v1::PauseRequest { selector, pane, paused, reason: args.reason.clone(), workflow };
     let session = &desk.session;
     let answer = session.call(session.within(ANSWER), session.fleet().pause(request)).await?;
-    let done = Paused::of(paused, answer)?;
-    if of_panes && done.is_nothing() {
+    let done = Paused::of(paused, args.workflow.clone(), answer)?;
+    if done.is_nothing() {
         return Err(Failure::new(Exit::NotFound, "no pane matches the selector"));
     }
     desk.out.one(&done)?;

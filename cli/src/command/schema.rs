@@ -96,7 +96,7 @@ const SHAPES: &[(&str, &str, bool, &[&str])] = &[
         false,
         &["pane", "generation", "title", "cols", "first_row", "cursor", "rows", "ansi"],
     ),
-    ("wa.pause/1", "wa pause; wa unpause", false, &["paused", "everything", "panes"]),
+    ("wa.pause/1", "wa pause; wa unpause", false, &["paused", "everything", "panes", "workflow"]),
     (
         "wa.run_list/1",
         "wa run list",

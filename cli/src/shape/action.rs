@@ -133,16 +133,30 @@ pub(crate) struct Paused {
     paused: bool,
     everything: bool,
     panes: Vec<String>,
+    /// Only what this workflow does, on every pane.
+    workflow: Option<String>,
 }
 
 impl Paused {
-    pub(crate) fn of(paused: bool, response: v1::PauseResponse) -> Result<Self, Invalid> {
+    pub(crate) fn of(
+        paused: bool,
+        workflow: Option<String>,
+        response: v1::PauseResponse,
+    ) -> Result<Self, Invalid> {
         let panes = response.panes.into_iter().map(|pane| PaneAddress::try_from(pane).map(|p| p.to_string()));
-        Ok(Self { paused, everything: response.everything, panes: panes.collect::<Result<_, _>>()? })
+        let panes = panes.collect::<Result<_, _>>()?;
+        Ok(Self { paused, everything: response.everything, panes, workflow })
     }
 
     pub(crate) fn is_nothing(&self) -> bool {
-        !self.everything && self.panes.is_empty()
+        !self.everything && self.panes.is_empty() && self.workflow.is_none()
+    }
+
+    fn what(&self, between: &str) -> String {
+        match &self.workflow {
+            Some(name) => format!("workflow {name}"),
+            None => self.panes.join(between),
+        }
     }
 }
 
@@ -150,7 +164,7 @@ impl Shape for Paused {
     const SCHEMA: &'static str = "wa.pause/1";
 
     fn name(&self) -> String {
-        if self.everything { "*".to_owned() } else { self.panes.join("\n") }
+        if self.everything && self.workflow.is_none() { "*".to_owned() } else { self.what("\n") }
     }
 
     fn columns(_: bool) -> &'static [Column] {
@@ -159,7 +173,8 @@ impl Shape for Paused {
 
     fn row(&self, _: &Look) -> Vec<Cell> {
         let word = if self.paused { "paused" } else { "unpaused" };
-        let what = if self.everything { "everything".to_owned() } else { self.panes.join(" ") };
+        let everything = self.everything && self.workflow.is_none();
+        let what = if everything { "everything".to_owned() } else { self.what(" ") };
         vec![Cell::plain(&format!("{word}: {what}"))]
     }
 }
