@@ -142,8 +142,8 @@ impl Acted {
 struct Open {
     queued: Queued,
     leave: Leave,
-    /// Whoever asked for it was revoked: it does not begin any more.
-    withdrawn: bool,
+    /// Why it does not begin any more.
+    withdrawn: Option<String>,
 }
 
 /// Whether an open action has been let through.
@@ -215,11 +215,11 @@ impl Gate {
     }
 
     /// From now on no permit is given for these.
-    pub(crate) fn withdraw(&self, actions: &[ActionId]) {
+    pub(crate) fn withdraw(&self, actions: Vec<(ActionId, String)>) {
         let mut inner = self.lock();
-        for action in actions {
-            if let Some(open) = inner.open.get_mut(action) {
-                open.withdrawn = true;
+        for (action, reason) in actions {
+            if let Some(open) = inner.open.get_mut(&action) {
+                open.withdrawn = Some(reason);
             }
         }
     }
@@ -311,8 +311,8 @@ impl Gate {
         if found.leave == Leave::GivenUp {
             return Verdict::Expired("whoever asked for it has given it up".into());
         }
-        if found.withdrawn {
-            return Verdict::Expired(format!("{} was revoked", wanted.who));
+        if let Some(reason) = &found.withdrawn {
+            return Verdict::Expired(reason.clone());
         }
         if now >= wanted.deadline {
             return Verdict::Expired(format!("its deadline {} has passed", wanted.deadline));
@@ -406,7 +406,7 @@ impl Inner {
     fn add(&mut self, queued: Queued) {
         let fences = self.by_host.entry(queued.host.clone()).or_default();
         fences.insert(queued.action.fence, queued.action.id);
-        self.open.insert(queued.action.id, Open { queued, leave: Leave::NotYet, withdrawn: false });
+        self.open.insert(queued.action.id, Open { queued, leave: Leave::NotYet, withdrawn: None });
     }
 }
 

@@ -94,8 +94,8 @@ impl Orchestrator {
             // The workflow that it waited for is no more. It was the one that was released, so the next has its turn.
             tx.inbox_release(&row.host, &row.pane)?;
         }
-        // The run that acts there already, and may wait for this.
-        let before = tx.open_run(&row.host, &row.pane)?;
+        // The run that acts there already, and may wait for this. What comes up again after a wait is no news to it.
+        let before = if workflow.is_none() { tx.open_run(&row.host, &row.pane)? } else { None };
         for definition in fitting {
             if let Some(why) = brakes::holds_back(tx, definition, &row.host, &row.pane)? {
                 declined(tx, definition, row, "declined", &format!("event {}: {why}", event.id))?;
@@ -166,11 +166,13 @@ impl Orchestrator {
             let _entered = span.enter();
             tx.record_input(run.id, &input)?;
             let (stepped, effects) = wa_workflow::step(definition, &run, &input, tx.now);
-            if run.status == Status::Asking {
-                // Whatever it was that came: either it still asks the same, or it asks no more.
-                if stepped.status != run.status || stepped.step != run.step {
-                    tx.close_questions(run.id)?;
-                }
+            // Whatever it was that came: either it still asks the same, or it asks no more.
+            if run.status == Status::Asking && (&stepped.status, stepped.step) != (&run.status, run.step) {
+                tx.close_questions(run.id)?;
+            }
+            // What waits for its permit still must not be typed in the name of a run that a person has ended.
+            if matches!(input, Input::Cancel { .. }) {
+                tx.withdraw_actions_of_run(run.id)?;
             }
             let wake = self.carry_out(tx, &stepped, effects)?;
             tx.save_run(&stepped, wake)?;
@@ -206,7 +208,10 @@ impl Orchestrator {
         let Status::Ended { reason, .. } = &run.status else { return Ok(()) };
         self.note(tx, run, run.status.name(), reason)?;
         brakes::ended(tx, run)?;
-        tx.inbox_release(&run.trigger.host, &run.trigger.pane)?;
+        // A run that never acts ends beside the one that has the pane: its end is nobody's turn.
+        if tx.open_run(&run.trigger.host, &run.trigger.pane)?.is_none() {
+            tx.inbox_release(&run.trigger.host, &run.trigger.pane)?;
+        }
         Ok(())
     }
 
@@ -306,7 +311,7 @@ impl Observer for Orchestrator {
         for queued in what.actions {
             self.gate.add(queued);
         }
-        self.gate.withdraw(&what.withdrawn);
+        self.gate.withdraw(what.withdrawn);
         for (scope, who, reason) in &what.held {
             self.gate.pause(std::slice::from_ref(scope), who, reason);
         }

@@ -5,7 +5,7 @@
 //! an action stands here alone and only until it is settled; the summary (redacted, with a hash) stays.
 
 use prost::Message as _;
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, ToSql, params};
 use wa_proto::wire::{from_us, to_us, v1};
 use wa_proto::{Action, ActionId, Host, Outcome, RunId, Timestamp};
 use wa_workflow::Input;
@@ -108,13 +108,22 @@ impl Tx<'_> {
     /// What this caller asked for, and what is not settled, is from now on too late to begin. What has begun ends as it
     /// does: its node tells.
     pub(super) fn withdraw_actions_of(&self, who: &str) -> Result<(), StoreError> {
-        let mut statement = self
-            .conn
-            .prepare_cached("SELECT n, body FROM outbox WHERE settled_us IS NULL AND who = ?1 ORDER BY n")?;
+        self.withdraw("who = ?1", &who, &format!("{who} was revoked"))
+    }
+
+    /// As [`Self::withdraw_actions_of`], of a run that was cancelled.
+    pub fn withdraw_actions_of_run(&self, run: RunId) -> Result<(), StoreError> {
+        self.withdraw("run_id = ?1", run.as_bytes(), "its run was cancelled")
+    }
+
+    fn withdraw(&self, which: &str, of: &dyn ToSql, reason: &str) -> Result<(), StoreError> {
+        let mut statement = self.conn.prepare_cached(&format!(
+            "SELECT n, who, body FROM outbox WHERE settled_us IS NULL AND {which} ORDER BY n"
+        ))?;
         let open = statement
-            .query_map([who], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)))?
-            .collect::<Result<Vec<_>, _>>()?;
-        for (n, body) in open {
+            .query_map([of], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+            .collect::<Result<Vec<(i64, String, Vec<u8>)>, _>>()?;
+        for (n, who, body) in open {
             let mut action = decode(&body)?;
             action.deadline = action.deadline.min(self.now);
             let id = action.id;
@@ -123,13 +132,13 @@ impl Tx<'_> {
                 .prepare_cached("UPDATE outbox SET body = ?2 WHERE n = ?1")?
                 .execute(params![n, v1::Action::from(action).encode_to_vec()])?;
             self.audit(&Entry {
-                who,
+                who: &who,
                 what: "act",
                 target: &target,
                 decision: "withdrawn",
-                detail: &format!("{id} its author was revoked"),
+                detail: &format!("{id} {reason}"),
             })?;
-            self.tell(|told| told.withdrawn.push(id));
+            self.tell(|told| told.withdrawn.push((id, reason.to_owned())));
         }
         Ok(())
     }

@@ -32,8 +32,8 @@ pub struct Committed {
     pub events: bool,
     /// Actions that entered the outbox.
     pub actions: Vec<Queued>,
-    /// Actions that must not begin any more: whoever asked for them was revoked.
-    pub withdrawn: Vec<ActionId>,
+    /// Actions that must not begin any more, and why.
+    pub withdrawn: Vec<(ActionId, String)>,
     /// Actions whose outcome became known.
     pub settled: Vec<(Host, Outcome)>,
     /// Runs began, changed or ended, in this order: their panes, and whether the run is still open.

@@ -185,6 +185,46 @@ async fn a_cancelled_run_asks_no_more() {
     assert_eq!(operator.cancel_run(cancel("")).await.unwrap_err().code(), Code::PermissionDenied);
 }
 
+/// Its node has the action, and has not asked yet whether it may begin.
+#[tokio::test]
+async fn what_a_cancelled_run_was_about_to_do_is_not_done() {
+    let mut scene = Scene::limited().await;
+    scene.event(EventKind::LimitReached, &[("reset_time", &clock::now().to_string())]).await;
+    let action = scene.node.action().await;
+    let run = scene.run_is("acting").await;
+    let cancel = v1::CancelRunRequest { run_id: run.run_id, reason: String::new() };
+    scene.desk.admin().await.cancel_run(cancel).await.unwrap();
+    let permit = scene.node.ask(&action.action_id).await;
+    assert!(permit.expired && permit.refused.contains("cancelled"), "{permit:?}");
+    scene.desk.kill_and_restart().await;
+    scene.node = Node::connect(&scene.desk, &scene.identity, scene.spool).await;
+    assert!(scene.node.ask(&action.action_id).await.expired, "nor after a restart");
+}
+
+/// The end of a run that only tells people is nobody's turn, and a trigger that waits is no news to the run that acts.
+#[tokio::test]
+async fn a_notice_disturbs_no_run_that_acts() {
+    let mut scene = Scene::limited().await;
+    let reset = clock::now() + Duration::from_secs(1);
+    let limit = [("reset_time", reset.to_string())];
+    let limit: Vec<(&str, &str)> = limit.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    scene.event(EventKind::LimitReached, &limit).await;
+    let action = scene.node.action().await;
+    // While it acts another limit is told, which waits for its turn; then the run waits to see the agent work.
+    scene.event(EventKind::ContextCompacted, &[]).await;
+    scene.outcome(&action, OutcomeKind::Submitted).await;
+    until("the proof is waited for", async || scene.run().await.filter(|run| run.step == "works")).await;
+    scene.event(EventKind::ApprovalRequested, &[("choices", CHOICES)]).await;
+    until("a notice", async || scene.notices(false).await.into_iter().next()).await;
+    scene.event(EventKind::TurnStarted, &[]).await;
+    let listed = scene.desk.admin().await.list_runs(v1::ListRunsRequest::default()).await.unwrap();
+    let of = |name: &str| {
+        listed.get_ref().runs.iter().find(|run| run.workflow == name).map(|run| run.state.clone())
+    };
+    assert_eq!(of("limit-wait").as_deref(), Some("succeeded"));
+    assert!(of("claude-compaction-reread").is_some(), "its turn came with the end of the run that acted");
+}
+
 const CHOICES: &str =
     "Yes | Yes, and don't ask again for npm commands | No, and tell Claude what to do (esc)";
 
