@@ -41,8 +41,10 @@ impl Scene {
             .replace("grace = \"2m\"", "grace = \"0s\"")
             .replace("jitter = \"1m\"", "jitter = \"0s\"")
             .replace("timeout = \"20s\"", "timeout = \"250ms\"");
-        let quick = Definition::parse(&quick).unwrap();
-        let scene = Self::with(|config| config.workflows.push(quick)).await;
+        let greet = "name = 'greet'\nversion = 1\non = 'bell'\nmax_actions = 1\n\
+            [[step]]\ndo = 'type'\ntext = 'hello'\ntimeout = '5s'\n";
+        let workflows = [&quick, greet].map(|text| Definition::parse(text).unwrap());
+        let scene = Self::with(|config| config.workflows.extend(workflows)).await;
         scene.state(PaneState::Limited).await;
         scene
     }
@@ -201,28 +203,24 @@ async fn what_a_cancelled_run_was_about_to_do_is_not_done() {
     assert!(scene.node.ask(&action.action_id).await.expired, "nor after a restart");
 }
 
-/// The end of a run that only tells people is nobody's turn, and a trigger that waits is no news to the run that acts.
+/// The end of a run that only tells people is nobody's turn: those that wait keep their order.
 #[tokio::test]
-async fn a_notice_disturbs_no_run_that_acts() {
+async fn a_notice_disturbs_no_run_that_acts_and_none_that_waits() {
     let mut scene = Scene::limited().await;
-    let reset = clock::now() + Duration::from_secs(1);
-    let limit = [("reset_time", reset.to_string())];
-    let limit: Vec<(&str, &str)> = limit.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    scene.event(EventKind::LimitReached, &limit).await;
+    scene.event(EventKind::LimitReached, &[("reset_time", &clock::now().to_string())]).await;
     let action = scene.node.action().await;
-    // While it acts another limit is told, which waits for its turn; then the run waits to see the agent work.
-    scene.event(EventKind::ContextCompacted, &[]).await;
-    scene.outcome(&action, OutcomeKind::Submitted).await;
-    until("the proof is waited for", async || scene.run().await.filter(|run| run.step == "works")).await;
+    for kind in [EventKind::ContextCompacted, EventKind::Bell] {
+        scene.event(kind, &[]).await;
+    }
     scene.event(EventKind::ApprovalRequested, &[("choices", CHOICES)]).await;
     until("a notice", async || scene.notices(false).await.into_iter().next()).await;
     scene.event(EventKind::TurnStarted, &[]).await;
-    let listed = scene.desk.admin().await.list_runs(v1::ListRunsRequest::default()).await.unwrap();
-    let of = |name: &str| {
-        listed.get_ref().runs.iter().find(|run| run.workflow == name).map(|run| run.state.clone())
-    };
-    assert_eq!(of("limit-wait").as_deref(), Some("succeeded"));
-    assert!(of("claude-compaction-reread").is_some(), "its turn came with the end of the run that acted");
+    scene.outcome(&action, OutcomeKind::Submitted).await;
+    scene.state(PaneState::Idle).await;
+    let next = scene.node.action().await;
+    assert_eq!(next.who, "workflow:claude-compaction-reread");
+    scene.outcome(&next, OutcomeKind::Submitted).await;
+    assert_eq!(scene.node.action().await.who, "workflow:greet");
 }
 
 const CHOICES: &str =
