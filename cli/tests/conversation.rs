@@ -86,6 +86,7 @@ fn pane(pane_id: u64, session: Option<AgentSession>) -> Pane {
         tty: "/dev/pts/9".into(),
         last_output: None,
         mirror: false,
+        account: None,
         not_logged: if session.is_some() { String::new() } else { "excluded by the title".into() },
         session,
     }

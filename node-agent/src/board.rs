@@ -261,6 +261,7 @@ mod tests {
             mirror: false,
             session: None,
             not_logged: String::new(),
+            account: None,
         }
     }
 

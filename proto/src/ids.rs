@@ -78,6 +78,11 @@ macro_rules! name_type {
 }
 
 name_type! {
+    /// An account of an agent's provider, as its owner calls it. It also names a directory on the hosts.
+    AccountAlias, "account"
+}
+
+name_type! {
     /// A host: the name that its node enrolled under, short hostname by default. 63 bytes of `[A-Za-z0-9._-]`.
     Host, "host name"
 }

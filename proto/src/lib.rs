@@ -20,7 +20,9 @@ pub mod wire;
 pub use action::{Action, Key, Outcome, OutcomeKind, Verb};
 pub use error::ErrorCode;
 pub use event::{Event, EventKind, Witness};
-pub use ids::{ActionId, EventId, Generation, Host, MuxName, PaneAddress, PaneRef, RunId, SpoolId};
+pub use ids::{
+    AccountAlias, ActionId, EventId, Generation, Host, MuxName, PaneAddress, PaneRef, RunId, SpoolId,
+};
 pub use jiff::Timestamp;
 pub use pane::{AgentKind, Pane, PaneState, StateDetail};
 pub use record::{Gap, GapCause, Hole, Lane, Line, Lines, Record, RecordBody, Repaint};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{AgentSession, PaneRef, Timestamp};
+use crate::{AccountAlias, AgentSession, PaneRef, Timestamp};
 
 /// A word that is not one of a closed set.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -156,4 +156,6 @@ pub struct Pane {
     pub mirror: bool,
     /// Why what the pane prints is not logged, or only in part, in words; empty: all of it is.
     pub not_logged: String,
+    /// The account whose home on this host the agent uses; `None`: a home of its user's own.
+    pub account: Option<AccountAlias>,
 }

@@ -91,7 +91,7 @@ impl TryFrom<v1::PaneItem> for PaneStatus {
             state: pane.state,
             state_detail: pane.detail.unwrap_or_default().try_into()?,
             session_id: known(pane.session_id),
-            account: labels.get("account").cloned().and_then(known),
+            account: known(pane.account),
             labels,
             last_output: instant("pane.last_output_us", pane.last_output_us)?,
             session: pane.session.map(Session::try_from).transpose()?,

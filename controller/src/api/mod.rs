@@ -206,6 +206,7 @@ impl v1::fleet_server::Fleet for Fleet {
     type LogsStream = Items<v1::LogItem>;
     type SearchStream = Items<v1::SearchHit>;
     type EventsStream = Items<v1::EventItem>;
+    type ListAuditStream = Items<v1::AuditEntry>;
 
     async fn create_token(
         &self,
@@ -449,6 +450,102 @@ impl v1::fleet_server::Fleet for Fleet {
     ) -> Result<Response<v1::ListOperatorsResponse>, Status> {
         self.doorkeeper.admit(&request, ADMINS)?;
         self.operators().await.map(Response::new)
+    }
+
+    async fn add_account(
+        &self,
+        request: Request<v1::AddAccountRequest>,
+    ) -> Result<Response<v1::AddAccountResponse>, Status> {
+        self.doorkeeper.admit(&request, ADMINS)?;
+        Err(Status::unimplemented("add_account"))
+    }
+
+    async fn update_account(
+        &self,
+        request: Request<v1::UpdateAccountRequest>,
+    ) -> Result<Response<v1::UpdateAccountResponse>, Status> {
+        self.doorkeeper.admit(&request, ADMINS)?;
+        Err(Status::unimplemented("update_account"))
+    }
+
+    async fn list_accounts(
+        &self,
+        request: Request<v1::ListAccountsRequest>,
+    ) -> Result<Response<v1::ListAccountsResponse>, Status> {
+        self.doorkeeper.admit(&request, READERS)?;
+        Err(Status::unimplemented("list_accounts"))
+    }
+
+    async fn test_account(
+        &self,
+        request: Request<v1::TestAccountRequest>,
+    ) -> Result<Response<v1::TestAccountResponse>, Status> {
+        self.doorkeeper.admit(&request, ADMINS)?;
+        Err(Status::unimplemented("test_account"))
+    }
+
+    async fn set_pool(
+        &self,
+        request: Request<v1::SetPoolRequest>,
+    ) -> Result<Response<v1::SetPoolResponse>, Status> {
+        self.doorkeeper.admit(&request, ADMINS)?;
+        Err(Status::unimplemented("set_pool"))
+    }
+
+    async fn login_account(
+        &self,
+        request: Request<v1::LoginAccountRequest>,
+    ) -> Result<Response<v1::LoginAccountResponse>, Status> {
+        self.doorkeeper.admit(&request, OPERATORS)?;
+        Err(Status::unimplemented("login_account"))
+    }
+
+    async fn switch_account(
+        &self,
+        request: Request<v1::SwitchAccountRequest>,
+    ) -> Result<Response<v1::SwitchAccountResponse>, Status> {
+        self.doorkeeper.admit(&request, OPERATORS)?;
+        Err(Status::unimplemented("switch_account"))
+    }
+
+    async fn verify_audit(
+        &self,
+        request: Request<v1::VerifyAuditRequest>,
+    ) -> Result<Response<v1::VerifyAuditResponse>, Status> {
+        self.doorkeeper.admit(&request, OPERATORS)?;
+        Err(Status::unimplemented("verify_audit"))
+    }
+
+    async fn list_approvals(
+        &self,
+        request: Request<v1::ListApprovalsRequest>,
+    ) -> Result<Response<v1::ListApprovalsResponse>, Status> {
+        self.doorkeeper.admit(&request, READERS)?;
+        Err(Status::unimplemented("list_approvals"))
+    }
+
+    async fn answer_approval(
+        &self,
+        request: Request<v1::AnswerApprovalRequest>,
+    ) -> Result<Response<v1::AnswerApprovalResponse>, Status> {
+        self.doorkeeper.admit(&request, OPERATORS)?;
+        Err(Status::unimplemented("answer_approval"))
+    }
+
+    async fn test_policy(
+        &self,
+        request: Request<v1::TestPolicyRequest>,
+    ) -> Result<Response<v1::TestPolicyResponse>, Status> {
+        self.doorkeeper.admit(&request, OPERATORS)?;
+        Err(Status::unimplemented("test_policy"))
+    }
+
+    async fn list_audit(
+        &self,
+        request: Request<v1::ListAuditRequest>,
+    ) -> Result<Response<Self::ListAuditStream>, Status> {
+        self.doorkeeper.admit(&request, OPERATORS)?;
+        Err(Status::unimplemented("list_audit"))
     }
 }
 

@@ -123,6 +123,21 @@ impl Registry {
         }
     }
 
+    /// Asks the node to make an account's home, or for the code that a sign-in printed.
+    ///
+    /// # Errors
+    /// Why the node has not done it.
+    pub(crate) async fn ask_account(
+        &self,
+        host: &Host,
+        about: v1::account_request::About,
+    ) -> Result<v1::AccountReply, NoAnswer> {
+        let session = self.session(host).ok_or_else(|| NoAnswer::Away(host.clone()))?;
+        let ask = |request_id| Down::AccountRequest(v1::AccountRequest { request_id, about: Some(about) });
+        let reply = exchange(host, &session, &session.accounts, ask, WAIT).await?;
+        if reply.error.is_empty() { Ok(reply) } else { Err(NoAnswer::Node(rules::clamp_reason(reply.error))) }
+    }
+
     async fn ask_rules(&self, host: &Host, about: About, wait: Duration) -> Result<v1::RulesReply, NoAnswer> {
         let session = self.session(host).ok_or_else(|| NoAnswer::Away(host.clone()))?;
         let ask = |request_id| Down::RulesRequest(v1::RulesRequest { request_id, about: Some(about) });

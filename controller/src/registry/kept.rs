@@ -77,6 +77,7 @@ fn same_but_output(one: &Pane, other: &Pane) -> bool {
         last_output: _,
         mirror,
         not_logged,
+        account,
     } = one;
     *pane == other.pane
         && *state == other.state
@@ -92,6 +93,7 @@ fn same_but_output(one: &Pane, other: &Pane) -> bool {
         && (*cols, *rows, *mirror) == (other.cols, other.rows, other.mirror)
         && *tty == other.tty
         && *not_logged == other.not_logged
+        && *account == other.account
 }
 
 /// What there is to store of a node.

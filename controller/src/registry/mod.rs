@@ -91,6 +91,7 @@ pub struct SessionHandle {
     /// Requests that the node has yet to answer.
     pub(crate) screens: Waiting<v1::ScreenReply>,
     pub(crate) rules: Waiting<v1::RulesReply>,
+    pub(crate) accounts: Waiting<v1::AccountReply>,
 }
 
 /// One node for a list.
@@ -138,6 +139,7 @@ impl PaneView {
             ("title", pane.title.clone()),
             ("cwd", pane.cwd.clone()),
             ("session", pane.session_id.clone()),
+            ("account", pane.account.as_ref().map_or_else(String::new, ToString::to_string)),
         ];
         labels.into_iter().filter(|(_, v)| !v.is_empty()).map(|(k, v)| (k.to_owned(), v)).collect()
     }
@@ -217,6 +219,7 @@ impl Registry {
             outbox: Notify::new(),
             screens: Waiting::default(),
             rules: Waiting::default(),
+            accounts: Waiting::default(),
         });
         let node = inner.nodes.entry(host.clone()).or_default();
         node.version.clone_from(&hello.version);

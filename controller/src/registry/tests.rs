@@ -22,6 +22,7 @@ fn pane(pane_id: u64, generation: &str) -> Pane {
         mirror: false,
         session: None,
         not_logged: String::new(),
+        account: None,
     }
 }
 

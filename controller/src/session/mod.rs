@@ -301,6 +301,7 @@ impl Session {
                 Some(Up::Renew(request)) => self.renew(&request).await?,
                 Some(Up::Rules(report)) => self.rules_reported(report),
                 Some(Up::RulesReply(reply)) => self.rules_reply(reply),
+                Some(Up::AccountReply(reply)) => self.handle.accounts.arrived(reply.request_id, reply),
                 Some(Up::Hello(_)) => return Err(ErrorCode::Usage.status("a session has one Hello")),
                 None => Metrics::add(&self.link.metrics.unknown_messages, 1),
             }

@@ -24,6 +24,7 @@ fn told(pane_id: u64, title: &str) -> Pane {
         mirror: false,
         session: None,
         not_logged: String::new(),
+        account: None,
     }
 }
 

@@ -286,6 +286,7 @@ pub(crate) fn pane(pane_id: u64, agent: Option<AgentKind>, state: PaneState) -> 
         mirror: false,
         session: None,
         not_logged: String::new(),
+        account: None,
     }
 }
 

@@ -45,6 +45,18 @@ const METHODS: &[(&str, Option<&[Role]>)] = &[
     ("Revoke", Some(&[Role::Admin])),
     ("AddOperator", Some(&[Role::Admin])),
     ("ListOperators", Some(&[Role::Admin])),
+    ("AddAccount", Some(&[Role::Admin])),
+    ("UpdateAccount", Some(&[Role::Admin])),
+    ("ListAccounts", Some(READ)),
+    ("TestAccount", Some(&[Role::Admin])),
+    ("SetPool", Some(&[Role::Admin])),
+    ("LoginAccount", Some(&[Role::Operator, Role::Admin])),
+    ("SwitchAccount", Some(&[Role::Operator, Role::Admin])),
+    ("VerifyAudit", Some(&[Role::Operator, Role::Admin])),
+    ("ListApprovals", Some(READ)),
+    ("AnswerApproval", Some(&[Role::Operator, Role::Admin])),
+    ("TestPolicy", Some(&[Role::Operator, Role::Admin])),
+    ("ListAudit", Some(&[Role::Operator, Role::Admin])),
 ];
 
 async fn call(channel: Channel, method: &str) -> Result<(), Status> {
@@ -84,6 +96,18 @@ async fn call(channel: Channel, method: &str) -> Result<(), Status> {
         "Revoke" => fleet.revoke(v1::RevokeRequest::default()).await.map(drop),
         "AddOperator" => fleet.add_operator(v1::AddOperatorRequest::default()).await.map(drop),
         "ListOperators" => fleet.list_operators(v1::ListOperatorsRequest {}).await.map(drop),
+        "AddAccount" => fleet.add_account(v1::AddAccountRequest::default()).await.map(drop),
+        "UpdateAccount" => fleet.update_account(v1::UpdateAccountRequest::default()).await.map(drop),
+        "ListAccounts" => fleet.list_accounts(v1::ListAccountsRequest::default()).await.map(drop),
+        "TestAccount" => fleet.test_account(v1::TestAccountRequest::default()).await.map(drop),
+        "SetPool" => fleet.set_pool(v1::SetPoolRequest::default()).await.map(drop),
+        "LoginAccount" => fleet.login_account(v1::LoginAccountRequest::default()).await.map(drop),
+        "SwitchAccount" => fleet.switch_account(v1::SwitchAccountRequest::default()).await.map(drop),
+        "VerifyAudit" => fleet.verify_audit(v1::VerifyAuditRequest::default()).await.map(drop),
+        "ListApprovals" => fleet.list_approvals(v1::ListApprovalsRequest::default()).await.map(drop),
+        "AnswerApproval" => fleet.answer_approval(v1::AnswerApprovalRequest::default()).await.map(drop),
+        "TestPolicy" => fleet.test_policy(v1::TestPolicyRequest::default()).await.map(drop),
+        "ListAudit" => fleet.list_audit(v1::ListAuditRequest::default()).await.map(drop),
         other => panic!("no such method: {other}"),
     }
 }

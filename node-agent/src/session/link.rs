@@ -387,6 +387,7 @@ impl Link<'_> {
             Some(Kind::ScreenRequest(request)) => self.screen(request),
             Some(Kind::RulePacks(packs)) => self.parts.rules.want(packs),
             Some(Kind::RulesRequest(request)) => self.rules(request),
+            Some(Kind::AccountRequest(request)) => self.account(request),
             Some(Kind::Renew(reply)) => self.renewed(reply).await,
             Some(Kind::Heartbeat(reply)) => self.round_trip(&reply),
             Some(Kind::Welcome(_)) => return Err(Ended::Protocol("a second welcome".to_owned())),

@@ -131,6 +131,7 @@ impl Watched {
             mirror: self.mirror,
             session: session.cloned(),
             not_logged: self.not_logged(),
+            account: None,
         }
     }
 }

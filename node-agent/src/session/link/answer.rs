@@ -51,6 +51,15 @@ impl Link<'_> {
         self.push(Message::RulesReply(reply));
     }
 
+    pub(super) fn account(&mut self, request: v1::AccountRequest) {
+        let error = "the node keeps no homes of accounts".to_owned();
+        self.push(Message::AccountReply(v1::AccountReply {
+            request_id: request.request_id,
+            error,
+            ..v1::AccountReply::default()
+        }));
+    }
+
     fn explain(&mut self, request_id: u64, pane: v1::PaneRef) {
         let failed = move |error: String| {
             Message::RulesReply(v1::RulesReply { request_id, error, ..v1::RulesReply::default() })

@@ -166,6 +166,7 @@ impl From<Pane> for v1::Pane {
             mirror: pane.mirror,
             session: pane.session.map(Into::into),
             not_logged: pane.not_logged,
+            account: pane.account.map(String::from).unwrap_or_default(),
         }
     }
 }
@@ -191,6 +192,11 @@ impl TryFrom<v1::Pane> for Pane {
             mirror: pane.mirror,
             session: pane.session.map(TryInto::try_into).transpose()?,
             not_logged: pane.not_logged,
+            account: Some(pane.account)
+                .filter(|alias| !alias.is_empty())
+                .map(crate::AccountAlias::new)
+                .transpose()
+                .map_err(|e| bad("pane.account", e))?,
         })
     }
 }

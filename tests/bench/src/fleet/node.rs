@@ -162,6 +162,7 @@ impl SimPane {
             last_output: Some(now),
             mirror: false,
             not_logged: String::new(),
+            account: None,
         };
         Self { pane, row: 0 }
     }
