@@ -11,6 +11,8 @@ mod context;
 mod failure;
 mod hooks;
 mod output;
+mod prompt;
+mod secrets;
 mod shape;
 mod target;
 mod up;
@@ -36,6 +38,10 @@ fn main() -> ExitCode {
     }
     // `wa exec -- CMD`, in panes that `wa up` opens: the node's own subcommand.
     if let Some(code) = wa_node::last_words::called(&arguments) {
+        return code;
+    }
+    // Beside the browser of a sign-in, which the controller of `wa up` starts.
+    if let Some(code) = wa_controller::signin::chamber::called(&arguments) {
         return code;
     }
     let mut cli = match Cli::try_parse_from(arguments) {
@@ -69,10 +75,16 @@ fn run(cli: &mut Cli) -> Result<Exit, Failure> {
     if let Some(Command::Send(args)) = &mut cli.command {
         command::read_text(args)?;
     }
-    let cli = &*cli;
-    let mut out = Out::stdout(Look::of_stdout(cli.globals.output, wa_link::clock::now()));
     let variable = |name: &str| std::env::var_os(name);
     let around = Surroundings { variable: &variable, runs: &up::pointer::is_running };
+    if let Some(Command::Account(account)) = &mut cli.command {
+        command::check_account(account)?;
+        // Nobody is asked for a password that could go nowhere.
+        context::choose(&cli.globals, &around)?;
+        command::gather(account)?;
+    }
+    let cli = &*cli;
+    let mut out = Out::stdout(Look::of_stdout(cli.globals.output, wa_link::clock::now()));
     if cli.globals.check_config {
         let choice = context::choose(&cli.globals, &around)?;
         wa_link::context::Context::load(&choice.file).map_err(|error| Failure::usage(error.to_string()))?;
@@ -89,6 +101,7 @@ fn run(cli: &mut Cli) -> Result<Exit, Failure> {
         Some(Command::Hooks(args)) => command::hooks(args, &around, &mut out),
         Some(Command::Rules(args)) if !command::asks(args) => command::here(args, &mut out),
         Some(Command::Workflow(args::Workflow::Validate { files })) => command::validate(files),
+        Some(Command::Workflow(args::Workflow::Run(args))) => command::rehearse(args, &mut out),
         Some(Command::Schema) => command::schema(&mut out).map(|()| Exit::Done),
         Some(command) => on_runtime(command, cli, &around, &mut out),
     }

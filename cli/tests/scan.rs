@@ -293,3 +293,81 @@ fn the_packs_that_are_built_in_are_good() {
     assert_eq!(code, 0);
     assert!(stdout.lines().any(|line| line == "codex.limit.usage"), "{stdout}");
 }
+
+/// What an agent prints in one breath is more than a screen: its error stood on none.
+#[test]
+fn an_error_that_no_frame_shows_is_found_on_its_line() {
+    let home = home();
+    let live =
+        "\r\n› Ask Codex to do anything\r\n\r\n  gpt-5.1-codex default · ~/webapp\r\n  ? for shortcuts";
+    let work = "\r\n• Working (3s • esc to interrupt)\r\n";
+    let flood = |words: &str| -> String { (0..300).map(|n| format!("    {words} {n}\r\n")).collect() };
+    let quoted = "• Ran cat old.log\r\n  └ ■ unexpected status 500 Internal Server Error: quoted\r\n\r\n";
+    let error = "\r\n■ unexpected status 503 Service Unavailable: upstream\r\n\r\n";
+    // Each frame goes up to where the last one's live area began, and paints anew.
+    let frame = |up: usize, text: &str| format!("\x1b[?2026h\x1b[{up}A\r\x1b[J{text}\x1b[?2026l");
+    let started = frame(0, &format!(">_ OpenAI Codex (v0.169.0)\r\n{live}"));
+    let asked = frame(4, &format!("› read the log\r\n{work}{live}"));
+    let before = format!("{started}{asked}");
+    let print = |error: &str| {
+        frame(6, &format!("{quoted}{}{error}{}{work}{live}", flood("output row"), flood("more of it")))
+    };
+    let scan = |text: &str| {
+        let file = write(home.path(), "flood.raw", text.as_bytes());
+        let args = ["--raw", "--size", "80x24", "--agent", "codex", &file];
+        let (code, mut found, stderr) = objects(home.path(), &args);
+        assert_eq!((code, stderr.as_str()), (0, ""));
+        let object = found.remove(0);
+        let errors =
+            object["events"].as_array().unwrap().iter().filter(|event| event["event"] == "error.api");
+        errors.cloned().collect::<Vec<Value>>()
+    };
+    let all = format!("{before}{}", print(error));
+    let told = scan(&all);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!((told[0]["fields"]["status"].as_u64(), told[0]["line"].as_u64()), (Some(503), None));
+    assert_eq!(told[0]["offset"].as_u64(), Some(all.len() as u64));
+    assert!(scan(&format!("{before}{}", print(""))).is_empty(), "what a command's output quotes is no error");
+    // More than a server keeps: the line went by unread, and nothing is made up.
+    let endless: String = (0..5000).map(|n| format!("    more of it {n}\r\n")).collect();
+    let lost = frame(6, &format!("{quoted}{error}{endless}{work}{live}"));
+    assert!(scan(&format!("{before}{lost}")).is_empty());
+}
+
+/// `wa workflow run --dry-run`: the same replay, and what a workflow would have made of it.
+#[test]
+fn a_workflow_is_tried_on_a_recorded_session() {
+    let home = home();
+    let file = session(home.path(), "codex_0.169.0_120x40_session-errlimits");
+    let run = |workflow: &str, more: &[&str]| {
+        let base = ["workflow", "run", workflow, &file, "--size", "120x40", "--now", NOW, "-o", "jsonl"];
+        let (code, stdout, stderr) = answer(&mut wa(home.path(), &[&base[..], more].concat()));
+        let lines: Vec<Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        (code, lines, stderr)
+    };
+    let (code, lines, stderr) = run("limit-wait", &["--dry-run", "--agent", "codex"]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    let says = |words: &str| {
+        let at = lines.iter().position(|line| line["text"].as_str().unwrap().contains(words));
+        at.unwrap_or_else(|| panic!("{words}: {lines:#?}"))
+    };
+    let begun = says("begins, by limit.reached");
+    assert_eq!(lines[begun]["beyond"], false);
+    assert!(says("would type \"proceed\"") > begun);
+    let times: Vec<&str> = lines.iter().map(|line| line["time"].as_str().unwrap()).collect();
+    assert!(times.is_sorted_by_key(|time| time.parse::<wa_proto::Timestamp>().unwrap()), "{times:?}");
+    let (_, lines, _) = run("claude-compaction-reread", &["--dry-run", "--agent", "codex"]);
+    assert!(lines[0]["text"].as_str().unwrap().contains("is not for codex"), "{lines:?}");
+
+    // For real it is another command.
+    let (code, _, stderr) = run("limit-wait", &[]);
+    assert!(code == 2 && stderr.contains("--dry-run"), "{stderr}");
+    let (code, _, stderr) = run("limit-weight", &["--dry-run"]);
+    assert!(code == 3 && stderr.contains("limit-wait"), "{stderr}");
+    let bad = write(home.path(), "bad.toml", b"name = 'w'\nversion = 1\non = 'ball'\n");
+    let (code, _, stderr) = run(&bad, &["--dry-run"]);
+    assert!(code == 2 && stderr.contains("bad.toml"), "{stderr}");
+    let (code, ..) =
+        answer(&mut wa(home.path(), &["workflow", "run", "limit-wait", "/nonexistent", "--dry-run"]));
+    assert_eq!(code, 3);
+}

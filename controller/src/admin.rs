@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use wa_link::shutdown::Shutdown;
 
 use crate::metrics::Metrics;
+use crate::policy::PolicyFile;
 use crate::registry::Registry;
 use crate::store::Store;
 
@@ -25,6 +26,7 @@ pub(crate) struct Admin {
     pub(crate) store: Arc<Store>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) policy_file: Option<Arc<PolicyFile>>,
 }
 
 /// Serves until the shutdown.
@@ -79,13 +81,22 @@ impl Admin {
     /// Healthy: the writer of the database answers. Readers alone would, long after nothing is logged any more.
     async fn health(&self) -> (&'static str, String) {
         match timeout(PATIENCE, self.store.check()).await {
+            Ok(Ok(())) if self.policy_refused() => (
+                "200 OK",
+                "ok\nthe policy file cannot be used: the policy before it stays in force\n".to_owned(),
+            ),
             Ok(Ok(())) => ("200 OK", "ok\n".to_owned()),
             Ok(Err(error)) => ("503 Service Unavailable", format!("{error}\n")),
             Err(_) => ("503 Service Unavailable", "the database does not answer\n".to_owned()),
         }
     }
 
+    fn policy_refused(&self) -> bool {
+        self.policy_file.as_ref().is_some_and(|file| file.problem().is_some())
+    }
+
     fn render(&self) -> String {
+        self.metrics.set_policy_refused(self.policy_refused());
         self.metrics.set_nodes_connected(self.registry.connected_nodes());
         self.metrics.set_nodes_dropped(self.registry.dropped());
         self.metrics.set_nodes_rules_off(self.registry.nodes_off(&self.store.rules().borrow().revision));

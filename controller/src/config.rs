@@ -9,6 +9,11 @@ use wa_link::config::ConfigError;
 use wa_link::files::{self, FileError};
 use wa_workflow::{Definition, InvalidDefinition, Override};
 
+use crate::policy::{self, InvalidPolicy};
+use crate::signin::{InvalidProvider, Providers};
+
+use crate::accounts::keys::{KeyFileError, VaultConfig};
+
 /// Everything that [`crate::Controller::start`] needs to know.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -28,6 +33,12 @@ pub struct Config {
     pub overrides: Vec<Override>,
     /// Panes that workflows may act on within a minute.
     pub panes_per_minute: u32,
+    /// Who may do what; `None`: each host's own policy decides.
+    pub policy: Option<PathBuf>,
+    /// Where the key is that seals credentials.
+    pub vault: VaultConfig,
+    /// Files of sign-in data beside the built-in ones.
+    pub sign_in_providers: Vec<PathBuf>,
 }
 
 /// Panes that workflows may act on within a minute, unless the configuration says otherwise.
@@ -37,8 +48,13 @@ impl Config {
     /// What can be found wrong before the start.
     ///
     /// # Errors
-    /// [`InvalidConfig::TwoOfAName`].
+    /// [`InvalidConfig::TwoOfAName`], [`InvalidConfig::Vault`].
     pub fn check(&self) -> Result<(), InvalidConfig> {
+        self.vault.check()?;
+        if let Some(path) = &self.policy {
+            policy::read(path)?;
+        }
+        providers(&self.sign_in_providers)?;
         all_workflows(self.workflows.clone(), &self.enable_workflows).map(drop)
     }
 
@@ -53,6 +69,9 @@ impl Config {
             enable_workflows: Vec::new(),
             overrides: Vec::new(),
             panes_per_minute: PANES_PER_MINUTE,
+            policy: None,
+            vault: VaultConfig::default(),
+            sign_in_providers: Vec::new(),
         }
     }
 }
@@ -76,6 +95,14 @@ pub struct ConfigFile {
     pub overrides: Vec<Override>,
     /// Panes that workflows may act on within a minute; 30 unless it is given.
     pub panes_per_minute: Option<u32>,
+    /// The policy file, relative to the configuration file.
+    pub policy: Option<PathBuf>,
+    /// Where the key is that seals credentials; `DIR/vault.key` unless it is given.
+    #[serde(default)]
+    pub vault: VaultConfig,
+    /// Files of sign-in data, relative to the configuration file.
+    #[serde(default)]
+    pub sign_in_providers: Vec<PathBuf>,
 }
 
 /// Why a configuration cannot be used.
@@ -92,7 +119,13 @@ pub enum InvalidConfig {
     #[error("enable_workflows: there is no workflow {0:?}")]
     NoSuchWorkflow(String),
     #[error(transparent)]
+    Policy(#[from] InvalidPolicy),
+    #[error(transparent)]
     Builtin(#[from] InvalidDefinition),
+    #[error(transparent)]
+    Vault(#[from] KeyFileError),
+    #[error(transparent)]
+    SignIn(#[from] InvalidProvider),
 }
 
 impl ConfigFile {
@@ -103,6 +136,11 @@ impl ConfigFile {
         let base = path.parent().unwrap_or(Path::new("."));
         for workflow in &mut file.workflows {
             *workflow = base.join(&*workflow);
+        }
+        file.policy = file.policy.map(|policy| base.join(policy));
+        file.vault.relative_to(base);
+        for provider in &mut file.sign_in_providers {
+            *provider = base.join(&*provider);
         }
         Ok(file)
     }
@@ -120,6 +158,11 @@ impl ConfigFile {
         };
         self.workflows.iter().map(read).collect()
     }
+}
+
+/// The built-in sign-in data and those of files, which take their place. Blocks.
+pub(crate) fn providers(files: &[PathBuf]) -> Result<Providers, InvalidConfig> {
+    Ok(Providers::builtin()?.with_files(files)?)
 }
 
 /// The built-in workflows and these; one of these takes the place of a built-in one of its name. What is `enabled` begins by

@@ -2,24 +2,30 @@
 //!
 //! Constraints (promises A1, A2): a node types only after a permit that is not older than [`PERMIT_LIFE`]; deadline,
 //! fence and pause are decided here, by one clock and under one lock; after `Gate::pause` has been waited for, nothing
-//! begins where the pause holds, not even on a permit that was given the moment before. Everything is in memory: the
+//! begins where the pause holds, not even on a permit that was given the moment before. Policy and limits are asked last, with
+//! the pane as it is now: what they allowed when the action was asked for may be denied now. Everything is in memory: the
 //! outbox on disk is the truth about what is open, and is loaded at the start.
 //!
 //! A permit is written down after it was given, not before: it is worth one second, and what becomes of it the node
 //! reports. So an action of an earlier life of this controller counts as possibly begun until its node has spoken.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use wa_link::clock;
+use wa_proto::policy::Decision;
 use wa_proto::selector::Selector;
 use wa_proto::{Action, ActionId, Host, Outcome, PaneAddress, PaneRef, Timestamp, Verb};
 
 use crate::config::PANES_PER_MINUTE;
+use crate::policy::{Judgement, Limits, Policy, Rate};
 use crate::store::{Pause, Queued};
 
 /// How long a node may rely on a permit.
@@ -101,6 +107,7 @@ pub enum Verdict {
 #[derive(Default)]
 pub struct Gate {
     inner: Mutex<Inner>,
+    held: Notify,
 }
 
 struct Inner {
@@ -111,39 +118,35 @@ struct Inner {
     permitted_fence: HashMap<(Host, PaneRef), u64>,
     waiting: HashMap<ActionId, watch::Sender<Option<Outcome>>>,
     holds: Vec<Hold>,
-    /// Panes that workflows were let through to.
-    acted: Acted,
+    /// Of what workflows were let through to.
+    workflows: Rate,
     panes_per_minute: u32,
+    policy: Option<Arc<Policy>>,
+    /// Of what the policy's rules have let through, by their place.
+    rates: HashMap<usize, Rate>,
 }
 
 /// What actions of workflows are done in the name of.
 const WORKFLOW: &str = "workflow:";
-/// The time over which panes are counted.
-const MINUTE: Duration = Duration::from_secs(60);
-
-/// Panes on which workflows acted within the last minute, and when last.
-#[derive(Default)]
-struct Acted(HashMap<(Host, PaneRef), Instant>);
-
-impl Acted {
-    /// Counts this pane in, or says why that is one too many.
-    fn too_many(&mut self, (host, pane): (&Host, &PaneRef), most: u32) -> Option<String> {
-        let now = clock::monotonic();
-        self.0.retain(|_, at| now.saturating_duration_since(*at) < MINUTE);
-        let key = (host.clone(), pane.clone());
-        if self.0.len() >= most as usize && !self.0.contains_key(&key) {
-            return Some(format!("workflows have acted on {most} panes within a minute, and may on no more"));
-        }
-        self.0.insert(key, now);
-        None
-    }
-}
-
 struct Open {
     queued: Queued,
     leave: Leave,
     /// Why it does not begin any more.
     withdrawn: Option<String>,
+}
+
+impl Open {
+    /// Why it does not begin any more, if so.
+    fn too_late(&self, now: Timestamp) -> Option<String> {
+        if self.leave == Leave::GivenUp {
+            return Some("whoever asked for it has given it up".to_owned());
+        }
+        if let Some(reason) = &self.withdrawn {
+            return Some(reason.clone());
+        }
+        let deadline = self.queued.action.deadline;
+        (now >= deadline).then(|| format!("its deadline {deadline} has passed"))
+    }
 }
 
 /// Whether an open action has been let through.
@@ -200,7 +203,7 @@ impl Gate {
                 Hold { scope, who: pause.who.clone(), reason: pause.reason.clone() }
             })
             .collect();
-        Self { inner: Mutex::new(inner) }
+        Self { inner: Mutex::new(inner), held: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -292,7 +295,7 @@ impl Gate {
         }
     }
 
-    // ---- permits and pauses
+    // ---- permits
 
     /// Whether this node may begin this action now. `labels` gives those of the action's pane, or of the host alone.
     pub(crate) fn permit(
@@ -303,45 +306,76 @@ impl Gate {
         now: Timestamp,
     ) -> Verdict {
         let mut inner = self.lock();
-        let Inner { open, permitted_fence, holds, acted, panes_per_minute, .. } = &mut *inner;
-        let Some(found) = open.get_mut(&action).filter(|found| found.queued.host == *host) else {
+        let Inner { open, permitted_fence, holds, policy, .. } = &mut *inner;
+        let Some(found) = open.get(&action).filter(|found| found.queued.host == *host) else {
             return Verdict::Refused("the controller knows no such open action".into());
         };
-        let wanted = &found.queued.action;
-        if found.leave == Leave::GivenUp {
-            return Verdict::Expired("whoever asked for it has given it up".into());
-        }
-        if let Some(reason) = &found.withdrawn {
-            return Verdict::Expired(reason.clone());
-        }
-        if now >= wanted.deadline {
-            return Verdict::Expired(format!("its deadline {} has passed", wanted.deadline));
+        let Queued { action: wanted, approved, .. } = &found.queued;
+        if let Some(reason) = found.too_late(now) {
+            return Verdict::Expired(reason);
         }
         let spawns = matches!(wanted.verb, Verb::Spawn { .. });
         let pane = (!spawns).then(|| address(host, &wanted.pane));
-        if let Some(hold) = first_hold(holds, pane.as_ref(), &labels(pane.as_ref())) {
+        let labels = labels(pane.as_ref());
+        if let Some(hold) = first_hold(holds, pane.as_ref(), &labels).or_else(|| hold_of(holds, &wanted.who))
+        {
             return Verdict::Refused(describe(hold));
         }
-        if let Some(workflow) = wanted.who.strip_prefix(WORKFLOW) {
-            let of_it = |hold: &&Hold| matches!(&hold.scope, Scope::Workflow(name) if name == workflow);
-            if let Some(hold) = holds.iter().find(of_it) {
-                return Verdict::Refused(describe(hold));
-            }
-            if let Some(too_many) = acted.too_many((host, &wanted.pane), *panes_per_minute) {
-                return Verdict::Refused(too_many);
-            }
+        let judged = judge(policy.as_deref(), host, wanted, labels);
+        if judged.decision == Decision::Deny || (judged.decision == Decision::Ask && !approved) {
+            return Verdict::Refused(judged.reason);
+        }
+        let place = (host.clone(), wanted.pane.clone());
+        if !spawns && permitted_fence.get(&place).is_some_and(|fence| *fence > wanted.fence) {
+            return Verdict::Refused("a later action on this pane has begun".into());
+        }
+        let (who, trace_parent, fence) = (wanted.who.clone(), wanted.trace_parent.clone(), wanted.fence);
+        let first = found.leave == Leave::NotYet;
+        // What asks again for a fresh permit is counted already.
+        if first && let Err(reached) = inner.count(&who, &judged, (host, &place.1)) {
+            return Verdict::Refused(reached);
         }
         if !spawns {
-            let fence = permitted_fence.entry((host.clone(), wanted.pane.clone())).or_default();
-            if *fence > wanted.fence {
-                return Verdict::Refused("a later action on this pane has begun".into());
-            }
-            *fence = wanted.fence;
+            inner.permitted_fence.insert(place, fence);
         }
-        let first = found.leave == Leave::NotYet;
-        found.leave = Leave::Permitted(clock::monotonic());
-        Verdict::Granted { first, who: wanted.who.clone(), trace_parent: wanted.trace_parent.clone() }
+        if let Some(open) = inner.open.get_mut(&action) {
+            open.leave = Leave::Permitted(clock::monotonic());
+        }
+        Verdict::Granted { first, who, trace_parent }
     }
+
+    // ---- policy
+
+    /// What is in force from now on; no permit is given by the one before. What was counted by it is forgotten.
+    pub(crate) fn set_policy(&self, policy: Option<Arc<Policy>>) {
+        let mut inner = self.lock();
+        inner.policy = policy;
+        inner.rates.clear();
+    }
+
+    pub(crate) fn policy(&self) -> Option<Arc<Policy>> {
+        self.lock().policy.clone()
+    }
+
+    /// What the policy says to an action; `labels` are its pane's, or the host's alone for a spawn.
+    pub(crate) fn judge(&self, host: &Host, action: &Action, labels: impl FnOnce() -> Labels) -> Judgement {
+        match self.policy() {
+            Some(policy) => judge(Some(&policy), host, action, labels()),
+            None => Judgement::open(),
+        }
+    }
+
+    /// An action was held: somebody has to look at its pane.
+    pub(crate) fn tell_held(&self) {
+        self.held.notify_one();
+    }
+
+    /// Waits for [`Self::tell_held`], also for one that came before.
+    pub(crate) async fn held(&self) {
+        self.held.notified().await;
+    }
+
+    // ---- pauses
 
     /// Why nothing may begin on this pane, if so.
     pub fn paused(&self, pane: Option<&PaneAddress>, labels: &Labels) -> Option<String> {
@@ -350,9 +384,7 @@ impl Gate {
 
     /// Why a workflow does nothing anywhere, if so.
     pub(crate) fn workflow_paused(&self, name: &str) -> Option<String> {
-        let inner = self.lock();
-        let of_it = |hold: &&Hold| matches!(&hold.scope, Scope::Workflow(paused) if paused == name);
-        inner.holds.iter().find(of_it).map(describe)
+        hold_of(&self.lock().holds, &format!("{WORKFLOW}{name}")).map(describe)
     }
 
     /// Whether everything is paused.
@@ -396,13 +428,37 @@ impl Default for Inner {
             permitted_fence: HashMap::new(),
             waiting: HashMap::new(),
             holds: Vec::new(),
-            acted: Acted::default(),
+            workflows: Rate::default(),
             panes_per_minute: PANES_PER_MINUTE,
+            policy: None,
+            rates: HashMap::new(),
         }
     }
 }
 
 impl Inner {
+    /// Counts what is let through, or says which limit it would break.
+    fn count(&mut self, who: &str, judged: &Judgement, place: (&Host, &PaneRef)) -> Result<(), String> {
+        let now = clock::monotonic();
+        if who.starts_with(WORKFLOW) {
+            let limits = Limits { actions: None, panes: Some(self.panes_per_minute) };
+            let counted = self.workflows.count(limits, place, now);
+            counted.map_err(|reached| format!("workflows have acted on {reached}, and may on no more"))?;
+        }
+        match judged.limits.filter(|(_, limits)| !limits.none()) {
+            Some((at, limits)) => {
+                let counted = self.rates.entry(at).or_default().count(limits, place, now);
+                counted.map_err(|reached| {
+                    format!(
+                        "{} of the controller's policy has let {reached} through, and no more",
+                        judged.rule
+                    )
+                })
+            }
+            None => Ok(()),
+        }
+    }
+
     fn add(&mut self, queued: Queued) {
         let fences = self.by_host.entry(queued.host.clone()).or_default();
         fences.insert(queued.action.fence, queued.action.id);
@@ -418,6 +474,17 @@ fn first_hold<'a>(holds: &'a [Hold], pane: Option<&PaneAddress>, labels: &Labels
     holds.iter().find(|hold| hold.scope.covers(pane, labels))
 }
 
+/// What holds a workflow everywhere, if `who` is one.
+fn hold_of<'a>(holds: &'a [Hold], who: &str) -> Option<&'a Hold> {
+    let workflow = who.strip_prefix(WORKFLOW)?;
+    holds.iter().find(|hold| matches!(&hold.scope, Scope::Workflow(name) if name == workflow))
+}
+
+fn judge(policy: Option<&Policy>, host: &Host, action: &Action, labels: Labels) -> Judgement {
+    let Some(policy) = policy else { return Judgement::open() };
+    policy.judge_verb(&action.who, (host, &action.pane), &action.verb, labels)
+}
+
 fn describe(hold: &Hold) -> String {
     let what = match &hold.scope {
         Scope::Everything => "everything is paused".to_owned(),
@@ -427,177 +494,4 @@ fn describe(hold: &Hold) -> String {
     };
     let reason = if hold.reason.is_empty() { String::new() } else { format!(": {}", hold.reason) };
     format!("{what} by {}{reason}", hold.who)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use wa_proto::{Generation, MuxName, OutcomeKind};
-
-    fn now() -> Timestamp {
-        "2026-11-22T12:00:00Z".parse().unwrap()
-    }
-
-    fn host() -> Host {
-        Host::new("web-1").unwrap()
-    }
-
-    fn queued(fence: u64, pane_id: u64) -> Queued {
-        let pane = PaneRef { mux: MuxName::main(), generation: Generation::new("g").unwrap(), pane_id };
-        let action = Action {
-            id: ActionId::generate(),
-            pane,
-            deadline: now() + Duration::from_secs(30),
-            fence,
-            who: "operator:o".into(),
-            expect_agent: None,
-            expect_agent_pid: None,
-            expect_shell: false,
-            trace_parent: String::new(),
-            verb: Verb::Kill,
-        };
-        Queued { host: host(), action, run: None, inherited: false }
-    }
-
-    fn ask(gate: &Gate, host: &Host, action: ActionId, now: Timestamp) -> Verdict {
-        gate.permit(host, action, |_| Labels::new(), now)
-    }
-
-    fn outcome(action: ActionId) -> Outcome {
-        Outcome {
-            action,
-            kind: OutcomeKind::Submitted,
-            reason: String::new(),
-            pane: None,
-            trace_parent: String::new(),
-            spawned: None,
-        }
-    }
-
-    #[test]
-    fn only_what_is_open_on_the_host_and_in_time_begins() {
-        let gate = Gate::default();
-        let action = queued(1, 3);
-        let id = action.action.id;
-        gate.add(action);
-        assert!(matches!(ask(&gate, &Host::new("b").unwrap(), id, now()), Verdict::Refused(_)));
-        assert!(matches!(ask(&gate, &host(), ActionId::generate(), now()), Verdict::Refused(_)));
-        let late = now() + Duration::from_secs(30);
-        assert!(matches!(ask(&gate, &host(), id, late), Verdict::Expired(_)));
-        assert!(matches!(ask(&gate, &host(), id, now()), Verdict::Granted { first: true, .. }));
-        assert!(matches!(ask(&gate, &host(), id, now()), Verdict::Granted { first: false, .. }));
-        assert!(!gate.give_up(id), "it may have begun");
-        gate.settle(outcome(id));
-        assert!(matches!(ask(&gate, &host(), id, now()), Verdict::Refused(_)));
-        assert!(gate.open_after(&host(), 0).is_empty());
-    }
-
-    #[test]
-    fn what_was_given_up_never_begins() {
-        let gate = Gate::default();
-        let (action, mut old) = (queued(1, 3), queued(2, 3));
-        old.inherited = true;
-        let (id, old_id) = (action.action.id, old.action.id);
-        gate.add(action);
-        gate.add(old);
-        assert!(gate.give_up(id) && gate.give_up(id));
-        assert!(matches!(ask(&gate, &host(), id, now()), Verdict::Expired(_)));
-        assert!(!gate.give_up(old_id), "an earlier life may have permitted it");
-    }
-
-    /// Callers go away at any moment, and their place with them.
-    #[test]
-    fn who_waits_no_longer_is_struck_out() {
-        let gate = Arc::new(Gate::default());
-        let id = ActionId::generate();
-        let (one, two) = (gate.wait_for(id), gate.wait_for(id));
-        drop(one);
-        assert_eq!(gate.lock().waiting.len(), 1, "the other still waits");
-        gate.add(Queued { action: Action { id, ..queued(1, 3).action }, ..queued(1, 3) });
-        gate.settle(outcome(id));
-        assert_eq!(two.known().map(|known| known.action), Some(id));
-        drop((two, gate.wait_for(ActionId::generate())));
-        assert!(gate.lock().waiting.is_empty());
-    }
-
-    #[test]
-    fn an_older_fence_never_follows_a_newer_one() {
-        let gate = Gate::default();
-        let (one, two, other) = (queued(1, 3), queued(2, 3), queued(0, 4));
-        let ids = [one.action.id, two.action.id, other.action.id];
-        for action in [two, one, other] {
-            gate.add(action);
-        }
-        let fences: Vec<u64> = gate.open_after(&host(), 0).iter().map(|action| action.fence).collect();
-        assert_eq!(fences, [1, 2]);
-        assert!(matches!(ask(&gate, &host(), ids[1], now()), Verdict::Granted { .. }));
-        assert!(matches!(ask(&gate, &host(), ids[0], now()), Verdict::Refused(_)));
-        assert!(matches!(ask(&gate, &host(), ids[2], now()), Verdict::Granted { .. }));
-    }
-
-    #[test]
-    fn a_pause_by_selector_also_holds_for_panes_that_come_later() {
-        let gate = Gate::default();
-        let action = queued(1, 9);
-        let id = action.action.id;
-        let scope: Scope = "selector agent=codex".parse().unwrap();
-        gate.pause(std::slice::from_ref(&scope), "operator:o", "lunch");
-        gate.add(action);
-        let labels = |agent: &str| Labels::from([("agent".to_owned(), agent.to_owned())]);
-        let asked = |agent: &str| gate.permit(&host(), id, |_| labels(agent), now());
-        assert_eq!(
-            asked("codex"),
-            Verdict::Refused("agent in (codex) is paused by operator:o: lunch".into())
-        );
-        assert!(matches!(asked("claude"), Verdict::Granted { .. }));
-        gate.unpause(&[scope]);
-        assert!(matches!(asked("codex"), Verdict::Granted { .. }));
-    }
-
-    #[test]
-    fn scopes_read_as_written() {
-        for text in ["all", "pane a/3", "pane a/gui/3", "selector host in (a,b)"] {
-            assert_eq!(text.parse::<Scope>().unwrap().to_string(), text);
-        }
-        for bad in ["", "pane", "pane x", "selector =", "everything else"] {
-            assert!(bad.parse::<Scope>().is_err(), "{bad}");
-        }
-    }
-
-    /// Many threads ask for permits while one pauses: no permit is given after `pause` returned, and every permit that
-    /// was given before is no longer good at the instant that it returned.
-    #[test]
-    fn no_permit_outlives_a_pause() {
-        for _ in 0..50 {
-            let gate = Arc::new(Gate::default());
-            let actions: Vec<_> = (1..=40).map(|n| queued(n, n)).collect();
-            let ids: Vec<_> = actions.iter().map(|queued| queued.action.id).collect();
-            for action in actions {
-                gate.add(action);
-            }
-            let askers: Vec<_> = ids
-                .chunks(10)
-                .map(|ids| {
-                    let (gate, ids) = (Arc::clone(&gate), ids.to_vec());
-                    std::thread::spawn(move || {
-                        // The node's clock for the permit began no later than when it was asked for.
-                        let ask_one = |id| {
-                            let asked = Instant::now();
-                            matches!(ask(&gate, &host(), id, now()), Verdict::Granted { .. }).then_some(asked)
-                        };
-                        ids.into_iter().filter_map(ask_one).collect::<Vec<_>>()
-                    })
-                })
-                .collect();
-            let quiet = gate.pause(&[Scope::Everything], "operator:o", "");
-            let after: Vec<_> = ids.iter().map(|id| ask(&gate, &host(), *id, now())).collect();
-            assert!(after.iter().all(|verdict| matches!(verdict, Verdict::Refused(_))));
-            for granted in askers.into_iter().flat_map(|asker| asker.join().unwrap()) {
-                assert!(
-                    quiet.is_some_and(|quiet| granted + PERMIT_LIFE <= quiet),
-                    "a permit outlives the pause"
-                );
-            }
-        }
-    }
 }

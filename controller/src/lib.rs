@@ -8,6 +8,7 @@
 //! ```
 //!
 //! - [`store`]: the database behind verbs. What it has answered is durable.
+//! - [`accounts`]: credentials at rest, and which account a pane continues with.
 //! - [`identity`]: CA, tokens, who calls.
 //! - [`registry`]: nodes and panes as they stand now. [`gate`]: what may begin now. [`rules`]: what may be pushed to nodes.
 //! - `session`: the stream of each node. `api`: what people ask. [`orchestrator`]: runs of workflows.
@@ -15,6 +16,7 @@
 //!
 //! [`Controller::start`] puts it together, for the program `wa-controller` and for `wa up`.
 
+pub mod accounts;
 mod admin;
 mod api;
 mod config;
@@ -24,12 +26,17 @@ pub mod gate;
 pub mod identity;
 pub mod metrics;
 pub mod orchestrator;
+pub mod policy;
 pub mod registry;
 pub mod rules;
 mod session;
+pub mod signin;
 mod start;
 pub mod store;
 
+pub use accounts::keys::VaultConfig;
 pub use config::{Config, ConfigFile, InvalidConfig, PANES_PER_MINUTE};
 pub use start::{Controller, Running, StartError};
-pub use wa_workflow::{Definition, InvalidDefinition};
+pub use wa_workflow::{
+    Definition, InvalidDefinition, Moment, Rehearsed, Seen, Vars, builtin as builtin_workflows, rehearse,
+};

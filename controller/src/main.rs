@@ -1,16 +1,20 @@
 //! `wa-controller`: the program around the library.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
 use wa_controller::identity::rotation::{self, Step};
+use wa_controller::policy::PolicyFile;
+use wa_controller::signin::chamber;
 use wa_controller::{Config, ConfigFile, Controller, PANES_PER_MINUTE};
 use wa_link::files::LockFile;
-use wa_link::shutdown::{Shutdown, Tasks, on_signals};
+use wa_link::shutdown::{Hangups, Shutdown, Tasks, on_signals};
 use wa_link::{clock, limits, supervisor, telemetry, tls};
 
 /// How long the end may take.
@@ -39,7 +43,10 @@ struct Args {
     /// TOML file; flags overrule it.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Only checks flags, file and workflows.
+    /// Policy file: who may do what to which panes. It is read again when it changes, and on SIGHUP.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Only checks flags, file, policy and workflows.
     #[arg(long)]
     check_config: bool,
     /// Only takes a step towards another CA, while no controller runs on the directory: prepare, then switch, then
@@ -69,6 +76,9 @@ impl Args {
             enable_workflows: file.enable_workflows.clone(),
             overrides: file.overrides.clone(),
             panes_per_minute: file.panes_per_minute.unwrap_or(PANES_PER_MINUTE),
+            vault: file.vault.clone(),
+            sign_in_providers: file.sign_in_providers.clone(),
+            policy: self.policy.or_else(|| file.policy.clone()),
         };
         config.check()?;
         Ok(config)
@@ -77,7 +87,11 @@ impl Args {
 
 fn main() -> ExitCode {
     const USAGE: u8 = 2;
-    let args = Args::parse();
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    if let Some(code) = chamber::called(&arguments) {
+        return code;
+    }
+    let args = Args::parse_from(arguments);
     let (check_only, rotate) = (args.check_config, args.rotate_ca);
     let config = match args.config() {
         Ok(config) => config,
@@ -89,6 +103,9 @@ fn main() -> ExitCode {
     if check_only {
         eprintln!("wa-controller: the configuration is good");
         return ExitCode::SUCCESS;
+    }
+    if let Err(error) = limits::no_core_dumps() {
+        eprintln!("wa-controller: a crash may leave its memory, with credentials, in a core dump: {error}");
     }
     let done = match rotate {
         Some(step) => rotate_ca(&config, step),
@@ -126,12 +143,14 @@ fn run(config: Config) -> anyhow::Result<()> {
         raise_limits();
         let tasks = Tasks::new(Shutdown::new());
         on_signals(&tasks).context("cannot handle signals")?;
+        let hangups = Hangups::new().context("cannot handle signals")?;
         let running = Box::pin(Controller::start(config, tasks.clone())).await?;
         eprintln!(
             "wa-controller: listening on {}; operator context {}",
             running.url,
             running.operator_context.display()
         );
+        reload_on(hangups, running.policy_file().cloned(), &tasks);
         supervisor::ready(&format!("listening on {}", running.url));
         tasks.shutdown().triggered().await;
         supervisor::stopping();
@@ -143,6 +162,22 @@ fn run(config: Config) -> anyhow::Result<()> {
             None => Ok(()),
         }
     })
+}
+
+/// SIGHUP has the policy read again.
+fn reload_on(mut hangups: Hangups, policy: Option<Arc<PolicyFile>>, tasks: &Tasks) {
+    let shutdown = tasks.shutdown().clone();
+    tasks.spawn("hangup", async move {
+        loop {
+            tokio::select! {
+                () = hangups.next() => match &policy {
+                    Some(file) => file.reload(),
+                    None => tracing::info!("there is nothing to read again: no policy file was named"),
+                },
+                () = shutdown.triggered() => return,
+            }
+        }
+    });
 }
 
 /// Every node is an open file, and so is whoever asks.

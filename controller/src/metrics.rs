@@ -32,6 +32,7 @@ metrics! {
     nodes_connected: "gauge" "nodes_connected" "Nodes with a live session.",
     nodes_rules_off: "gauge" "nodes_rules_off" "Connected nodes that do not run the pushed rules.",
     nodes_dropped: "gauge" "nodes_records_dropped" "Records that nodes let go of since they were started, before they were logged.",
+    policy_refused: "gauge" "policy_refused" "1 while the policy file cannot be used and the policy before it is in force.",
     sessions: "counter" "sessions_total" "Sessions that nodes have opened.",
     sessions_refused: "counter" "sessions_refused_total" "Sessions ended because the node sent what it must not.",
     blocks: "counter" "blocks_total" "Blocks of records logged.",
@@ -69,6 +70,10 @@ impl Metrics {
 
     pub(crate) fn set_nodes_rules_off(&self, count: usize) {
         self.nodes_rules_off.store(count as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_policy_refused(&self, refused: bool) {
+        self.policy_refused.store(refused.into(), Ordering::Relaxed);
     }
 
     pub(crate) fn commit(&self, requests: usize, took: Duration, ok: bool) {

@@ -18,9 +18,11 @@ use wa_proto::wire::v1::enrollment_server::EnrollmentServer;
 use wa_proto::wire::v1::fleet_server::FleetServer;
 use wa_proto::wire::v1::node_link_server::NodeLinkServer;
 
+use crate::accounts::Accounts;
+use crate::accounts::keys::{KeyFileError, Sources};
 use crate::admin::{self, Admin};
 use crate::api::Fleet;
-use crate::config::{Config, InvalidConfig, all_workflows};
+use crate::config::{Config, InvalidConfig, all_workflows, providers};
 use crate::context::{self, OperatorContextError};
 use crate::gate::Gate;
 use crate::identity::Doorkeeper;
@@ -28,9 +30,11 @@ use crate::identity::ca::{Authority, CaError};
 use crate::identity::join::{Enrollment, RateLimit};
 use crate::identity::recover::Nonces;
 use crate::metrics::Metrics;
-use crate::orchestrator::{Alarm, Orchestrator, pane_inputs, run_timers};
+use crate::orchestrator::{Alarm, Errands, House, Orchestrator, pane_inputs, run_errands, run_timers};
+use crate::policy::{self, Policy, PolicyFile};
 use crate::registry::Registry;
 use crate::session::NodeLink;
+use crate::signin::{Browser, BrowserConfig};
 use crate::store::{Observer, Store, StoreError};
 
 /// Largest message of each service.
@@ -53,6 +57,8 @@ pub enum StartError {
     Config(#[from] InvalidConfig),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Vault(#[from] KeyFileError),
     #[error(transparent)]
     Ca(#[from] CaError),
     #[error(transparent)]
@@ -95,6 +101,11 @@ impl Running {
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.parts.metrics
     }
+
+    /// The policy file, if there is one.
+    pub fn policy_file(&self) -> Option<&Arc<PolicyFile>> {
+        self.parts.policy_file.as_ref()
+    }
 }
 
 /// What the services share.
@@ -103,11 +114,16 @@ struct Parts {
     store: Arc<Store>,
     registry: Arc<Registry>,
     gate: Arc<Gate>,
+    accounts: Accounts,
     authority: Arc<Authority>,
     doorkeeper: Arc<Doorkeeper>,
     metrics: Arc<Metrics>,
     alarm: Arc<Alarm>,
+    errands: Arc<Errands>,
+    /// Runs whose errand ended with the controller before this one.
+    lost: Vec<wa_workflow::Run>,
     definitions: Arc<Vec<wa_workflow::Definition>>,
+    policy_file: Option<Arc<PolicyFile>>,
 }
 
 impl Controller {
@@ -126,10 +142,18 @@ impl Controller {
             files::create_private_dir(&data_dir)?;
             let lock = LockFile::acquire(&data_dir.join("lock"))?;
             let authority = Authority::open(&data_dir.join("ca"), clock::now())?;
-            let parts = open(&data_dir.join("state.db"), authority, automation)?;
-            Ok::<_, StartError>((lock, parts))
+            let policy = config.policy.map(PolicyFile::open).transpose().map_err(InvalidConfig::from)?;
+            let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+            let sources = Sources::find(&config.vault, credentials.as_deref(), &data_dir)?;
+            let parts = open(&data_dir.join("state.db"), sources, authority, automation)?;
+            let providers = providers(&config.sign_in_providers)?;
+            Ok::<_, StartError>((lock, parts, policy, providers))
         });
-        let (lock, parts) = opening.await.map_err(|_| StartError::Interrupted)??;
+        let (lock, mut parts, policy, providers) = opening.await.map_err(|_| StartError::Interrupted)??;
+        if let Some((file, policy)) = policy {
+            parts.policy_file = Some(Arc::new(file));
+            put_in_force(&parts, policy, &tasks).await;
+        }
 
         let listener = Listener::bind(config.listen).await.map_err(no_listener(config.listen, "--listen"))?;
         let local_addr = listener.local_addr().map_err(no_listener(config.listen, "--listen"))?;
@@ -142,6 +166,21 @@ impl Controller {
             None => None,
         };
         serve(listener, &parts, &tasks)?;
+        let (of_approvals, shutdown) = (parts.clone(), tasks.shutdown().clone());
+        tasks.spawn("look at what is held", async move {
+            let Parts { store, registry, gate, .. } = &of_approvals;
+            policy::look(store, registry, gate, &shutdown).await;
+        });
+        let house = House {
+            store: Arc::clone(&parts.store),
+            registry: Arc::clone(&parts.registry),
+            gate: Arc::clone(&parts.gate),
+            accounts: parts.accounts.clone(),
+            providers,
+            browser: Browser::new(BrowserConfig::new(&config.data_dir, tasks.clone())),
+        };
+        let lost = parts.lost.clone();
+        tasks.spawn("errands", run_errands(house, Arc::clone(&parts.errands), lost, tasks.clone()));
         let (of_timers, shutdown) = (parts.clone(), tasks.shutdown().clone());
         tasks.spawn("timers", async move {
             run_timers(&of_timers.store, &of_timers.alarm, &shutdown).await;
@@ -158,6 +197,15 @@ impl Controller {
     }
 }
 
+/// The policy that was read at the start holds from now on, until its file says something else.
+async fn put_in_force(parts: &Parts, policy: Policy, tasks: &Tasks) {
+    let Some(file) = parts.policy_file.clone() else { return };
+    let (store, gate, shutdown) =
+        (Arc::clone(&parts.store), Arc::clone(&parts.gate), tasks.shutdown().clone());
+    file.put_in_force(policy, &gate, &store).await;
+    tasks.spawn("policy file", async move { file.follow(&gate, &store, &shutdown).await });
+}
+
 /// What is done without a person.
 struct Automation {
     workflows: Arc<Vec<wa_workflow::Definition>>,
@@ -166,7 +214,12 @@ struct Automation {
 }
 
 /// Opens the database and fills from it what lives in memory.
-fn open(path: &std::path::Path, authority: Authority, automation: Automation) -> Result<Parts, StartError> {
+fn open(
+    path: &std::path::Path,
+    sources: Sources,
+    authority: Authority,
+    automation: Automation,
+) -> Result<Parts, StartError> {
     let metrics = Arc::new(Metrics::default());
     let definitions = Arc::clone(&automation.workflows);
     let mut of_kept = None;
@@ -180,21 +233,27 @@ fn open(path: &std::path::Path, authority: Authority, automation: Automation) ->
         let Automation { workflows, overrides, .. } = automation;
         let orchestrator =
             Arc::new(Orchestrator::new(workflows, overrides, Arc::clone(&registry), Arc::clone(&gate)));
-        of_kept = Some((registry, gate, orchestrator.alarm()));
+        of_kept = Some((registry, gate, orchestrator.alarm(), orchestrator.errands()));
         orchestrator
     };
-    let (store, _) = Store::open(path, observer, Arc::clone(&metrics), clock::now())?;
-    let (registry, gate, alarm) = of_kept.ok_or(StartError::Interrupted)?;
+    let (store, kept) = Store::open(path, sources, observer, Arc::clone(&metrics), clock::now())?;
+    let (registry, gate, alarm, errands) = of_kept.ok_or(StartError::Interrupted)?;
     let doorkeeper = Arc::new(Doorkeeper::new(store.revoked(), Arc::clone(&metrics)));
+    let store = Arc::new(store);
+    let data_dir = path.parent().unwrap_or(std::path::Path::new("."));
     Ok(Parts {
-        store: Arc::new(store),
+        accounts: Accounts::new(Arc::clone(&store), data_dir.to_owned()),
+        store,
         registry,
         gate,
         authority: Arc::new(authority),
         doorkeeper,
         metrics,
         alarm,
+        errands,
+        lost: kept.runs.into_iter().filter(|run| run.status.name() == "preparing").collect(),
         definitions,
+        policy_file: None,
     })
 }
 
@@ -209,6 +268,7 @@ async fn serve_admin(address: SocketAddr, parts: &Parts, tasks: &Tasks) -> Resul
         store: Arc::clone(&parts.store),
         registry: Arc::clone(&parts.registry),
         metrics: Arc::clone(&parts.metrics),
+        policy_file: parts.policy_file.clone(),
     });
     tasks.spawn("admin address", admin::serve(listener, admin, tasks.shutdown().clone()));
     tracing::info!(admin = %local_addr, "health and metrics are told");
@@ -217,7 +277,8 @@ async fn serve_admin(address: SocketAddr, parts: &Parts, tasks: &Tasks) -> Resul
 
 /// Serves the three services over TLS until the shutdown.
 fn serve(listener: Listener, parts: &Parts, tasks: &Tasks) -> Result<(), StartError> {
-    let Parts { store, registry, gate, authority, doorkeeper, metrics, definitions, .. } = parts.clone();
+    let Parts { store, registry, gate, authority, doorkeeper, metrics, definitions, policy_file, .. } =
+        parts.clone();
     let identity = authority.server_identity(clock::now())?;
     let held = tls::certificate_validity(&identity.certificate_pem)?;
     let server_identity = ServerIdentity::new(&identity)?;
@@ -244,8 +305,18 @@ fn serve(listener: Listener, parts: &Parts, tasks: &Tasks) -> Result<(), StartEr
         tasks: tasks.clone(),
     };
     let checking = Arc::new(Semaphore::new(1));
-    let fleet =
-        Fleet { store, registry, gate, authority, doorkeeper, definitions, checking, tasks: tasks.clone() };
+    let fleet = Fleet {
+        store,
+        registry,
+        gate,
+        accounts: parts.accounts.clone(),
+        authority,
+        doorkeeper,
+        definitions,
+        policy_file,
+        checking,
+        tasks: tasks.clone(),
+    };
     let incoming = accept::incoming(listener, tls, tasks);
     let router = accept::server()
         .max_concurrent_streams(Some(STREAMS))

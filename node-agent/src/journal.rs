@@ -234,6 +234,14 @@ impl Journal {
         self.lock().find(action)
     }
 
+    /// The pane of an action that was begun here, and when that was.
+    pub fn begun(&self, action: ActionId) -> Option<(PaneRef, Timestamp)> {
+        let inner = self.lock();
+        let known = inner.known.get(&action)?;
+        // What was only refused never had a pane.
+        Some((known.pane.clone()?, known.at))
+    }
+
     /// The highest fence seen for a pane.
     pub fn fence(&self, pane: &PaneRef) -> u64 {
         let inner = self.lock();

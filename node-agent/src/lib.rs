@@ -5,6 +5,7 @@
 //! paste, Enter, verify) → outcome → spool. [`board`] shows the present of every pane; [`rules`] are what is recognised and
 //! how that changes; [`node`] puts it all together.
 
+pub mod account;
 pub mod act;
 pub mod board;
 pub mod config;

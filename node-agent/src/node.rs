@@ -16,6 +16,7 @@ use wa_match::Redactor;
 use wa_proto::PaneRef;
 use wa_proto::wire::v1;
 
+use crate::account::{self, AccountRoot, Marks};
 use crate::act;
 use crate::board::Board;
 use crate::config::{Config, ConfigError, agent_context_path, identity_path};
@@ -59,7 +60,7 @@ struct ScreensOf {
 }
 
 /// The observer of a pane's server, once that was looked at.
-async fn observer_of(muxes: &Muxes, pane: &PaneRef) -> Result<MuxHandle, String> {
+pub(crate) async fn observer_of(muxes: &Muxes, pane: &PaneRef) -> Result<MuxHandle, String> {
     let mux =
         muxes.get(&pane.mux).ok_or_else(|| format!("there is no mux server {} on this host", pane.mux))?;
     if mux.looked(FIRST_LOOK).await {
@@ -71,7 +72,8 @@ async fn observer_of(muxes: &Muxes, pane: &PaneRef) -> Result<MuxHandle, String>
     ))
 }
 
-fn same_pane(asked: &PaneRef, found: &PaneRef) -> Result<(), String> {
+/// The pane that was found is the one that was asked for.
+pub(crate) fn same_pane(asked: &PaneRef, found: &PaneRef) -> Result<(), String> {
     if asked == found {
         return Ok(());
     }
@@ -102,15 +104,7 @@ impl Screens for ScreensOf {
     }
 
     fn secrets(&self, pane: &PaneRef) -> Vec<v1::Secret> {
-        let seconds = |left: Duration| u32::try_from(left.as_secs()).unwrap_or(u32::MAX);
-        let all = self.vault.reveal(pane).into_iter();
-        all.map(|kept| v1::Secret {
-            handle: kept.handle,
-            kind: kept.kind,
-            value: kept.value.to_string(),
-            left_seconds: seconds(kept.left),
-        })
-        .collect()
+        self.vault.reveal(pane).into_iter().map(Into::into).collect()
     }
 }
 
@@ -194,12 +188,16 @@ pub async fn run_with(config: Config, reloads: Reloads, shutdown: Shutdown) -> R
 
 fn start(config: &Config, opened: &Opened, board: &Arc<Board>, tasks: &Tasks, closing: &Tasks) {
     let policy = Arc::new(PolicyFile::new(config.policy.clone()));
+    let root = AccountRoot::below(&config.state_dir);
+    let usual = Shared::new(tasks, opened.spool.clone(), Arc::clone(board), opened.rules.clone());
     let shared = Shared {
+        sessions: usual.sessions.clone().with_accounts(root.clone()),
+        accounts: Some(root.clone()),
         redactor: opened.redactor.clone(),
         capture: opened.capture.clone(),
         host: opened.host.clone(),
         fallback: Fallback::new(config.wezterm.clone()),
-        ..Shared::new(tasks, opened.spool.clone(), Arc::clone(board), opened.rules.clone())
+        ..usual
     };
     let processes = Arc::clone(&shared.processes);
     let sockets = Sockets { named: config.mux_sockets.clone(), discovery: config.discovery.clone() };
@@ -208,6 +206,16 @@ fn start(config: &Config, opened: &Opened, board: &Arc<Board>, tasks: &Tasks, cl
     let (permits, desk) = session::permits();
     let (actions, intake) = act::intake();
     let clock = Arc::new(ControllerClock::default());
+    let marks = Marks::default();
+    let accounts = account::Accounts::new(account::Parts {
+        root,
+        muxes: muxes.clone(),
+        processes: Arc::clone(&processes),
+        policy: Arc::clone(&policy),
+        journal: opened.journal.clone(),
+        vault: Arc::clone(&shared.vault),
+        marks: marks.clone(),
+    });
     let acting = act::Parts {
         journal: opened.journal.clone(),
         spool: opened.spool.clone(),
@@ -216,6 +224,7 @@ fn start(config: &Config, opened: &Opened, board: &Arc<Board>, tasks: &Tasks, cl
         muxes: muxes.clone(),
         processes,
         clock: Arc::clone(&clock),
+        marks,
     };
     let health = health::run(
         opened.spool.clone(),
@@ -238,6 +247,7 @@ fn start(config: &Config, opened: &Opened, board: &Arc<Board>, tasks: &Tasks, cl
         permits: desk,
         rules: opened.rules.clone(),
         screens: Arc::new(ScreensOf { muxes, redactor: shared.redactor, vault: shared.vault }),
+        accounts: Some(Arc::new(accounts)),
         actions,
         clock,
     };

@@ -13,7 +13,8 @@ use std::time::SystemTime;
 
 use regex::Regex;
 use serde::Deserialize;
-use wa_proto::{Action, PaneRef, Verb};
+use wa_proto::policy::{Decision, VerbName, Words, glob};
+use wa_proto::{Action, PaneRef};
 
 /// What `enroll` writes: operators may do everything, the built-in workflows may type.
 pub const DEFAULT: &str = r#"# What may be typed on this host. The first rule that fits decides; if none does, it is refused.
@@ -34,23 +35,6 @@ panes = ["*"]
 decision = "allow"
 "#;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Decision {
-    Allow,
-    Deny,
-    Ask,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum VerbName {
-    Send,
-    Keys,
-    Spawn,
-    Kill,
-}
-
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -61,35 +45,15 @@ struct File {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawRule {
-    who: OneOrMany,
+    who: Words,
     verbs: HashSet<VerbName>,
-    #[serde(default = "any")]
-    panes: OneOrMany,
+    #[serde(default = "Words::any")]
+    panes: Words,
     text: Option<String>,
     decision: Decision,
     /// Also where the foreground program hides what runs behind it (ssh, docker, tmux, sudo).
     #[serde(default)]
     screen_only: bool,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum OneOrMany {
-    One(String),
-    Many(Vec<String>),
-}
-
-fn any() -> OneOrMany {
-    OneOrMany::One("*".to_owned())
-}
-
-impl OneOrMany {
-    fn into_vec(self) -> Vec<String> {
-        match self {
-            Self::One(one) => vec![one],
-            Self::Many(many) => many,
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -118,27 +82,21 @@ impl fmt::Display for Refused {
     }
 }
 
+/// What a rule is held against.
+struct Asked<'a> {
+    who: &'a str,
+    verb: VerbName,
+    /// For the answer.
+    name: &'a str,
+    pane: &'a PaneRef,
+    text: &'a str,
+}
+
 /// What an allowed action may rest on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Allowed {
     /// The screen alone is witness enough.
     pub screen_only: bool,
-}
-
-/// `*` stands for any text, everything else for itself.
-fn glob(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let Some(mut rest) = parts.next().and_then(|head| text.strip_prefix(head)) else { return false };
-    let mut last = None;
-    for part in parts {
-        if let Some(middle) = last.replace(part) {
-            match rest.find(middle) {
-                Some(at) => rest = &rest[at + str::len(middle)..],
-                None => return false,
-            }
-        }
-    }
-    last.map_or(rest.is_empty(), |tail| rest.ends_with(tail))
 }
 
 impl Policy {
@@ -164,19 +122,18 @@ impl Policy {
 
     /// Whether this host lets the action happen.
     pub fn decide(&self, action: &Action) -> Result<Allowed, Refused> {
-        let (verb, text) = match &action.verb {
-            Verb::Send { text, .. } => (VerbName::Send, text.clone()),
-            Verb::Keys(keys) => {
-                (VerbName::Keys, keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "))
-            }
-            // An answer is keys, chosen by what stands beside them.
-            Verb::Choose { labels, .. } => (VerbName::Keys, labels.join(" | ")),
-            Verb::Spawn { command, .. } => (VerbName::Spawn, command.join(" ")),
-            Verb::Kill => (VerbName::Kill, String::new()),
-        };
-        let found = self.rules.iter().position(|rule| rule.fits(action, verb, &text));
-        let name = action.verb.name();
-        let who = &action.who;
+        self.judge(&Asked {
+            who: &action.who,
+            verb: VerbName::of(&action.verb),
+            name: action.verb.name(),
+            pane: &action.pane,
+            text: &action.verb.text(),
+        })
+    }
+
+    fn judge(&self, asked: &Asked<'_>) -> Result<Allowed, Refused> {
+        let found = self.rules.iter().position(|rule| rule.fits(asked));
+        let Asked { who, name, .. } = asked;
         match found.map(|at| (at + 1, &self.rules[at])) {
             Some((_, rule)) if rule.decision == Decision::Allow => {
                 Ok(Allowed { screen_only: rule.screen_only })
@@ -193,11 +150,12 @@ impl Policy {
 }
 
 impl Rule {
-    fn fits(&self, action: &Action, verb: VerbName, text: &str) -> bool {
-        self.verbs.contains(&verb)
-            && self.who.iter().any(|pattern| glob(pattern, &action.who))
-            && (verb == VerbName::Spawn || self.panes.iter().any(|pattern| fits_pane(pattern, &action.pane)))
-            && self.text.as_ref().is_none_or(|regex| regex.is_match(text))
+    fn fits(&self, asked: &Asked<'_>) -> bool {
+        self.verbs.iter().any(|named| named.covers(asked.verb))
+            && self.who.iter().any(|pattern| glob(pattern, asked.who))
+            && (asked.verb == VerbName::Spawn
+                || self.panes.iter().any(|pattern| fits_pane(pattern, asked.pane)))
+            && self.text.as_ref().is_none_or(|regex| regex.is_match(asked.text))
     }
 }
 
@@ -228,6 +186,15 @@ impl PolicyFile {
     pub fn decide(&self, action: &Action) -> Result<Allowed, Refused> {
         self.with(|policy| match policy {
             Ok(policy) => policy.decide(action),
+            Err(problem) => Err(Refused(format!("this host only observes: {problem}"))),
+        })
+    }
+
+    /// Whether `who` may type into the pane at all: what a rule demands of the text is held against an empty one.
+    pub fn may_type(&self, who: &str, pane: &PaneRef) -> Result<Allowed, Refused> {
+        let asked = Asked { who, verb: VerbName::Send, name: VerbName::Send.as_str(), pane, text: "" };
+        self.with(|policy| match policy {
+            Ok(policy) => policy.judge(&asked),
             Err(problem) => Err(Refused(format!("this host only observes: {problem}"))),
         })
     }
@@ -270,7 +237,7 @@ impl PolicyFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wa_proto::{ActionId, Generation, MuxName, Timestamp};
+    use wa_proto::{ActionId, Generation, MuxName, Timestamp, Verb};
 
     fn action(who: &str, pane: u64, verb: Verb) -> Action {
         Action {
@@ -346,17 +313,5 @@ mod tests {
         std::fs::write(&path, DEFAULT).unwrap();
         assert!(file.decide(&action).is_ok());
         assert_eq!(file.problem(), None);
-    }
-
-    #[test]
-    fn globs() {
-        for (pattern, text) in
-            [("*", ""), ("a*", "a"), ("a*c", "abc"), ("a*b*c", "a-b-c"), ("abc", "abc"), ("*a", "ba")]
-        {
-            assert!(glob(pattern, text), "{pattern} {text}");
-        }
-        for (pattern, text) in [("", "a"), ("a", "ab"), ("a*c", "ab"), ("a*b*c", "a-c"), ("ab*ba", "aba")] {
-            assert!(!glob(pattern, text), "{pattern} {text}");
-        }
     }
 }

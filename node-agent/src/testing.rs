@@ -11,14 +11,20 @@ use wa_embedded_mux::{Command, EmbeddedMux, Options, Running};
 use wa_link::shutdown::{Shutdown, Tasks};
 use wa_match::Engine;
 use wa_proto::wire::v1;
-use wa_proto::{Lane, MuxName, Pane};
+use wa_proto::{Action, ActionId, Lane, MuxName, Pane, PaneState, Verb};
 
+use crate::account::Marks;
+use crate::act;
 use crate::board::Board;
+use crate::journal::Journal;
 use crate::observer::{self, Fallback, MuxSocket, Muxes, Shared, Sockets};
+use crate::policy::{DEFAULT, PolicyFile};
 use crate::process::ProcessTable;
 use crate::rules::Rules;
+use crate::session::{Actions, Answer, ControllerClock, permits};
 use crate::session_file::{Homes, SessionFiles};
 use crate::spool::{self, Spool};
+use crate::vault::Vault;
 
 /// Nothing in a test takes longer unless it is broken.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
@@ -62,6 +68,7 @@ pub(crate) struct Node {
     pub(crate) board: Arc<Board>,
     pub(crate) muxes: Muxes,
     pub(crate) processes: Arc<dyn ProcessTable>,
+    pub(crate) vault: Arc<Vault>,
 }
 
 impl Node {
@@ -93,8 +100,9 @@ impl Node {
         shared.sessions = SessionFiles::start(&tasks, Homes::default());
         let processes = Arc::clone(&shared.processes);
         change(&mut shared);
+        let vault = Arc::clone(&shared.vault);
         let muxes = observer::start(&tasks, &shared, sockets, recovered.positions);
-        Self { tasks, spool, board, muxes, processes }
+        Self { tasks, spool, board, muxes, processes, vault }
     }
 
     pub(crate) async fn stop(self) {
@@ -180,6 +188,18 @@ impl Node {
             .unwrap_or_else(|_| panic!("never: {what}; lines {:?}; events {:?}", self.lines(), self.events()))
     }
 
+    /// Waits until a pane is in this state; a shell, until it shows its prompt.
+    pub(crate) async fn ready(&self, state: PaneState) -> Pane {
+        let pane = self.pane(state.as_str(), |pane| pane.state == state).await;
+        if state == PaneState::Shell {
+            let mux = self.muxes.get(&pane.pane.mux).unwrap();
+            let mut views = mux.follow(pane.pane.pane_id).await.unwrap();
+            let prompt = views.wait_for(|view| view.frame.rows.iter().any(|row| row.text.trim_end() == "$"));
+            drop(tokio::time::timeout(LIMIT, prompt).await.unwrap().unwrap());
+        }
+        pane
+    }
+
     /// Waits until a pane on the board meets the condition.
     pub(crate) async fn pane(&self, what: &str, mut condition: impl FnMut(&Pane) -> bool) -> Pane {
         let mut changes = self.board.watch();
@@ -194,6 +214,71 @@ impl Node {
         };
         let waited = tokio::time::timeout(LIMIT, wait).await;
         waited.unwrap_or_else(|_| panic!("never: {what}; panes {:?}", self.board.panes()))
+    }
+}
+
+/// What lets a node act, with a controller that always gives the same answer.
+pub(crate) struct Acting {
+    pub(crate) actions: Actions,
+    pub(crate) journal: Journal,
+    pub(crate) policy: Arc<PolicyFile>,
+    pub(crate) marks: Marks,
+}
+
+impl Acting {
+    pub(crate) fn start(dir: &Path, node: &Node, answer: Answer) -> Self {
+        let policy = dir.join("policy.toml");
+        std::fs::write(&policy, DEFAULT).unwrap();
+        let policy = Arc::new(PolicyFile::new(policy));
+        let (journal, left) = Journal::open(&dir.join("journal"), wa_link::clock::now()).unwrap();
+        assert!(left.outcomes.is_empty());
+        let (permits, desk) = permits();
+        node.tasks.spawn("controller", desk.always(answer));
+        let (actions, intake) = act::intake();
+        let marks = Marks::default();
+        let parts = act::Parts {
+            journal: journal.clone(),
+            spool: node.spool.clone(),
+            policy: Arc::clone(&policy),
+            permits,
+            muxes: node.muxes.clone(),
+            processes: Arc::clone(&node.processes),
+            clock: Arc::new(ControllerClock::default()),
+            marks: marks.clone(),
+        };
+        node.tasks.spawn("actions", act::run(parts, Vec::new(), intake, node.tasks.shutdown().clone()));
+        Self { actions, journal, policy, marks }
+    }
+
+    /// Acts, and waits for the outcome.
+    pub(crate) async fn act(&self, node: &Node, action: Action) -> v1::Outcome {
+        let id = action.id;
+        self.actions.accepted.send(action).await.unwrap();
+        let find = |node: &Node| {
+            node.records(Lane::Events).iter().find_map(|record| match &record.body {
+                Some(v1::record::Body::Outcome(outcome)) if outcome.action_id == id.as_bytes() => {
+                    Some(outcome.clone())
+                }
+                _ => None,
+            })
+        };
+        node.until("an outcome", find).await
+    }
+}
+
+/// An action of an operator.
+pub(crate) fn action(pane: &Pane, verb: Verb) -> Action {
+    Action {
+        id: ActionId::generate(),
+        pane: pane.pane.clone(),
+        deadline: wa_link::clock::now() + Duration::from_secs(60),
+        fence: 0,
+        who: "operator:eve".into(),
+        expect_agent: None,
+        expect_agent_pid: None,
+        expect_shell: false,
+        trace_parent: String::new(),
+        verb,
     }
 }
 

@@ -4,14 +4,16 @@
 //! for [`LIFETIME`] and is wiped then, and goes out only in answer to one who may ask, on the live stream. A node that is
 //! restarted has forgotten them.
 //!
-//! Operation. `keep` gives the handle that takes the value's place; `reveal` tells all of one pane.
+//! Operation. `keep` gives the handle that takes the value's place; `reveal` tells all of one pane, `newest` what its last
+//! event held, and where that was seen.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use wa_proto::PaneRef;
+use wa_proto::wire::v1;
+use wa_proto::{EventId, PaneRef, Timestamp};
 use zeroize::Zeroizing;
 
 /// How long a value is kept: as long as such codes are good for.
@@ -27,10 +29,28 @@ pub struct Vault(Mutex<Vec<Kept>>);
 
 struct Kept {
     pane: PaneRef,
+    seen: Seen,
     handle: String,
     kind: String,
     value: Zeroizing<String>,
     until: Instant,
+}
+
+/// Where and when a value was seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    pub event: EventId,
+    pub layout: u64,
+    /// Stable index of the row where the event's text begins; `None`: it has none.
+    pub row: Option<i64>,
+    pub at: Timestamp,
+}
+
+/// What one event held.
+#[derive(Debug)]
+pub struct OfEvent {
+    pub seen: Seen,
+    pub secrets: Vec<Revealed>,
 }
 
 /// One secret, on its way to whoever may see it.
@@ -41,6 +61,28 @@ pub struct Revealed {
     pub value: Zeroizing<String>,
     /// How much longer it is kept.
     pub left: Duration,
+}
+
+impl Kept {
+    fn revealed(&self, now: Instant) -> Revealed {
+        Revealed {
+            handle: self.handle.clone(),
+            kind: self.kind.clone(),
+            value: self.value.clone(),
+            left: self.until.saturating_duration_since(now),
+        }
+    }
+}
+
+impl From<Revealed> for v1::Secret {
+    fn from(revealed: Revealed) -> Self {
+        Self {
+            handle: revealed.handle,
+            kind: revealed.kind,
+            value: revealed.value.to_string(),
+            left_seconds: u32::try_from(revealed.left.as_secs()).unwrap_or(u32::MAX),
+        }
+    }
 }
 
 impl fmt::Debug for Revealed {
@@ -60,13 +102,14 @@ impl fmt::Debug for Vault {
 
 impl Vault {
     /// Keeps a value and gives its handle, `secret:` and 16 hexadecimal digits.
-    pub fn keep(&self, pane: &PaneRef, kind: &str, value: String) -> String {
+    pub fn keep(&self, pane: &PaneRef, seen: &Seen, kind: &str, value: String) -> String {
         let handle = format!("secret:{:016x}", fastrand::u64(..));
         let mut value = Zeroizing::new(value);
         let end = value.floor_char_boundary(MAX_BYTES);
         value.truncate(end);
         let kept = Kept {
             pane: pane.clone(),
+            seen: seen.clone(),
             handle: handle.clone(),
             kind: kind.to_owned(),
             value,
@@ -84,15 +127,18 @@ impl Vault {
     pub fn reveal(&self, pane: &PaneRef) -> Vec<Revealed> {
         let now = wa_link::clock::monotonic();
         let all = self.lock();
-        let of_pane = all.iter().filter(|kept| kept.pane == *pane);
-        of_pane
-            .map(|kept| Revealed {
-                handle: kept.handle.clone(),
-                kind: kept.kind.clone(),
-                value: kept.value.clone(),
-                left: kept.until.saturating_duration_since(now),
-            })
-            .collect()
+        all.iter().filter(|kept| kept.pane == *pane).map(|kept| kept.revealed(now)).collect()
+    }
+
+    /// What the last event of a pane held that is kept.
+    pub fn newest(&self, pane: &PaneRef) -> Option<OfEvent> {
+        let now = wa_link::clock::monotonic();
+        let all = self.lock();
+        let of_pane = || all.iter().filter(|kept| kept.pane == *pane);
+        let last = of_pane().next_back()?;
+        let secrets = of_pane().filter(|kept| kept.seen.event == last.seen.event);
+        let secrets = secrets.map(|kept| kept.revealed(now)).collect();
+        Some(OfEvent { seen: last.seen.clone(), secrets })
     }
 
     /// Wipes what is over. Every access does; the node calls it now and then, so that nothing outlives its time.
@@ -117,10 +163,30 @@ mod tests {
         PaneRef { mux: MuxName::main(), generation: Generation::new("g-1-1").unwrap(), pane_id }
     }
 
+    fn seen(row: i64) -> Seen {
+        Seen { event: EventId::generate(), layout: 0, row: Some(row), at: Timestamp::UNIX_EPOCH }
+    }
+
+    #[test]
+    fn the_newest_is_what_one_event_held() {
+        let vault = Vault::default();
+        let (old, new) = (seen(3), seen(9));
+        for (seen, kind, value) in
+            [(&old, "url", "a"), (&old, "user_code", "b"), (&new, "url", "c"), (&new, "user_code", "d")]
+        {
+            vault.keep(&pane(1), seen, kind, value.to_owned());
+        }
+        vault.keep(&pane(2), &old, "url", "e".to_owned());
+        let newest = vault.newest(&pane(1)).unwrap();
+        let values: Vec<&str> = newest.secrets.iter().map(|secret| secret.value.as_str()).collect();
+        assert_eq!((newest.seen, values), (new, vec!["c", "d"]));
+        assert!(vault.newest(&pane(3)).is_none());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_secret_is_kept_for_its_pane_and_its_time() {
         let vault = Vault::default();
-        let handle = vault.keep(&pane(1), "user_code", "AB12-CD34E".to_owned());
+        let handle = vault.keep(&pane(1), &seen(5), "user_code", "AB12-CD34E".to_owned());
         assert!(!handle.contains("AB12"));
         assert!(vault.reveal(&pane(2)).is_empty());
         let seen = vault.reveal(&pane(1));
@@ -136,7 +202,7 @@ mod tests {
     fn a_flood_of_secrets_takes_no_more_than_its_place() {
         let vault = Vault::default();
         for _ in 0..MAX * 2 {
-            vault.keep(&pane(1), "url", "x".repeat(MAX_BYTES * 2));
+            vault.keep(&pane(1), &seen(5), "url", "x".repeat(MAX_BYTES * 2));
         }
         let all = vault.reveal(&pane(1));
         assert_eq!(all.len(), MAX);

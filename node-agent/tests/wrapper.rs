@@ -259,3 +259,17 @@ async fn the_panes_state_tells_how_its_command_ended() {
     stage.pane("something else runs", |pane| of(pane) && pane.state != PaneState::Crashed).await;
     stage.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shell_in_the_wrapper_is_a_shell_as_soon_as_it_has_the_terminal() {
+    let stage = Stage::start().await;
+    let wrapped = [WRAPPER, "exec", "--", "/bin/bash", "--norc", "--noprofile", "-i"];
+    let id = stage.open(&wrapped).await;
+    let of = |pane: &wa_proto::Pane| pane.pane.pane_id == id;
+    stage.pane("a shell", |pane| of(pane) && pane.state == PaneState::Shell).await;
+    // What it runs is what runs there, and then it is a shell again.
+    stage.line(id, "sleep 1.5").await;
+    stage.pane("a command", |pane| of(pane) && pane.detail.why.contains("sleep is in the foreground")).await;
+    stage.pane("a shell again", |pane| of(pane) && pane.state == PaneState::Shell).await;
+    stage.stop().await;
+}

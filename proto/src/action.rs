@@ -58,6 +58,17 @@ impl Verb {
             Self::Kill => "kill",
         }
     }
+
+    /// What is typed or run, in one text: keys with blanks between, labels with ` | `. Policy files judge it.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Send { text, .. } => text.clone(),
+            Self::Keys(keys) => keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+            Self::Choose { labels, .. } => labels.join(" | "),
+            Self::Spawn { command, .. } => command.join(" "),
+            Self::Kill => String::new(),
+        }
+    }
 }
 
 words! {

@@ -10,6 +10,7 @@ pub mod error;
 pub mod event;
 pub mod ids;
 pub mod pane;
+pub mod policy;
 pub mod record;
 pub mod screen;
 pub mod selector;

@@ -6,7 +6,10 @@
 //! tail of every program's log.
 
 mod account;
+mod browser;
 mod collector;
+mod identity_page;
+mod model_service;
 mod namespace;
 mod process;
 mod proxy;
@@ -14,7 +17,10 @@ mod scene;
 mod stage;
 
 pub use account::{Account, log_of, number_of};
+pub use browser::no_browser;
 pub use collector::{Collector, Span};
+pub use identity_page::{IdentityPage, Mood, Person};
+pub use model_service::{Asked, ModelService};
 pub use namespace::{Namespace, inside, mount_small};
 pub use process::{Program, binary};
 pub use proxy::{Proxy, Weather};

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{Program, Stage, binary, wait_for};
 
-/// A stage with a scripted Claude Code in its only pane, node and controller running.
+/// A stage with a scripted agent or a shell in its only pane, node and controller running.
 pub struct Scene {
     pub stage: Stage,
     /// Running, unless the test took it.
@@ -30,13 +30,29 @@ impl Scene {
 
     /// As [`Self::with_claude`], on a stage that was prepared, with arguments for the controller.
     pub fn with_claude_and(stage: Stage, controller: &[&str], args: &[&str]) -> Self {
-        let bin = stage.path("bin");
-        fs::create_dir(&bin).unwrap();
-        let claude = bin.join("claude");
-        symlink(binary("wa-demo-agent"), &claude).unwrap();
+        Self::with_agent(stage, "claude", controller, args)
+    }
+
+    /// One of the scripted agents, with these arguments.
+    pub fn with_agent(stage: Stage, agent: &str, controller: &[&str], args: &[&str]) -> Self {
+        let program = install_agents(&stage).join(agent);
         let record = stage.path("submitted");
-        let mut command = vec![claude.to_str().unwrap(), "--record", record.to_str().unwrap()];
+        let mut command = vec![program.to_str().unwrap(), "--record", record.to_str().unwrap()];
         command.extend(args);
+        Self::start(stage, controller, &command)
+    }
+
+    /// A shell that finds the scripted agents by their names, with more variables; what they are given is recorded.
+    pub fn with_shell_and(stage: Stage, controller: &[&str], env: &[(&str, &str)]) -> Self {
+        let bin = install_agents(&stage);
+        let mut command = vec![
+            "/usr/bin/env".to_owned(),
+            format!("PATH={}:/usr/bin:/bin", bin.display()),
+            format!("SCRIPTED_RECORD={}", stage.path("submitted").display()),
+        ];
+        command.extend(env.iter().map(|(name, value)| format!("{name}={value}")));
+        command.extend(["/bin/sh", "-i"].map(str::to_owned));
+        let command: Vec<&str> = command.iter().map(String::as_str).collect();
         Self::start(stage, controller, &command)
     }
 
@@ -44,6 +60,7 @@ impl Scene {
         Self::start(Stage::new().unwrap(), &[], &["/bin/sh", "-i"])
     }
 
+    /// Runs this command in the pane.
     fn start(stage: Stage, controller: &[&str], command: &[&str]) -> Self {
         let mux = stage.start_mux("100x30", command).unwrap();
         let controller = stage.start_controller(controller).unwrap();
@@ -91,6 +108,37 @@ impl Scene {
         if answer.code == 0 { answer.json()["items"].as_array().unwrap().clone() } else { Vec::new() }
     }
 
+    /// What the pane shows; empty while nobody can tell.
+    pub fn screen(&self) -> String {
+        let answer = self.stage.wa(&["screen", &self.pane]);
+        if answer.code == 0 { answer.stdout } else { String::new() }
+    }
+
+    pub fn wait_screen(&self, wanted: &str) {
+        wait_for(&format!("{wanted:?} on the screen"), Duration::from_secs(30), || {
+            self.screen().contains(wanted).then_some(())
+        });
+    }
+
+    /// Sends a text; what became of it, and why.
+    pub fn send(&self, text: &str) -> (String, String) {
+        let answer = self.stage.wa(&["send", &self.pane, text, "-o", "json"]).json();
+        let word = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
+        (word("outcome"), word("reason"))
+    }
+
+    /// Sends a text, which must arrive.
+    pub fn tell(&self, text: &str) {
+        let (outcome, reason) = self.send(text);
+        assert_eq!(outcome, "submitted", "{text:?}: {reason}");
+    }
+
+    /// What people were told, the latest first.
+    pub fn notices(&self) -> Vec<Value> {
+        let answer = self.stage.wa(&["notice", "list", "-o", "json"]);
+        if answer.code == 0 { answer.json()["items"].as_array().unwrap().clone() } else { Vec::new() }
+    }
+
     /// Until so many runs have begun, and all are in that state.
     pub fn wait_run(&self, count: usize, state: &str) {
         wait_for(&format!("{count} run(s) {state}"), Duration::from_secs(60), || {
@@ -98,4 +146,14 @@ impl Scene {
             (runs.len() == count && runs.iter().all(|run| run["state"] == state)).then_some(())
         });
     }
+}
+
+/// Links the scripted agents by their names into a folder of the stage.
+fn install_agents(stage: &Stage) -> PathBuf {
+    let bin = stage.path("bin");
+    fs::create_dir(&bin).unwrap();
+    for agent in ["claude", "codex", "gemini"] {
+        symlink(binary("wa-demo-agent"), bin.join(agent)).unwrap();
+    }
+    bin
 }

@@ -1,9 +1,9 @@
-//! `wa run`, `wa workflow`, `wa notice`, `wa approve`, `wa deny`.
+//! `wa run`, `wa workflow`, `wa notice`.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use wa_proto::PaneAddress;
+use wa_proto::{AgentKind, PaneAddress, Timestamp};
 
 #[derive(Debug, Subcommand)]
 #[command(before_help = "Examples:
@@ -42,7 +42,8 @@ pub(crate) struct RunList {
 #[command(before_help = "Examples:
   wa workflow list
   wa workflow show limit-wait
-  wa workflow validate my-workflow.toml")]
+  wa workflow validate my-workflow.toml
+  wa workflow run limit-wait session.raw --dry-run --agent codex")]
 pub(crate) enum Workflow {
     /// What the controller runs, and whether it is paused
     List,
@@ -53,6 +54,37 @@ pub(crate) enum Workflow {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// What one would have done on a pane that was recorded; asks no controller
+    Run(Rehearsal),
+}
+
+#[derive(Debug, Args)]
+#[command(before_help = "Examples:
+  wa workflow run limit-wait session.raw --dry-run --agent codex --size 120x40
+  wa workflow run my-workflow.toml session.raw --dry-run -o jsonl
+
+The recording is what a program wrote to its terminal, replayed as `wa rules scan --raw` does; its pace is made up. Nothing is
+typed: every action is taken as done, every account as free, and no person answers. After the end of the recording time goes
+on for the run. For real, on a pane: `wa run start`.")]
+pub(crate) struct Rehearsal {
+    /// One that is built in, or a file
+    #[arg(value_name = "WORKFLOW")]
+    pub(crate) workflow: String,
+    /// A recorded byte stream; - reads standard input
+    #[arg(value_name = "RECORDING")]
+    pub(crate) recording: String,
+    /// Only say what would be done
+    #[arg(long, required = true)]
+    pub(crate) dry_run: bool,
+    /// This agent's process runs there; `shell`: none does [default: the screen tells]
+    #[arg(long, value_name = "AGENT", value_parser = super::rules::agent)]
+    pub(crate) agent: Option<AgentKind>,
+    /// Columns and rows [default: 80x24]
+    #[arg(long, value_name = "COLSxROWS", value_parser = super::rules::size)]
+    pub(crate) size: Option<(u16, u16)>,
+    /// When the last byte came: RFC 3339 [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) now: Option<Timestamp>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -71,21 +103,4 @@ pub(crate) enum Notice {
     },
     /// Answer a question of a workflow
     Answer { id: u64, choice: String },
-}
-
-#[derive(Debug, Args)]
-#[command(before_help = "Examples:
-  wa approve web-1/3
-  wa deny web-1/3
-  wa approve web-1/3 --choice \"Yes, and don't ask again\"
-
-The dialog is answered by the label of a choice, and only if it is the one that was told last and stands there still.")]
-pub(crate) struct Decide {
-    pub(crate) pane: PaneAddress,
-    /// This choice, as the dialog words it, and not the one that approves this once
-    #[arg(long, value_name = "LABEL")]
-    pub(crate) choice: Option<String>,
-    /// Say what would be answered, and do not
-    #[arg(long)]
-    pub(crate) dry_run: bool,
 }

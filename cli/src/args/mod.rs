@@ -3,8 +3,10 @@
 //! Help begins with examples, for that is what people look for. What needs more than one argument to be understood
 //! (a target that may be a pane or a selector) is checked in [`crate::target`]; words of a closed set are checked here.
 
+mod accounts;
 mod automation;
 mod identity;
+mod oversight;
 mod rules;
 
 use std::path::PathBuf;
@@ -15,8 +17,12 @@ use wa_proto::{EventKind, Key, PaneAddress, PaneState};
 
 use crate::output::Format;
 
-pub(crate) use automation::{Decide, Notice, Run, RunList, Workflow};
+pub(crate) use accounts::{
+    Account, AddAccount, Given, Pool, SignIn, SwitchAccount, Switching, UpdateAccount,
+};
+pub(crate) use automation::{Notice, Rehearsal, Run, RunList, Workflow};
 pub(crate) use identity::{AddOperator, Operator, Revoke};
+pub(crate) use oversight::{Approval, Audit, AuditCommand, AuditRows, Decide, Policy, TestPolicy, Waiting};
 pub(crate) use rules::{
     ExplainPane, ListRules, PushRules, RedactFiles, Rules, ScanFiles, ShowRule, TestPacks, UnknownScreens,
 };
@@ -114,10 +120,23 @@ pub(crate) enum Command {
     /// What workflows tell people, and ask them
     #[command(subcommand)]
     Notice(Notice),
-    /// Approve what an agent asks for, this once
+    /// Accounts of the agents' providers, and their pools
+    #[command(subcommand)]
+    Account(Account),
+    /// Go on with another account in a pane
+    SwitchAccount(SwitchAccount),
+    /// Approve what an agent asks for, or an action that the policy holds, this once
     Approve(Decide),
-    /// Deny what an agent asks for
+    /// Deny what an agent asks for, or an action that the policy holds
     Deny(Decide),
+    /// Actions that the policy holds until a person has looked
+    #[command(subcommand)]
+    Approval(Approval),
+    /// Who did what, and what was refused
+    Audit(Audit),
+    /// What the controller's policy says
+    #[command(subcommand)]
+    Policy(Policy),
     /// The agents' own hooks, so that they report to this host's node
     #[command(subcommand)]
     Hooks(Hooks),

@@ -87,7 +87,8 @@ pub(crate) struct TestPacks {
   wa rules scan --pack mine.toml screen.txt
 
 It is the engine of the node, and it stores nothing: codes and addresses of a sign-in are printed. A screen is read as a
-frame, a stream frame by frame: rules that read only lines or records find nothing there.
+frame; a stream frame by frame, and its lines, too, where they went by between two frames. Rules that read the records of
+session files find nothing here.
 Exit code 7 when some of the files could not be read.")]
 pub(crate) struct ScanFiles {
     /// Saved screens (SGR escapes are understood) or, with --raw, recorded byte streams; - reads standard input
@@ -192,7 +193,7 @@ pub(crate) struct RedactFiles {
 const LEAST: (u16, u16) = (2, 1);
 const MOST: (u16, u16) = (2000, 1000);
 
-fn size(text: &str) -> Result<(u16, u16), String> {
+pub(super) fn size(text: &str) -> Result<(u16, u16), String> {
     let bad = || format!("{text:?} is no size; write columns and rows, for example 80x24");
     let (cols, rows) = text.split_once('x').ok_or_else(bad)?;
     let (cols, rows) = (cols.parse::<u32>().map_err(|_| bad())?, rows.parse::<u32>().map_err(|_| bad())?);
@@ -206,7 +207,7 @@ fn size(text: &str) -> Result<(u16, u16), String> {
     }
 }
 
-fn agent(text: &str) -> Result<AgentKind, String> {
+pub(super) fn agent(text: &str) -> Result<AgentKind, String> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
     if text.is_empty() || text.len() > 64 || !text.chars().all(plain) {
         return Err("an agent is a plain word: claude, codex, gemini, shell".to_owned());

@@ -49,9 +49,10 @@ const COMMANDS: &[(&str, &str)] = &[
     ("wa spawn HOST -- CMD", "open a new pane; wa kill PANE ends one"),
     ("wa pause [PANE|SELECTOR]", "stop all automation there; unpause allows it again"),
     ("wa run list", "what the workflows did; wa notice list: what they tell and ask"),
-    ("wa approve PANE", "answer the dialog that waits there; or wa deny"),
+    ("wa approve PANE|ID", "answer the dialog, allow the held action that waits; or wa deny"),
+    ("wa account list", "accounts and their limits; wa switch-account PANE goes on with another"),
     ("wa rules explain PANE", "why a pane is in its state, rule by rule"),
-    ("wa fleet status", "hosts and their problems"),
+    ("wa fleet status", "hosts and their problems; wa audit: who did what"),
     ("wa help COMMAND", "every option, with examples"),
     ("wa schema", "the shapes of -o json"),
 ];

@@ -1,5 +1,6 @@
 //! The commands: each asks the controller something and prints the answer.
 
+mod accounts;
 mod act;
 mod events;
 mod fleet;
@@ -8,6 +9,7 @@ mod hooks;
 mod identity;
 mod logs;
 mod notice;
+mod oversight;
 mod pause;
 mod rules;
 mod run;
@@ -18,6 +20,7 @@ mod status;
 mod wait;
 mod workflow;
 
+pub(crate) use accounts::{check as check_account, gather};
 pub(crate) use act::read_text;
 pub(crate) use help::{quick_start, topic};
 pub(crate) use hooks::hooks;
@@ -26,11 +29,11 @@ pub(crate) use run::runs;
 pub(crate) use schema::schema;
 pub(crate) use search::hits;
 pub(crate) use status::panes;
-pub(crate) use workflow::validate;
+pub(crate) use workflow::{rehearse, validate};
 
 use std::io::Write as _;
 
-use crate::args::{Command, Fleet, Globals, Operator, Workflow};
+use crate::args::{Command, Fleet, Globals, Operator, Policy, Workflow};
 use crate::client::{self, Session};
 use crate::context::{self, Surroundings};
 use crate::failure::{Exit, Failure};
@@ -83,9 +86,15 @@ pub(crate) async fn ask(
         Command::Workflow(Workflow::Show { name }) => workflow::show(desk, name).await,
         Command::Workflow(Workflow::Validate { files }) => validate(files),
         Command::Notice(command) => notice::notice(desk, command).await,
-        Command::Approve(args) => notice::decide(desk, args, false).await,
-        Command::Deny(args) => notice::decide(desk, args, true).await,
+        Command::Account(command) => accounts::account(desk, command).await,
+        Command::SwitchAccount(args) => accounts::switch(desk, args).await,
+        Command::Approve(args) => oversight::decide(desk, args, false).await,
+        Command::Deny(args) => oversight::decide(desk, args, true).await,
+        Command::Approval(command) => oversight::approval(desk, command).await,
+        Command::Audit(args) => oversight::audit(desk, args).await,
+        Command::Policy(Policy::Test(args)) => oversight::test_policy(desk, args).await,
         Command::Rules(args) => rules::there(desk, args).await,
+        Command::Workflow(Workflow::Run(args)) => rehearse(args, desk.out),
         Command::Up(_) | Command::Help { .. } | Command::Hooks(_) | Command::Schema => Ok(Exit::Done),
     }
 }
@@ -114,6 +123,8 @@ fn check(command: &Command, out: &Out) -> Result<(), Failure> {
         }
         Command::Logs(args) => since(args.since.as_deref(), now).map(drop),
         Command::Send(args) => act::check(args),
+        Command::Approve(args) | Command::Deny(args) => oversight::check_decide(args),
+        Command::Audit(args) => oversight::check_audit(args, now),
         Command::Rules(args) => rules::check(args),
         Command::Fleet(Fleet::Operator(Operator::Add(args))) => identity::check(args),
         _ => Ok(()),

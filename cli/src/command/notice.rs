@@ -1,9 +1,9 @@
-//! `wa notice`, `wa approve`, `wa deny`: what people are told and asked, and their answers.
+//! `wa notice`: what people are told and asked, and their answers.
 
 use wa_proto::wire::v1;
 
-use super::{Desk, act, say};
-use crate::args::{Decide, Notice};
+use super::{Desk, say};
+use crate::args::Notice;
 use crate::client::ANSWER;
 use crate::failure::{Exit, Failure};
 use crate::shape::NoticeItem;
@@ -34,19 +34,4 @@ async fn answer(desk: &mut Desk<'_>, id: u64, choice: &str) -> Result<Exit, Fail
     session.call(session.within(ANSWER), session.fleet().answer_notice(request)).await?;
     say(&format!("question {id} was answered: {choice}"));
     Ok(Exit::Done)
-}
-
-pub(super) async fn decide(desk: &mut Desk<'_>, args: &Decide, deny: bool) -> Result<Exit, Failure> {
-    let within = desk.session.within(act::USUAL);
-    let request = v1::DecideRequest {
-        pane: Some(args.pane.clone().into()),
-        deny,
-        choice: args.choice.clone().unwrap_or_default(),
-        timeout_ms: u32::try_from(within.as_millis()).unwrap_or(u32::MAX),
-        dry_run: args.dry_run,
-        trace_parent: wa_link::trace::current_parent(),
-    };
-    let mut fleet = desk.session.fleet();
-    let answer = desk.session.call(within.saturating_add(act::SLACK), fleet.decide(request)).await?;
-    act::receipt::<crate::shape::kind::Decide>(desk, answer, &args.pane)
 }

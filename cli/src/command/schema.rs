@@ -99,7 +99,7 @@ const SHAPES: &[(&str, &str, bool, &[&str])] = &[
     ("wa.pause/1", "wa pause; wa unpause", false, &["paused", "everything", "panes", "workflow"]),
     (
         "wa.run_list/1",
-        "wa run list",
+        "wa run list; wa run show; wa run start; wa run cancel; wa account login",
         true,
         &[
             "run",
@@ -144,6 +144,7 @@ const SHAPES: &[(&str, &str, bool, &[&str])] = &[
         false,
         &["name", "version", "on", "agents", "max_actions", "enabled", "paused", "description", "steps"],
     ),
+    ("wa.rehearsal/1", "wa workflow run --dry-run", true, &["time", "step", "text", "beyond"]),
     (
         "wa.notice_list/1",
         "wa notice list",
@@ -153,7 +154,60 @@ const SHAPES: &[(&str, &str, bool, &[&str])] = &[
             "who",
         ],
     ),
-    ("wa.decide/1", "wa approve; wa deny", false, &["action", "pane", "outcome", "reason"]),
+    ("wa.decide/1", "wa approve PANE; wa deny PANE", false, RECEIPT),
+    (
+        "wa.approvals/1",
+        "wa approval list; wa approve ID; wa deny ID",
+        true,
+        &[
+            "id",
+            "time",
+            "pane",
+            "who",
+            "verb",
+            "text",
+            "rule",
+            "until",
+            "state",
+            "answered_by",
+            "outcome",
+            "reason",
+        ],
+    ),
+    (
+        "wa.accounts/1",
+        "wa account list; wa account add|show|update|disable|enable",
+        true,
+        &[
+            "alias",
+            "agent",
+            "pool",
+            "sign_in",
+            "provider",
+            "state",
+            "reason",
+            "until",
+            "max_panes",
+            "default_on",
+            "leases",
+            "windows",
+            "credentials",
+            "homes",
+            "last_used",
+        ],
+    ),
+    ("wa.pools/1", "wa account pool list; wa account pool set", true, &["name", "switching", "accounts"]),
+    ("wa.account_test/1", "wa account test", true, &["check", "ok", "detail"]),
+    ("wa.vault_key/1", "wa account rotate", false, &["key", "entries"]),
+    (
+        "wa.account_switch/1",
+        "wa switch-account",
+        false,
+        &["pane", "account", "reason", "earliest", "considered", "run"],
+    ),
+    ("wa.audit/1", "wa audit", true, &["n", "time", "who", "what", "target", "decision", "detail"]),
+    ("wa.audit_check/1", "wa audit verify", false, &["ok", "rows", "head", "broken_at", "problem"]),
+    ("wa.policy_test/1", "wa policy test", false, &["decision", "rule", "reason"]),
     (
         "wa.hooks/1",
         "wa hooks install; wa hooks remove; wa hooks status",
@@ -237,7 +291,9 @@ mod tests {
     use super::*;
     use crate::output::{Shape, testing};
     use crate::shape::{
-        EventLine, Hit, HostStatus, LogEntry, OperatorItem, PaneStatus, Receipt, RevokedItem, RunItem, kind,
+        AccountItem, AccountShown, ApprovalItem, AuditCheck, AuditItem, CheckItem, EventLine, Hit,
+        HostStatus, LogEntry, OperatorItem, PaneStatus, PolicyAnswer, PoolItem, Receipt, RevokedItem,
+        RunItem, Switch, VaultKey, kind,
     };
     use wa_proto::wire::v1;
 
@@ -281,6 +337,17 @@ mod tests {
             keys_of(&RunItem::try_from(v1::Run::default()).unwrap()),
             keys_of(&OperatorItem::try_from(v1::Operator::default()).unwrap()),
             keys_of(&RevokedItem::from(v1::RevokedPrincipal::default())),
+            keys_of(&AccountItem::try_from(v1::Account::default()).unwrap()),
+            keys_of(&AccountShown(v1::Account::default().try_into().unwrap())),
+            keys_of(&PoolItem::from(v1::Pool::default())),
+            keys_of(&CheckItem::from(v1::AccountCheck::default())),
+            keys_of(&VaultKey::from(v1::RotateVaultKeyResponse::default())),
+            keys_of(&Switch::of("a/1".into(), false, v1::SwitchAccountResponse::default()).unwrap()),
+            keys_of(&AuditItem::try_from(v1::AuditEntry::default()).unwrap()),
+            keys_of(&AuditCheck::from(v1::VerifyAuditResponse::default())),
+            keys_of(&ApprovalItem::try_from(v1::Approval::default()).unwrap()),
+            keys_of(&PolicyAnswer::from(v1::TestPolicyResponse::default())),
+            keys_of(&Receipt::<kind::Decide>::of(v1::ActResponse::default(), None).unwrap()),
             keys_of(&Receipt::<kind::Spawn>::of(v1::ActResponse::default(), None).unwrap()),
         ];
         for (name, keys) in printed {

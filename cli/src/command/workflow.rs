@@ -1,15 +1,16 @@
 //! `wa workflow`: what the controller would do by itself.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use wa_controller::Definition;
+use wa_controller::{Definition, Vars, builtin_workflows};
 use wa_proto::wire::v1;
 
-use super::{Desk, say};
+use super::{Desk, rules, say};
+use crate::args::Rehearsal;
 use crate::client::ANSWER;
 use crate::failure::{Exit, Failure};
-use crate::output::Format;
-use crate::shape::{WorkflowItem, WorkflowShown};
+use crate::output::{Format, Out};
+use crate::shape::{RehearsedItem, WorkflowItem, WorkflowShown};
 
 /// Bytes of a workflow file.
 const LIMIT: u64 = 1024 * 1024;
@@ -43,15 +44,17 @@ pub(super) async fn show(desk: &mut Desk<'_>, name: &str) -> Result<Exit, Failur
     Ok(Exit::Done)
 }
 
+/// Reads a definition as the controller would.
+fn read(path: &Path) -> Result<Definition, String> {
+    let text = wa_link::files::read_text(path, LIMIT).map_err(|error| error.to_string())?;
+    Definition::parse(&text).map_err(|problem| format!("{}: {problem}", path.display()))
+}
+
 /// Asks no controller.
 pub(crate) fn validate(files: &[PathBuf]) -> Result<Exit, Failure> {
     let mut bad = 0;
     for path in files {
-        let read = wa_link::files::read_text(path, LIMIT).map_err(|error| error.to_string());
-        let checked = read.and_then(|text| {
-            Definition::parse(&text).map_err(|problem| format!("{}: {problem}", path.display()))
-        });
-        match checked {
+        match read(path) {
             Ok(definition) => {
                 let steps = definition.steps.len();
                 say(&format!(
@@ -71,4 +74,31 @@ pub(crate) fn validate(files: &[PathBuf]) -> Result<Exit, Failure> {
         0 => Ok(Exit::Done),
         bad => Err(Failure::usage(format!("{bad} of {} files cannot be used", files.len()))),
     }
+}
+
+/// What a workflow would have done on a recorded pane. Asks no controller.
+pub(crate) fn rehearse(args: &Rehearsal, out: &mut Out) -> Result<Exit, Failure> {
+    let definition = definition(&args.workflow)?;
+    let end = args.now.unwrap_or(out.look.now);
+    let played = rules::recorded(&args.recording, args.size, args.agent.as_ref(), end)?;
+    let agent = args.agent.as_ref().or(played.last_agent()).filter(|agent| agent.as_str() != "shell");
+    let lines = wa_controller::rehearse(&definition, agent, &Vars::new(), &played.moments);
+    let items: Vec<RehearsedItem> = lines.into_iter().map(RehearsedItem::from).collect();
+    out.list(&items)?;
+    Ok(Exit::Done)
+}
+
+/// One that is built in, or a file.
+fn definition(name: &str) -> Result<Definition, Failure> {
+    let built_in = builtin_workflows().map_err(|problem| Failure::failed(problem.to_string()))?;
+    let names: Vec<String> = built_in.iter().map(|one| one.name.clone()).collect();
+    if let Some(found) = built_in.into_iter().find(|one| one.name == name) {
+        return Ok(found);
+    }
+    let path = Path::new(name);
+    if !path.exists() {
+        let message = format!("{name:?} is no workflow that is built in, and no file");
+        return Err(Failure::new(Exit::NotFound, message).remedy(format!("built in: {}", names.join(", "))));
+    }
+    read(path).map_err(Failure::usage)
 }

@@ -51,7 +51,7 @@ pub(crate) struct Receipt<K> {
 }
 
 /// The exit code that an outcome has.
-fn exit_of(outcome: &str) -> Exit {
+pub(super) fn exit_of(outcome: &str) -> Exit {
     match outcome.parse() {
         Ok(OutcomeKind::Submitted | OutcomeKind::Placed) => Exit::Done,
         Ok(OutcomeKind::Refused) => Exit::Refused,

@@ -5,6 +5,7 @@
 //! known is null, never an empty string; only `title` and `text` may be empty. Words (states, events, outcomes) are
 //! passed on as the controller sent them, so that an older `wa` still shows what a newer controller has to say.
 
+mod accounts;
 mod action;
 mod event;
 mod fleet;
@@ -12,7 +13,9 @@ mod hooks;
 mod identity;
 mod log;
 mod notice;
+mod oversight;
 mod pane;
+mod pools;
 mod redact;
 mod rules;
 mod run;
@@ -21,6 +24,7 @@ mod screen;
 mod session;
 mod workflow;
 
+pub(crate) use accounts::{AccountItem, AccountShown};
 pub(crate) use action::{Paused, Receipt, ReceiptKind, Token, kind};
 pub(crate) use event::EventLine;
 pub(crate) use fleet::HostStatus;
@@ -28,17 +32,23 @@ pub(crate) use hooks::HookFile;
 pub(crate) use identity::{NewOperator, OperatorItem, RevokedItem};
 pub(crate) use log::{Hit, LogEntry};
 pub(crate) use notice::NoticeItem;
+pub(crate) use oversight::{ApprovalItem, AuditCheck, AuditItem, PolicyAnswer};
 pub(crate) use pane::{PaneStatus, Secret, Shown};
+pub(crate) use pools::{CheckItem, PoolItem, Switch, VaultKey};
 pub(crate) use redact::{Redacted, RedactedLine};
 pub(crate) use rules::{Explained, PackItem, PackShown, PackTest, Pushed, RuleShown, Scanned, UnknownItem};
 pub(crate) use run::{RunItem, RunShown};
 pub(crate) use said::Conversed;
 pub(crate) use screen::ScreenView;
-pub(crate) use workflow::{WorkflowItem, WorkflowShown};
+pub(crate) use workflow::{RehearsedItem, WorkflowItem, WorkflowShown};
 
+use action::exit_of;
 use anstyle::{AnsiColor, Style};
 use wa_proto::wire::{Invalid, from_us, v1};
 use wa_proto::{PaneAddress, Timestamp};
+
+use crate::output::table::Cell;
+use crate::output::text;
 
 /// `None` for an empty text.
 fn known(text: String) -> Option<String> {
@@ -89,6 +99,27 @@ fn clock(time: Timestamp) -> String {
 
 fn or_dash(text: Option<&str>) -> &str {
     text.unwrap_or("-")
+}
+
+/// A fact a line, those without a value left out: what `show` commands print.
+fn facts(mut facts: Vec<(&'static str, String)>) -> Cell {
+    facts.retain(|(_, value)| !value.is_empty());
+    let longest = facts.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
+    let lines: Vec<(String, String)> = facts
+        .into_iter()
+        .enumerate()
+        .map(|(at, (key, value))| {
+            let newline = if at == 0 { "" } else { "\n" };
+            // What stands in a fact may not begin a new one.
+            (format!("{newline}{key:longest$}  "), text::printable(&value, text::Keep::Nothing))
+        })
+        .collect();
+    let bold = Style::new().bold();
+    let pieces: Vec<(&str, Style)> = lines
+        .iter()
+        .flat_map(|(key, value)| [(key.as_str(), bold), (value.as_str(), Style::new())])
+        .collect();
+    Cell::pieces(&pieces)
 }
 
 /// One colour language for all tables: red = stopped, yellow = wants somebody, green = at work.

@@ -10,7 +10,7 @@ use wa_proto::wire::{Invalid, v1};
 use super::session::Session;
 use super::{address, age, clock, instant, known, need, or_dash, state_style};
 use crate::output::table::{Cell, Column, column};
-use crate::output::{Look, Shape, text};
+use crate::output::{Look, Shape};
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct PaneStatus {
@@ -44,7 +44,7 @@ pub(crate) struct Detail {
     kind: Option<String>,
     pub(crate) percent_left: Option<f64>,
     window: Option<String>,
-    until: Option<Timestamp>,
+    pub(crate) until: Option<Timestamp>,
     code: Option<i32>,
 }
 
@@ -196,6 +196,7 @@ impl Shown {
             ("agent", agent.join(" ")),
             ("directory", pane.cwd.clone().unwrap_or_default()),
             ("project", pane.project.clone().unwrap_or_default()),
+            ("account", pane.account.clone().unwrap_or_default()),
             ("last output", pane.last_output.map(clock).unwrap_or_default()),
         ];
         let detail = pane.state_detail.words();
@@ -222,7 +223,6 @@ impl Shown {
             };
             facts.push((name, format!("{} ({} s left)", secret.value, secret.left_seconds)));
         }
-        facts.retain(|(_, value)| !value.is_empty());
         facts
     }
 }
@@ -239,23 +239,7 @@ impl Shape for Shown {
     }
 
     fn row(&self, _: &Look) -> Vec<Cell> {
-        let facts = self.facts();
-        let longest = facts.iter().map(|(key, _)| key.len()).max().unwrap_or(0);
-        let keys: Vec<(String, String)> = facts
-            .into_iter()
-            .enumerate()
-            .map(|(at, (key, value))| {
-                let newline = if at == 0 { "" } else { "\n" };
-                // What stands in a fact may not begin a new one.
-                (format!("{newline}{key:longest$}  "), text::printable(&value, text::Keep::Nothing))
-            })
-            .collect();
-        let bold = Style::new().bold();
-        let pieces: Vec<(&str, Style)> = keys
-            .iter()
-            .flat_map(|(key, value)| [(key.as_str(), bold), (value.as_str(), Style::new())])
-            .collect();
-        vec![Cell::pieces(&pieces)]
+        vec![super::facts(self.facts())]
     }
 }
 
@@ -285,6 +269,7 @@ impl Shape for PaneStatus {
             column("LAST", 5),
             column("PROJECT", 8),
             column("SESSION", 8),
+            column("ACCOUNT", 7),
             column("GENERATION", 20),
             column("CWD", 16),
             column("NOT LOGGED", 10),
@@ -312,6 +297,7 @@ impl Shape for PaneStatus {
             last,
             plain(self.project.as_deref()),
             plain(self.session_id.as_deref()),
+            plain(self.account.as_deref()),
             Cell::plain(&self.generation),
             plain(self.cwd.as_deref()),
             plain(self.not_logged.as_deref()),

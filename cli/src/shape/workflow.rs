@@ -1,9 +1,11 @@
-//! `wa.workflow_list/1`, `wa.workflow/1`: what the controller would do by itself.
+//! `wa.workflow_list/1`, `wa.workflow/1`, `wa.rehearsal/1`: what the controller would do by itself.
 
 use serde::Serialize;
+use wa_controller::Rehearsed;
+use wa_proto::Timestamp;
 use wa_proto::wire::v1;
 
-use super::known;
+use super::{clock, known, or_dash};
 use crate::output::table::{Cell, Column, column};
 use crate::output::{Look, Shape};
 
@@ -126,5 +128,44 @@ impl Shape for StepShown {
     fn row(&self, _: &Look) -> Vec<Cell> {
         let timeout = std::time::Duration::from_millis(self.timeout_ms);
         vec![Cell::plain(&self.id), Cell::plain(&self.verb), Cell::plain(&crate::client::words(timeout))]
+    }
+}
+
+/// One thing that a run would have done on a recorded pane.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct RehearsedItem {
+    time: Timestamp,
+    step: Option<String>,
+    text: String,
+    /// The recording had ended by then.
+    beyond: bool,
+}
+
+impl From<Rehearsed> for RehearsedItem {
+    fn from(line: Rehearsed) -> Self {
+        Self { time: line.at, step: known(line.step), text: line.text, beyond: line.beyond }
+    }
+}
+
+impl Shape for RehearsedItem {
+    const SCHEMA: &'static str = "wa.rehearsal/1";
+
+    fn name(&self) -> String {
+        self.step.clone().unwrap_or_default()
+    }
+
+    fn columns(_: bool) -> &'static [Column] {
+        const COLUMNS: &[Column] =
+            &[column("TIME", 20), column("RECORDED", 8), column("STEP", 12), column("WHAT", 10)];
+        COLUMNS
+    }
+
+    fn row(&self, _: &Look) -> Vec<Cell> {
+        vec![
+            Cell::plain(&clock(self.time)),
+            Cell::plain(if self.beyond { "no" } else { "yes" }),
+            Cell::plain(or_dash(self.step.as_deref())),
+            Cell::plain(&self.text),
+        ]
     }
 }

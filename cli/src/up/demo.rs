@@ -71,6 +71,20 @@ impl Folder {
     }
 }
 
+impl Folder {
+    /// Writes the controller's configuration: a limit is waited out without pauses of minutes.
+    fn automation(&self) -> Result<PathBuf, Failure> {
+        let files = [
+            ("limit-wait.toml", include_str!("limit-wait.toml")),
+            ("controller.toml", "workflows = ['limit-wait.toml']\n"),
+        ];
+        for (name, text) in files {
+            wa_link::files::write_private(&self.0.join(name), text.as_bytes()).map_err(super::said)?;
+        }
+        Ok(self.0.join("controller.toml"))
+    }
+}
+
 impl Drop for Folder {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_dir_all(&self.0) {
@@ -99,6 +113,7 @@ pub(super) async fn demo(
             .map_or_else(|| Host::new("demo"), Ok)
             .map_err(|e| Failure::usage(e.to_string()))?,
         sockets: vec![MuxSocket { name: MuxName::main(), path: mux.handle().socket().to_owned() }],
+        automation: Some(folder.automation()?),
     };
     let house = House::open(&plan).await?;
     say(&format!("controller and node run at {}; in another terminal: wa status", house.url()));
@@ -203,7 +218,7 @@ fn open_panes(mux: &Running, folder: &Folder) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::failed(format!("the demo's programs cannot be set up: {error}"));
     let program = std::env::current_exe().map_err(failed)?;
     let panes = demo::install(&folder.make("bin")?, &program).map_err(failed)?;
-    let (home, work) = (folder.make("home")?, folder.make("webapp")?);
+    let (home, work) = (folder.make("home")?, folder.make("home/webapp")?);
     let env = environment(std::env::vars_os(), &home);
     for DemoPane { name, command, size } in panes {
         let command = Command { env: Some(env.clone()), cwd: Some(work.clone()), ..command };

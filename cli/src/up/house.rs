@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use wa_controller::{Config as ControllerConfig, Controller, Running};
+use wa_controller::{Config as ControllerConfig, ConfigFile, Controller, InvalidConfig, Running};
 use wa_link::context::Context;
 use wa_link::shutdown::{Shutdown, Tasks};
 use wa_link::{clock, files, tls};
@@ -35,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) name: Host,
     /// `[NAME=]PATH`; none = those that are found.
     pub(crate) sockets: Vec<MuxSocket>,
+    /// The controller's configuration file, for what it does by itself.
+    pub(crate) automation: Option<PathBuf>,
 }
 
 pub(crate) struct House {
@@ -60,6 +62,12 @@ impl House {
         files::create_private_dir(&plan.dir).map_err(super::said)?;
         let mut config = ControllerConfig::local(plan.dir.join("controller"));
         config.listen = plan.listen;
+        if let Some(file) = &plan.automation {
+            let unusable =
+                |error: InvalidConfig| Failure::failed(format!("{}: {}", file.display(), chain(&error)));
+            config.workflows =
+                ConfigFile::load(file).and_then(|file| file.definitions()).map_err(unusable)?;
+        }
         let controller = Controller::start(config, of_controller.clone())
             .await
             .map_err(|error| Failure::failed(format!("the controller does not start: {}", chain(&error))))?;

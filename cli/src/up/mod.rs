@@ -38,6 +38,10 @@ pub(crate) async fn up(args: &Up, around: &Surroundings<'_>, out: &mut Out) -> R
     })?;
     files::create_private_dir(&place).map_err(said)?;
     let _single = lock(&place.join("up.lock"))?;
+    // The controller in it holds credentials.
+    if let Err(error) = wa_link::limits::no_core_dumps() {
+        say(&format!("a crash of this process may leave a core dump: {error}"));
+    }
     let signals = Tasks::new(Shutdown::new());
     let ended =
         listen(&signals).map_err(|error| Failure::failed(format!("cannot listen for signals: {error}")))?;
@@ -90,6 +94,7 @@ async fn serve(args: &Up, place: &Path, around: &Surroundings<'_>, signals: &Tas
         listen: args.listen.unwrap_or(LISTEN),
         name: args.name.clone().map_or_else(short_hostname, Ok)?,
         sockets: args.mux_socket.clone(),
+        automation: None,
     };
     let house = House::open(&plan).await?;
     let left = leave_note(&house, place);

@@ -12,6 +12,9 @@ use crate::output::table::{Cell, Column, column};
 use crate::output::{Look, Shape};
 use crate::shape::{EventLine, Hit, PaneStatus, RunItem};
 
+/// What waits for the reset of a limit.
+const LIMIT_WAIT: &str = "limit-wait";
+
 /// The things that must happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -23,11 +26,13 @@ pub(crate) enum Chapter {
     CompactionSeen,
     ReactionVerified,
     LimitWarning,
+    LimitReached,
+    LimitWaitedOut,
     SearchHit,
 }
 
 impl Chapter {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 10] = [
         Self::ClaudeRecognised,
         Self::CodexRecognised,
         Self::GeminiRecognised,
@@ -35,6 +40,8 @@ impl Chapter {
         Self::CompactionSeen,
         Self::ReactionVerified,
         Self::LimitWarning,
+        Self::LimitReached,
+        Self::LimitWaitedOut,
         Self::SearchHit,
     ];
 
@@ -47,6 +54,8 @@ impl Chapter {
             Self::CompactionSeen => "a compaction was seen",
             Self::ReactionVerified => "the reaction was typed and seen to arrive",
             Self::LimitWarning => "a usage-limit warning stood in status",
+            Self::LimitReached => "a usage limit was reached, and its reset is waited for",
+            Self::LimitWaitedOut => "the limit lifted, and the agent was told to proceed and works again",
             Self::SearchHit => "printed text was found by search",
         }
     }
@@ -101,9 +110,15 @@ impl Story {
         let version = pane.agent_version.as_deref().map(|version| format!(" {version}")).unwrap_or_default();
         let who = format!("{}{version}, {}", pane.agent.as_deref().unwrap_or("shell"), pane.state);
         let first = recognised.and_then(|chapter| self.note(chapter, Some(&pane.pane), who));
-        let limit = (pane.state == "limit_warning").then(|| {
+        let limit = match pane.state.as_str() {
+            "limit_warning" => Some(Chapter::LimitWarning),
+            // Once it is known until when.
+            "limited" if pane.state_detail.until.is_some() => Some(Chapter::LimitReached),
+            _ => None,
+        };
+        let limit = limit.map(|chapter| {
             let detail = format!("{}: {}", pane.agent.as_deref().unwrap_or("-"), pane.state_detail.words());
-            self.note(Chapter::LimitWarning, Some(&pane.pane), detail)
+            self.note(chapter, Some(&pane.pane), detail)
         });
         first.into_iter().chain(limit.flatten()).collect()
     }
@@ -121,9 +136,15 @@ impl Story {
     }
 
     fn run(&mut self, run: &RunItem) -> Option<String> {
-        if run.state == "succeeded" {
-            let detail = format!("workflow {}", run.workflow);
-            return self.note(Chapter::ReactionVerified, run.pane.as_deref(), detail);
+        let chapter = match run.workflow.as_str() {
+            "claude-compaction-reread" => Some(Chapter::ReactionVerified),
+            LIMIT_WAIT => Some(Chapter::LimitWaitedOut),
+            _ => None,
+        };
+        if let Some(chapter) = chapter.filter(|_| run.state == "succeeded") {
+            let reason = run.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            let detail = format!("workflow {}{reason}", run.workflow);
+            return self.note(chapter, run.pane.as_deref(), detail);
         }
         let first = self.runs.insert((run.run.clone(), run.state.clone()));
         let reason = run.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
@@ -205,10 +226,10 @@ mod tests {
         PaneStatus::try_from(item).unwrap()
     }
 
-    fn run(state: &str) -> RunItem {
+    fn run(workflow: &str, state: &str) -> RunItem {
         let run = v1::Run {
-            run_id: "r1".into(),
-            workflow: "reread".into(),
+            run_id: workflow.into(),
+            workflow: workflow.into(),
             host: "demo".into(),
             pane: at(0),
             state: state.into(),
@@ -223,7 +244,7 @@ mod tests {
         let panes = [pane(0, "claude", "idle"), pane(1, "codex", "limit_warning"), pane(2, "", "shell")];
         assert_eq!(story.panes(&panes).len(), 4);
         assert_eq!(story.panes(&panes), Vec::<String>::new());
-        assert_eq!(story.missing().len(), 4);
+        assert_eq!(story.missing().len(), 6);
 
         let event = v1::EventItem {
             host: "demo".into(),
@@ -234,11 +255,18 @@ mod tests {
         assert!(story.event(&event).unwrap().contains("demo/0"));
         assert_eq!(story.event(&event), None);
 
-        assert_eq!(story.runs(&[run("acting"), run("acting")]), ["workflow reread is acting on demo/0"]);
-        assert_eq!(story.runs(&[run("succeeded")]).len(), 1);
-        story.panes(&[pane(3, "gemini", "working")]);
+        const REREAD: &str = "claude-compaction-reread";
+        let acting = run(REREAD, "acting");
+        let told = story.runs(&[acting.clone(), acting]);
+        assert_eq!(told, ["workflow claude-compaction-reread is acting on demo/0"]);
+        assert_eq!(story.runs(&[run(REREAD, "succeeded")]).len(), 1);
+        story.panes(&[pane(3, "gemini", "working"), pane(1, "codex", "limited")]);
+        // Another workflow's success is not the limit's.
+        story.runs(&[run("approval-notice", "succeeded")]);
+        assert_eq!(story.missing().len(), 2);
+        story.runs(&[run(LIMIT_WAIT, "succeeded")]);
         assert_eq!(story.missing(), ["printed text was found by search"]);
         assert!(!story.has_hit());
-        assert_eq!(story.account().iter().filter(|told| told.seen).count(), 7);
+        assert_eq!(story.account().iter().filter(|told| told.seen).count(), 9);
     }
 }

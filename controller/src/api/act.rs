@@ -1,35 +1,41 @@
 //! Act: send, keys, kill and spawn, asked for by a person or an agent.
 //!
-//! The controller decides what it can see (pane known and here, generation, mirror, pause) at once; all else is decided
+//! The controller decides what it can see (pane known and here, generation, mirror, pause, policy) at once; what its policy
+//! holds for a person goes on when somebody has allowed it, also after its caller has gone; all else is decided
 //! by the node's policy and guards when the action begins. The answer is the action's outcome, and comes within the time
 //! that the caller gave: the last part of it, the time that a node takes to see what became of its keys, is not for
 //! beginning. When there is no outcome by then: an action that was never permitted did not begin and never will, for its
 //! deadline has passed (`expired`); of one that was permitted it is `unknown`, and its row stays open until the node
 //! tells.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout_at;
 use tonic::Status;
 use tracing::Instrument as _;
 use wa_link::{clock, trace};
+use wa_proto::policy::Decision;
 use wa_proto::wire::v1;
 use wa_proto::{
-    Action, ActionId, ErrorCode, Generation, Host, MuxName, Outcome, OutcomeKind, PaneAddress, PaneRef, Verb,
+    Action, ActionId, ErrorCode, Generation, Host, MuxName, Outcome, OutcomeKind, PaneAddress, PaneRef,
+    Timestamp, Verb,
 };
 
 use super::{Fleet, away, check_host, status, usage};
 use crate::gate::{Labels, Waiter, address};
 use crate::identity::peer::Peer;
 use crate::orchestrator::summary;
+use crate::policy::{self, Entered, Judgement};
 use crate::registry::PaneView;
+use crate::store::{Earlier, Entry, NewAction, approval_name};
 
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 const LONGEST: Duration = Duration::from_secs(600);
 /// An action that has begun is verified for up to five seconds, and its outcome travels.
 const OUTCOME_TIME: Duration = Duration::from_secs(6);
 /// Bytes of one text or command.
-const MAX_TEXT: usize = 256 * 1024;
+pub(super) const MAX_TEXT: usize = 256 * 1024;
 const MAX_KEY: usize = 200;
 
 /// Where an action goes.
@@ -43,6 +49,12 @@ struct Target {
 impl Target {
     fn address(&self) -> Option<PaneAddress> {
         self.view.as_ref().map(PaneView::address)
+    }
+
+    /// Of the pane, or for a spawn of the host alone.
+    fn labels(&self) -> Labels {
+        let of_host = || Labels::from([("host".to_owned(), self.host.to_string())]);
+        self.view.as_ref().map_or_else(of_host, PaneView::labels)
     }
 }
 
@@ -60,26 +72,22 @@ impl Fleet {
             return Err(usage(format!("idempotency key: at most {MAX_KEY} bytes")));
         }
         let target = self.target(peer, &request, &verb)?;
-        if let Some(reason) = self.objection(&target, &request) {
-            return Ok(answer(&target, None, OutcomeKind::Refused.as_str(), reason));
-        }
-        if request.dry_run {
-            let hoped = match &verb {
-                Verb::Send { enter: false, .. } => OutcomeKind::Placed,
-                _ => OutcomeKind::Submitted,
-            };
-            let what = format!("dry run, nothing was sent: {} {}", verb.name(), summary(&verb));
-            return Ok(answer(&target, None, hoped.as_str(), what));
-        }
-        let wanted = match request.timeout_ms {
-            0 => DEFAULT_TIMEOUT,
-            ms => Duration::from_millis(ms.into()).min(LONGEST),
-        };
+        let wanted = patience(request.timeout_ms);
         let span = tracing::info_span!("act", verb = verb.name(), host = %target.host);
         trace::set_parent(&span, &request.trace_parent);
         let ours = trace::parent_of(&span);
         let trace_parent = if ours.is_empty() { request.trace_parent.clone() } else { ours };
         let action = action(peer, &target, verb, trace_parent, wanted);
+        let judged = self.gate.judge(&target.host, &action, || target.labels());
+        if let Some(reason) = self.objection(&target, &request, &judged) {
+            if !request.dry_run {
+                self.write_down_refusal(&target, &action, &reason).await?;
+            }
+            return Ok(answer(&target, None, OutcomeKind::Refused.as_str(), reason));
+        }
+        if request.dry_run {
+            return Ok(dry_run(&target, &action.verb, judged));
+        }
         self.queue_and_wait(target, action, key, wanted).instrument(span).await
     }
 
@@ -122,21 +130,28 @@ impl Fleet {
     }
 
     /// Why nothing is even tried.
-    fn objection(&self, target: &Target, request: &v1::ActRequest) -> Option<String> {
+    fn objection(&self, target: &Target, request: &v1::ActRequest, judged: &Judgement) -> Option<String> {
         if !request.generation.is_empty() && request.generation != target.pane.generation.as_str() {
             return Some(format!(
                 "the mux server is another process now: generation {}, not {}",
                 target.pane.generation, request.generation
             ));
         }
-        let labels = match &target.view {
-            Some(view) if view.pane.mirror => {
-                return Some("this pane mirrors one of another mux server: act on that one".into());
-            }
-            Some(view) => view.labels(),
-            None => Labels::from([("host".to_owned(), target.host.to_string())]),
-        };
-        self.gate.paused(target.address().as_ref(), &labels)
+        if target.view.as_ref().is_some_and(|view| view.pane.mirror) {
+            return Some("this pane mirrors one of another mux server: act on that one".into());
+        }
+        let denied = (judged.decision == Decision::Deny).then(|| judged.reason.clone());
+        self.gate.paused(target.address().as_ref(), &target.labels()).or(denied)
+    }
+
+    async fn write_down_refusal(&self, target: &Target, action: &Action, reason: &str) -> Result<(), Status> {
+        let (who, what) = (action.who.clone(), action.verb.name());
+        let place = target.address().map_or_else(|| target.host.to_string(), |pane| pane.to_string());
+        let detail = format!("{reason}: {}", summary(&action.verb));
+        let stored = self.store.write(move |tx| {
+            tx.audit(&Entry { who: &who, what, target: &place, decision: "refused", detail: &detail })
+        });
+        stored.await.map_err(|e| status(&e))
     }
 
     async fn queue_and_wait(
@@ -149,37 +164,71 @@ impl Fleet {
         let deadline = clock::monotonic() + wait;
         let mut id = action.id;
         let mut waiter = self.gate.wait_for(id);
-        let (host, key) = (target.host.clone(), key.map(str::to_owned));
+        let (gate, registry) = (Arc::clone(&self.gate), Arc::clone(&self.registry));
+        let (host, idempotency_key) = (target.host.clone(), key.map(str::to_owned));
         let queued = self.store.write(move |tx| {
-            if let Some(key) = &key
+            if let Some(key) = &idempotency_key
                 && let Some(earlier) = tx.find_key(&action.who, key)?
             {
-                return Ok(Some(earlier));
+                return Ok(Begun::Earlier(earlier));
             }
             let summary = summary(&action.verb);
-            tx.enqueue(&host, action, None, key.as_deref(), &summary)?;
-            Ok(None)
+            let new = NewAction { host, action, run: None, idempotency_key, summary };
+            policy::enter(tx, &gate, &registry, new).map(Begun::New)
         });
-        if let Some(earlier) = queued.await.map_err(|e| status(&e))? {
-            if let Some(outcome) = earlier.outcome {
-                return Ok(told(&target, outcome));
+        let mut held = None;
+        match queued.await.map_err(|e| status(&e))? {
+            Begun::New(Entered::Queued) => {}
+            Begun::New(Entered::Held { approval, until }) => held = Some((approval, until)),
+            Begun::New(Entered::Refused(reason)) => {
+                return Ok(answer(&target, Some(id), OutcomeKind::Refused.as_str(), reason));
             }
-            id = earlier.action;
-            waiter = self.gate.wait_for(id);
-            // It may have been settled before this listened.
-            if !self.gate.is_open(id) && waiter.known().is_none() {
-                let reason = "the same key was used a moment ago, and its outcome has just come: ask again";
-                return Err(ErrorCode::Busy.status(reason));
+            Begun::Earlier(earlier) => {
+                if let Some(outcome) = earlier.outcome {
+                    return Ok(told(&target, outcome));
+                }
+                held = earlier.held;
+                id = earlier.action;
+                waiter = self.gate.wait_for(id);
+                // It may have been settled before this listened.
+                if held.is_none() && !self.gate.is_open(id) && waiter.known().is_none() {
+                    let reason =
+                        "the same key was used a moment ago, and its outcome has just come: ask again";
+                    return Err(ErrorCode::Busy.status(reason));
+                }
             }
         }
         let waited = tokio::select! {
             waited = timeout_at(deadline, waiter.outcome()) => waited.ok().flatten(),
             () = self.tasks.shutdown().triggered() => None,
         };
-        Ok(match waited {
-            Some(outcome) => told(&target, outcome),
-            None => self.not_told(&target, id, &waiter),
+        Ok(match (waited, held) {
+            (Some(outcome), _) => told(&target, outcome),
+            (None, Some(held)) => self.not_answered(&target, id, held, &waiter),
+            (None, None) => self.not_told(&target, id, &waiter),
         })
+    }
+
+    /// Whoever answers the approval is told how it ended: it is theirs now.
+    fn not_answered(
+        &self,
+        target: &Target,
+        id: ActionId,
+        (approval, until): (u64, Timestamp),
+        waiter: &Waiter,
+    ) -> v1::ActResponse {
+        if let Some(outcome) = waiter.known() {
+            return told(target, outcome);
+        }
+        let name = approval_name(approval);
+        let reason = if self.gate.is_open(id) {
+            format!("{name} was allowed, and the node has not said how it ended; look at the pane")
+        } else {
+            format!(
+                "it waits for a person, who can answer until {until:.0} with `wa approve {name}` or `wa deny {name}`"
+            )
+        };
+        answer(target, Some(id), OutcomeKind::Unknown.as_str(), reason)
     }
 
     fn not_told(&self, target: &Target, id: ActionId, waiter: &Waiter) -> v1::ActResponse {
@@ -197,14 +246,46 @@ impl Fleet {
     }
 }
 
+/// What came of asking.
+enum Begun {
+    New(Entered),
+    /// The key was used before.
+    Earlier(Earlier),
+}
+
+/// How long a caller waits for an outcome.
+pub(super) fn patience(timeout_ms: u32) -> Duration {
+    match timeout_ms {
+        0 => DEFAULT_TIMEOUT,
+        ms => Duration::from_millis(ms.into()).min(LONGEST),
+    }
+}
+
+/// How much of that is for beginning.
+pub(super) fn begin_within(wait: Duration) -> Duration {
+    wait - OUTCOME_TIME.min(wait / 2)
+}
+
+fn dry_run(target: &Target, verb: &Verb, judged: Judgement) -> v1::ActResponse {
+    let hoped = match verb {
+        _ if judged.decision == Decision::Ask => OutcomeKind::Refused,
+        Verb::Send { enter: false, .. } => OutcomeKind::Placed,
+        _ => OutcomeKind::Submitted,
+    };
+    let mut what = format!("dry run, nothing was sent: {} {}", verb.name(), summary(verb));
+    if judged.decision == Decision::Ask {
+        what = format!("{what}; {}", judged.reason);
+    }
+    answer(target, None, hoped.as_str(), what)
+}
+
 fn action(peer: &Peer, target: &Target, verb: Verb, trace_parent: String, wait: Duration) -> Action {
-    let begin_within = wait - OUTCOME_TIME.min(wait / 2);
     // A pane is closed whatever runs in it; all else is meant for the process that the caller saw.
     let seen = target.view.as_ref().filter(|_| !matches!(verb, Verb::Kill)).map(|view| &view.pane);
     Action {
         id: ActionId::generate(),
         pane: target.pane.clone(),
-        deadline: clock::now() + begin_within,
+        deadline: clock::now() + begin_within(wait),
         fence: 0,
         who: peer.who(),
         expect_agent: seen.and_then(|pane| pane.agent.clone()),

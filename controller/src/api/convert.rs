@@ -75,7 +75,10 @@ pub(super) fn run(summary: RunSummary, definitions: &[Definition]) -> v1::Run {
     let state = run.status.name().to_owned();
     let reason = match run.status {
         RunStatus::Ended { reason, .. } => reason,
-        RunStatus::Waiting { .. } | RunStatus::Acting { .. } | RunStatus::Asking => String::new(),
+        RunStatus::Waiting { .. }
+        | RunStatus::Acting { .. }
+        | RunStatus::Preparing { .. }
+        | RunStatus::Asking => String::new(),
     };
     let definition = definitions.iter().find(|one| one.name == run.workflow && one.version == run.version);
     let step = definition.and_then(|definition| definition.steps.get(run.step));

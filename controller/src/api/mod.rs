@@ -4,12 +4,16 @@
 //! are the closed set of [`ErrorCode`]; a stream ends when its caller goes or the controller shuts down, and holds no
 //! database connection while it waits.
 
+mod accounts;
 mod act;
+mod approvals;
+mod audit;
 mod conversation;
 mod convert;
 mod decide;
 mod identity;
 mod pause;
+mod policy;
 mod rules;
 mod runs;
 mod screen;
@@ -32,10 +36,12 @@ use wa_proto::wire::{from_us, to_us, v1};
 use wa_proto::{ErrorCode, Host, PaneAddress, Timestamp};
 use wa_workflow::Definition;
 
+use crate::accounts::Accounts;
 use crate::gate::Gate;
 use crate::identity::Doorkeeper;
 use crate::identity::ca::Authority;
 use crate::identity::peer::Peer;
+use crate::policy::PolicyFile;
 use crate::registry::{NoAnswer, PaneView, Registry};
 use crate::store::{NewToken, Store, StoreError};
 
@@ -50,9 +56,12 @@ pub(crate) struct Fleet {
     pub(crate) store: Arc<Store>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) gate: Arc<Gate>,
+    pub(crate) accounts: Accounts,
     pub(crate) authority: Arc<Authority>,
     pub(crate) doorkeeper: Arc<Doorkeeper>,
     pub(crate) definitions: Arc<Vec<Definition>>,
+    /// `None`: there is no policy but those of the hosts.
+    pub(crate) policy_file: Option<Arc<PolicyFile>>,
     /// Packs are checked one set after the other.
     pub(crate) checking: Arc<Semaphore>,
     pub(crate) tasks: Tasks,
@@ -71,6 +80,7 @@ pub(crate) fn status(error: &StoreError) -> Status {
         | StoreError::Full
         | StoreError::ReadOnly
         | StoreError::Damaged(_)
+        | StoreError::Vault(_)
         | StoreError::Failed(_) => ErrorCode::Internal,
     };
     code.status(error.to_string())
@@ -251,6 +261,11 @@ impl v1::fleet_server::Fleet for Fleet {
         let mut nodes: Vec<_> =
             nodes.into_iter().map(|node| convert::node_status(node, &wanted.revision)).collect();
         self.note_revoked(&mut nodes).await?;
+        if let Some(problem) = self.policy_file.as_ref().and_then(|file| file.problem()) {
+            for node in &mut nodes {
+                node.problems.push(format!("controller: policy: {problem}"));
+            }
+        }
         if let Some(trouble) = self.store.trouble() {
             for node in &mut nodes {
                 node.problems
@@ -456,24 +471,24 @@ impl v1::fleet_server::Fleet for Fleet {
         &self,
         request: Request<v1::AddAccountRequest>,
     ) -> Result<Response<v1::AddAccountResponse>, Status> {
-        self.doorkeeper.admit(&request, ADMINS)?;
-        Err(Status::unimplemented("add_account"))
+        let peer = self.doorkeeper.admit(&request, ADMINS)?;
+        self.make_account(&peer, request.into_inner()).await.map(Response::new)
     }
 
     async fn update_account(
         &self,
         request: Request<v1::UpdateAccountRequest>,
     ) -> Result<Response<v1::UpdateAccountResponse>, Status> {
-        self.doorkeeper.admit(&request, ADMINS)?;
-        Err(Status::unimplemented("update_account"))
+        let peer = self.doorkeeper.admit(&request, ADMINS)?;
+        self.alter_account(&peer, request.into_inner()).await.map(Response::new)
     }
 
     async fn list_accounts(
         &self,
         request: Request<v1::ListAccountsRequest>,
     ) -> Result<Response<v1::ListAccountsResponse>, Status> {
-        self.doorkeeper.admit(&request, READERS)?;
-        Err(Status::unimplemented("list_accounts"))
+        let peer = self.doorkeeper.admit(&request, READERS)?;
+        self.accounts_now(&peer, request.into_inner()).await.map(Response::new)
     }
 
     async fn test_account(
@@ -481,71 +496,82 @@ impl v1::fleet_server::Fleet for Fleet {
         request: Request<v1::TestAccountRequest>,
     ) -> Result<Response<v1::TestAccountResponse>, Status> {
         self.doorkeeper.admit(&request, ADMINS)?;
-        Err(Status::unimplemented("test_account"))
+        self.check_account(request.into_inner()).await.map(Response::new)
     }
 
     async fn set_pool(
         &self,
         request: Request<v1::SetPoolRequest>,
     ) -> Result<Response<v1::SetPoolResponse>, Status> {
-        self.doorkeeper.admit(&request, ADMINS)?;
-        Err(Status::unimplemented("set_pool"))
+        let peer = self.doorkeeper.admit(&request, ADMINS)?;
+        self.change_pool(&peer, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn rotate_vault_key(
+        &self,
+        request: Request<v1::RotateVaultKeyRequest>,
+    ) -> Result<Response<v1::RotateVaultKeyResponse>, Status> {
+        let peer = self.doorkeeper.admit(&request, ADMINS)?;
+        self.rotate_key(&peer).await.map(Response::new)
     }
 
     async fn login_account(
         &self,
         request: Request<v1::LoginAccountRequest>,
     ) -> Result<Response<v1::LoginAccountResponse>, Status> {
-        self.doorkeeper.admit(&request, OPERATORS)?;
-        Err(Status::unimplemented("login_account"))
+        let peer = self.doorkeeper.admit(&request, OPERATORS)?;
+        let signing_in = Box::pin(self.sign_in_account(&peer, request.into_inner()));
+        self.while_admitted(&peer, signing_in).await.map(Response::new)
     }
 
     async fn switch_account(
         &self,
         request: Request<v1::SwitchAccountRequest>,
     ) -> Result<Response<v1::SwitchAccountResponse>, Status> {
-        self.doorkeeper.admit(&request, OPERATORS)?;
-        Err(Status::unimplemented("switch_account"))
+        let peer = self.doorkeeper.admit(&request, OPERATORS)?;
+        self.switch_pane(&peer, request.into_inner()).await.map(Response::new)
     }
 
     async fn verify_audit(
         &self,
         request: Request<v1::VerifyAuditRequest>,
     ) -> Result<Response<v1::VerifyAuditResponse>, Status> {
-        self.doorkeeper.admit(&request, OPERATORS)?;
-        Err(Status::unimplemented("verify_audit"))
+        let peer = self.doorkeeper.admit(&request, OPERATORS)?;
+        let checking = Box::pin(self.check_audit());
+        self.while_admitted(&peer, checking).await.map(Response::new)
     }
 
     async fn list_approvals(
         &self,
         request: Request<v1::ListApprovalsRequest>,
     ) -> Result<Response<v1::ListApprovalsResponse>, Status> {
-        self.doorkeeper.admit(&request, READERS)?;
-        Err(Status::unimplemented("list_approvals"))
+        let peer = self.doorkeeper.admit(&request, READERS)?;
+        self.approvals(&peer, request.get_ref()).await.map(Response::new)
     }
 
     async fn answer_approval(
         &self,
         request: Request<v1::AnswerApprovalRequest>,
     ) -> Result<Response<v1::AnswerApprovalResponse>, Status> {
-        self.doorkeeper.admit(&request, OPERATORS)?;
-        Err(Status::unimplemented("answer_approval"))
+        let peer = self.doorkeeper.admit(&request, OPERATORS)?;
+        let answering = Box::pin(self.decide_approval(&peer, request.get_ref()));
+        self.while_admitted(&peer, answering).await.map(Response::new)
     }
 
     async fn test_policy(
         &self,
         request: Request<v1::TestPolicyRequest>,
     ) -> Result<Response<v1::TestPolicyResponse>, Status> {
-        self.doorkeeper.admit(&request, OPERATORS)?;
-        Err(Status::unimplemented("test_policy"))
+        let peer = self.doorkeeper.admit(&request, OPERATORS)?;
+        self.try_policy(&peer, request.into_inner()).map(Response::new)
     }
 
     async fn list_audit(
         &self,
         request: Request<v1::ListAuditRequest>,
     ) -> Result<Response<Self::ListAuditStream>, Status> {
-        self.doorkeeper.admit(&request, OPERATORS)?;
-        Err(Status::unimplemented("list_audit"))
+        let peer = self.doorkeeper.admit(&request, OPERATORS)?;
+        self.open_audit(&peer, request.into_inner()).map(Response::new)
     }
 }
 

@@ -73,7 +73,7 @@ impl Fleet {
             return Err(status(&error));
         }
         if let Some(quiet) = quiet {
-            sleep_until(quiet).await;
+            let _ = (quiet, sleep_until);
         }
         Ok(())
     }

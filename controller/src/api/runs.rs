@@ -1,12 +1,10 @@
 //! Workflows and their runs: list, look into, begin and end by hand.
 
-use std::collections::BTreeMap;
-
 use tonic::Status;
 use uuid::Uuid;
 use wa_proto::wire::{optional_us, to_us, v1};
-use wa_proto::{ErrorCode, Event, EventId, Host, PaneRef, RunId};
-use wa_workflow::{Definition, Input, Run};
+use wa_proto::{AccountAlias, AgentKind, ErrorCode, Event, EventId, EventKind, Host, PaneRef, RunId};
+use wa_workflow::{Definition, Input, Run, WANTED_ACCOUNT};
 
 use super::{Fleet, address, check_host, convert, status, usage};
 use crate::gate::Scope;
@@ -93,17 +91,42 @@ impl Fleet {
                 format!("{} is for {}, and {} runs there", definition.name, wanted.join(", "), named(agent));
             return Err(ErrorCode::Refused.status(message));
         }
+        if definition.on.is_empty() {
+            let message = format!("{} begins by `wa account login`, which opens its pane", definition.name);
+            return Err(ErrorCode::Refused.status(message));
+        }
+        let by_hand = ByHand {
+            workflow: &definition.name,
+            host: view.host.clone(),
+            pane: view.pane.pane.clone(),
+            agent: view.pane.agent.clone(),
+            agent_version: view.pane.agent_version.clone(),
+            agent_pid: view.pane.agent_pid,
+            wanted: None,
+        };
+        Ok(v1::StartRunResponse { run: self.begin_by_hand(peer, by_hand).await? })
+    }
+
+    /// Begins a run for a person. `None`: another run acts on the pane, and this one waits for its end.
+    pub(super) async fn begin_by_hand(
+        &self,
+        peer: &Peer,
+        by_hand: ByHand<'_>,
+    ) -> Result<Option<v1::Run>, Status> {
+        let definition = self.definition(by_hand.workflow)?;
         if let Some(why) = self.gate.workflow_paused(&definition.name) {
             return Err(ErrorCode::Refused.status(why));
         }
-        let event = by_hand(definition, &view.pane, &peer.who());
-        let (id, who) = (event.id, peer.who());
-        let (host, pane, workflow) = (view.host.clone(), view.pane.pane.clone(), definition.name.clone());
-        let begun = self.store.write(move |tx| begin(tx, &host, &pane, &event, &workflow, &who));
+        let who = peer.who();
+        let pane = crate::gate::address(&by_hand.host, &by_hand.pane);
+        let (host, workflow) = (by_hand.host.clone(), definition.name.clone());
+        let event = by_hand.event(definition, &who);
+        let (id, on) = (event.id, by_hand.pane);
+        let begun = self.store.write(move |tx| begin(tx, &host, &on, &event, &workflow, &who));
         begun.await.map_err(|e| status(&e))?;
-        let runs = self.store.runs(Some(view.address()), None, 16).await.map_err(|e| status(&e))?;
+        let runs = self.store.runs(Some(pane), None, 16).await.map_err(|e| status(&e))?;
         let run = runs.into_iter().find(|summary| summary.run.trigger.event == id);
-        Ok(v1::StartRunResponse { run: run.map(|summary| self.told_run(summary)) })
+        Ok(run.map(|summary| self.told_run(summary)))
     }
 
     fn definition(&self, name: &str) -> Result<&Definition, Status> {
@@ -118,11 +141,11 @@ impl Fleet {
             description: definition.description.clone(),
             version: definition.version,
             agents: definition.agents.iter().map(ToString::to_string).collect(),
-            on: definition.on.to_string(),
+            on: definition.on.iter().map(|kind| kind.as_str()).collect::<Vec<_>>().join(", "),
             max_actions: definition.max_actions,
             steps: definition.steps.iter().map(step).collect(),
             paused: self.gate.workflow_paused(&definition.name).unwrap_or_default(),
-            off: definition.opt_in,
+            off: definition.opt_in || definition.on.is_empty(),
         };
         v1::ListWorkflowsResponse { workflows: self.definitions.iter().map(told).collect() }
     }
@@ -142,7 +165,7 @@ impl Fleet {
             time_us: to_us(notice.time),
             host: notice.host.into(),
             pane: Some(notice.pane.into()),
-            run_id: notice.run.to_string(),
+            run_id: notice.run.map(|run| run.to_string()).unwrap_or_default(),
             workflow: notice.workflow,
             level: notice.level,
             text: notice.text,
@@ -211,21 +234,37 @@ fn step(step: &wa_workflow::Step) -> v1::WorkflowStep {
     }
 }
 
-/// The event that a person puts in the place of the one that did not come.
-fn by_hand(definition: &Definition, pane: &wa_proto::Pane, who: &str) -> Event {
-    Event {
-        id: EventId::generate(),
-        pane: Some(pane.pane.clone()),
-        kind: definition.on,
-        agent: pane.agent.clone(),
-        agent_version: pane.agent_version.clone(),
-        agent_pid: pane.agent_pid,
-        rule: String::new(),
-        fields: BTreeMap::new(),
-        witnesses: Vec::new(),
-        line: format!("begun by {who}"),
-        row: 0,
-        layout: 0,
+/// What a person begins a run with, and where.
+pub(super) struct ByHand<'a> {
+    pub(super) workflow: &'a str,
+    pub(super) host: Host,
+    pub(super) pane: PaneRef,
+    pub(super) agent: Option<AgentKind>,
+    pub(super) agent_version: String,
+    /// 0 = none.
+    pub(super) agent_pid: u32,
+    /// The account that is to be leased.
+    pub(super) wanted: Option<AccountAlias>,
+}
+
+impl ByHand<'_> {
+    /// What stands in the place of the event that did not come.
+    fn event(&self, definition: &Definition, who: &str) -> Event {
+        let wanted = self.wanted.iter().map(|alias| (WANTED_ACCOUNT.to_owned(), alias.to_string()));
+        Event {
+            id: EventId::generate(),
+            pane: Some(self.pane.clone()),
+            kind: definition.on.first().copied().unwrap_or(EventKind::Bell),
+            agent: self.agent.clone(),
+            agent_version: self.agent_version.clone(),
+            agent_pid: self.agent_pid,
+            rule: String::new(),
+            fields: wanted.collect(),
+            witnesses: Vec::new(),
+            line: format!("begun by {who}"),
+            row: 0,
+            layout: 0,
+        }
     }
 }
 

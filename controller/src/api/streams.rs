@@ -85,7 +85,7 @@ impl<T> Sink<T> {
 
 impl Fleet {
     /// Runs `work` in a task of its own, until it ends or the caller may no longer listen.
-    fn stream<T: Send + 'static, F>(
+    pub(super) fn stream<T: Send + 'static, F>(
         &self,
         name: &'static str,
         peer: &Peer,

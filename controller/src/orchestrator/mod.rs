@@ -12,9 +12,13 @@
 //! A run that waits for its pane is fed the pane's present state after each of its steps, once, and then whatever
 //! reports change. Nothing is fed from nodes that are away.
 
+mod accounts;
 mod brakes;
+mod errands;
 mod timers;
 
+use accounts::{Code, Wanted};
+pub(crate) use errands::{Errand, Errands, House, run_errands};
 pub(crate) use timers::{Alarm, run_timers};
 
 use std::collections::{HashMap, HashSet};
@@ -31,8 +35,9 @@ use wa_workflow::{
 
 use crate::gate::{Gate, address};
 use crate::identity::ca::hex;
+use crate::policy;
 use crate::registry::Registry;
-use crate::store::{Committed, Entry, InboxItem, InboxRow, Observer, StoreError, Tx};
+use crate::store::{Committed, Entry, InboxItem, InboxRow, NewAction, Observer, StoreError, Tx};
 
 /// Runs workflows. Lives on the store's writer thread.
 pub struct Orchestrator {
@@ -41,6 +46,7 @@ pub struct Orchestrator {
     registry: Arc<Registry>,
     gate: Arc<Gate>,
     alarm: Arc<Alarm>,
+    errands: Arc<Errands>,
 }
 
 /// Rows of the inbox that one commit works off; what is more waits for the next.
@@ -57,7 +63,12 @@ impl Orchestrator {
         registry: Arc<Registry>,
         gate: Arc<Gate>,
     ) -> Self {
-        Self { definitions, overrides, registry, gate, alarm: Arc::default() }
+        Self { definitions, overrides, registry, gate, alarm: Arc::default(), errands: Arc::default() }
+    }
+
+    /// What runs want done outside of commits.
+    pub(crate) fn errands(&self) -> Arc<Errands> {
+        Arc::clone(&self.errands)
     }
 
     /// Goes off when a run wants to be woken.
@@ -85,24 +96,30 @@ impl Orchestrator {
         workflow: Option<&str>,
     ) -> Result<(), StoreError> {
         let fits = |definition: &&Definition| {
-            definition.on == event.kind
-                && workflow.map_or(!definition.opt_in, |workflow| workflow == definition.name)
-                && definition.is_for(event.agent.as_ref())
+            let wanted = match workflow {
+                Some(workflow) => workflow == definition.name,
+                None => definition.on.contains(&event.kind) && !definition.opt_in,
+            };
+            wanted && definition.is_for(event.agent.as_ref())
         };
-        let mut fitting = self.definitions.iter().filter(fits).peekable();
-        if workflow.is_some() && fitting.peek().is_none() {
+        let fitting: Vec<&Definition> = self.definitions.iter().filter(fits).collect();
+        if workflow.is_some() && fitting.is_empty() {
             // The workflow that it waited for is no more. It was the one that was released, so the next has its turn.
             tx.inbox_release(&row.host, &row.pane)?;
         }
         // The run that acts there already, and may wait for this. What comes up again after a wait is no news to it.
         let before = if workflow.is_none() { tx.open_run(&row.host, &row.pane)? } else { None };
-        for definition in fitting {
-            if let Some(why) = brakes::holds_back(tx, definition, &row.host, &row.pane)? {
-                declined(tx, definition, row, "declined", &format!("event {}: {why}", event.id))?;
-                continue;
+        for definition in self.able(tx, fitting, row, event, workflow.is_some())? {
+            if workflow.is_some() {
+                self.make_room(tx, definition, row)?;
             }
             let active = tx.open_run(&row.host, &row.pane)?;
-            match admit(definition, active.as_ref()) {
+            // What a person asked for is not told to be another's.
+            let admission = match admit(definition, active.as_ref()) {
+                Admission::Merge if workflow.is_some() => Admission::Queue,
+                admission => admission,
+            };
+            match admission {
                 Admission::Start => self.start(tx, definition, row, event)?,
                 Admission::Queue if tx.inbox_waiting(&row.host, &row.pane)? < TRIGGERS => {
                     tx.inbox_queue(row, event, &definition.name)?;
@@ -113,9 +130,50 @@ impl Orchestrator {
         match before
             .filter(|run| self.definition_of(run).is_some_and(|definition| definition.hears(event.kind)))
         {
-            Some(run) => self.drive(tx, run, Input::Event { kind: event.kind }),
+            Some(run) => self.drive(tx, run, heard(event)),
             None => Ok(()),
         }
+    }
+
+    /// What a person asked for takes the place of what merely waits where it stands in for that.
+    fn make_room(&self, tx: &Tx<'_>, definition: &Definition, row: &InboxRow) -> Result<(), StoreError> {
+        let Some(active) = tx.open_run(&row.host, &row.pane)? else { return Ok(()) };
+        let waits = matches!(active.status, Status::Waiting { .. } | Status::Asking);
+        if !waits || !definition.instead_of.contains(&active.workflow) {
+            return Ok(());
+        }
+        let reason = format!("replaced by {}", definition.name);
+        self.drive(tx, active, Input::Cancel { reason })
+    }
+
+    /// Those that may begin now; where one stands in for others, only that one. `asked`: for this workflow alone.
+    fn able<'d>(
+        &self,
+        tx: &Tx<'_>,
+        fitting: Vec<&'d Definition>,
+        row: &InboxRow,
+        event: &Event,
+        asked: bool,
+    ) -> Result<Vec<&'d Definition>, StoreError> {
+        let mut able = Vec::with_capacity(fitting.len());
+        for definition in fitting {
+            let held = match brakes::holds_back(tx, definition, &row.host, &row.pane)? {
+                None if !asked => self.may_not_switch(tx, definition, row)?,
+                held => held,
+            };
+            match held {
+                Some(why) => {
+                    declined(tx, definition, row, "declined", &format!("event {}: {why}", event.id))?
+                }
+                None => able.push(definition),
+            }
+        }
+        if !asked {
+            let displaced: HashSet<&str> =
+                able.iter().flat_map(|one| one.instead_of.iter().map(String::as_str)).collect();
+            able.retain(|definition| !displaced.contains(definition.name.as_str()));
+        }
+        Ok(able)
     }
 
     fn start(
@@ -142,13 +200,18 @@ impl Orchestrator {
 
     /// What is known of a pane, for the texts of a run on it.
     fn place_of(&self, host: &Host, pane: &PaneRef) -> PlaceOf {
-        let address = address(host, pane);
-        let known = self.registry.pane(&address).map(|view| view.pane).filter(|known| known.pane == *pane);
-        let address = address.to_string();
+        let known = self.known(host, pane);
+        let address = address(host, pane).to_string();
         match known {
             Some(Pane { project, cwd, session_id, .. }) => PlaceOf { address, project, cwd, session_id },
             None => PlaceOf { address, ..PlaceOf::default() },
         }
+    }
+
+    /// What is known of a pane now.
+    fn known(&self, host: &Host, pane: &PaneRef) -> Option<Pane> {
+        let view = self.registry.pane(&address(host, pane))?;
+        Some(view.pane).filter(|known| known.pane == *pane)
     }
 
     /// Steps a run with an input, and with the pane's present state as long as that leads on.
@@ -173,6 +236,10 @@ impl Orchestrator {
             // What waits for its permit still must not be typed in the name of a run that a person has ended.
             if matches!(input, Input::Cancel { .. }) {
                 tx.withdraw_actions_of_run(run.id)?;
+            }
+            let prepares = |run: &Run| matches!(run.status, Status::Preparing { .. }).then_some(run.step);
+            if prepares(&run).is_some() && prepares(&run) != prepares(&stepped) {
+                tx.send(run.id, None);
             }
             let wake = self.carry_out(tx, &stepped, effects)?;
             tx.save_run(&stepped, wake)?;
@@ -207,6 +274,7 @@ impl Orchestrator {
     fn after(&self, tx: &Tx<'_>, run: &Run) -> Result<(), StoreError> {
         let Status::Ended { reason, .. } = &run.status else { return Ok(()) };
         self.note(tx, run, run.status.name(), reason)?;
+        self.give_back(tx, run)?;
         brakes::ended(tx, run)?;
         // A run that never acts ends beside the one that has the pane: its end is nobody's turn.
         if tx.open_run(&run.trigger.host, &run.trigger.pane)?.is_none() {
@@ -237,6 +305,12 @@ impl Orchestrator {
         for effect in effects {
             match effect {
                 Effect::WakeAt(at) => wake = Some(at),
+                Effect::Lease { step, wanted, login, deadline } => {
+                    self.lease(tx, run, step, Wanted { alias: wanted, login, deadline })?;
+                }
+                Effect::SignIn { step, alias, action, deadline } => {
+                    self.sign_in(tx, run, step, Code { alias, action, deadline })?;
+                }
                 Effect::Notify { level, text } => {
                     tx.notify(run, level, &Redactor::builtin().redact(&text))?
                 }
@@ -264,7 +338,9 @@ impl Orchestrator {
                         trace_parent,
                         verb,
                     };
-                    tx.enqueue(&run.trigger.host, action, Some(run.id), None, &summary)?;
+                    let (host, run) = (run.trigger.host.clone(), Some(run.id));
+                    let new = NewAction { host, action, run, idempotency_key: None, summary };
+                    policy::enter(tx, &self.gate, &self.registry, new)?;
                 }
             }
         }
@@ -323,10 +399,20 @@ impl Observer for Orchestrator {
                 session.outbox.notify_one();
             }
         }
+        if what.approvals {
+            self.gate.tell_held();
+        }
+        self.errands.take_in(what.errands);
         if let Some(wake) = what.wake {
             self.alarm.set(wake);
         }
     }
+}
+
+/// What a run hears of an event.
+fn heard(event: &Event) -> Input {
+    let session_id = event.fields.get("session_id").cloned().unwrap_or_default();
+    Input::Event { kind: event.kind, session_id }
 }
 
 /// A trigger that no run of its own follows from.
@@ -361,13 +447,10 @@ fn declined(
 /// What audit and lists show of an action: its text redacted and cut, with a hash of the whole.
 pub(crate) fn summary(verb: &Verb) -> String {
     const SHOWN: usize = 120;
-    let text = match verb {
-        Verb::Send { text, .. } => text.clone(),
-        Verb::Keys(keys) => keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
-        Verb::Choose { labels, .. } => labels.join(" | "),
-        Verb::Spawn { command, .. } => command.join(" "),
-        Verb::Kill => return String::new(),
-    };
+    if matches!(verb, Verb::Kill) {
+        return String::new();
+    }
+    let text = verb.text();
     let hash = hex(&digest(&SHA256, text.as_bytes()).as_ref()[..8]);
     let redacted = Redactor::builtin().redact(&text);
     let shown: String = redacted.chars().take(SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();

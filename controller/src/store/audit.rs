@@ -1,19 +1,23 @@
 //! The audit trail: every decision and every action, append-only, each row chained to the one before by a hash.
 //!
 //! A row's hash is SHA-256 over the hash of the row before it and over the row's own fields, each with its length in
-//! front, so that no two different rows hash alike. Texts that come in are redacted by the caller.
+//! front, so that no two different rows hash alike. Texts that come in are redacted by the caller. Triggers refuse to change,
+//! remove or replace a row; whoever gets around them breaks the chain, and [`Chain`] finds the first row that does not follow.
+//! That rows were cut off at the end is found only by a head that was kept elsewhere.
+//!
+//! The trail is kept for good and may be long: it is read in pages, each of bounded size.
 
 use ring::digest::{Context, SHA256};
-use rusqlite::{Connection, OptionalExtension as _, params};
-use wa_proto::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use wa_proto::wire::{from_us, to_us};
+use wa_proto::{Host, PaneAddress, Timestamp};
 
-use super::{StoreError, Tx};
+use super::{Store, StoreError, Tx};
 
 /// What is written down.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry<'a> {
-    /// `operator:NAME`, `workflow:NAME`, `node:NAME` or `anonymous`.
+    /// `operator:NAME`, `agent:HOST`, `workflow:NAME`, `node:NAME`, `controller` or `anonymous`.
     pub who: &'a str,
     pub what: &'a str,
     pub target: &'a str,
@@ -76,36 +80,235 @@ impl Tx<'_> {
     }
 }
 
-/// Reads the trail from its beginning and checks every hash.
-///
-/// # Errors
-/// [`StoreError::Damaged`] with the number of the first row that does not follow from the one before.
-pub(super) fn read(conn: &Connection) -> Result<Vec<AuditRow>, StoreError> {
-    let mut statement = conn.prepare_cached(
-        "SELECT n, time_us, who, what, target, decision, detail, hash FROM audit ORDER BY n",
-    )?;
-    let mut rows = statement.query([])?;
-    let (mut out, mut before) = (Vec::new(), Vec::new());
-    while let Some(row) = rows.next()? {
-        let time_us = row.get(1)?;
-        let entry = AuditRow {
-            n: row.get(0)?,
-            time: from_us("audit.time_us", time_us)?,
-            who: row.get(2)?,
-            what: row.get(3)?,
-            target: row.get(4)?,
-            decision: row.get(5)?,
-            detail: row.get(6)?,
-        };
-        let words =
-            [&entry.who, &entry.what, &entry.target, &entry.decision, &entry.detail].map(String::as_str);
-        let stored: Vec<u8> = row.get(7)?;
-        let follows = out.last().map_or(1, |last: &AuditRow| last.n + 1);
-        if entry.n != follows || hash(&before, entry.n, time_us, words) != stored {
-            return Err(StoreError::Damaged(format!("audit row {} was changed", entry.n).into()));
+impl Store {
+    /// The newest rows of the audit trail, at most a few thousand, the oldest of them first.
+    pub async fn audit_trail(&self) -> Result<Vec<AuditRow>, StoreError> {
+        const MOST: u32 = 5000;
+        let (filter, last) = (AuditFilter::default(), self.audit_head().await?);
+        let mut after = self.audit_tail(filter.clone(), last, MOST).await?;
+        let mut out = Vec::new();
+        while after < last {
+            let (rows, next) = self.audit_page(filter.clone(), after, last).await?;
+            out.extend(rows);
+            after = next;
         }
-        before = stored;
-        out.push(entry);
+        Ok(out)
     }
-    Ok(out)
+
+    /// Number of the last row of the audit trail; 0: there is none.
+    pub async fn audit_head(&self) -> Result<i64, StoreError> {
+        self.readers.read(head).await
+    }
+
+    /// Where to begin to read for the last `count` rows that are wanted, up to row `last`: the number before the first.
+    pub async fn audit_tail(
+        &self,
+        filter: AuditFilter,
+        mut last: i64,
+        mut count: u32,
+    ) -> Result<i64, StoreError> {
+        while last > 0 && count > 0 {
+            let wanted = filter.clone();
+            let look = move |conn: &Connection| count_back(conn, &wanted, last, count);
+            let (found, first) = self.readers.read_long(look).await?;
+            count -= found.min(count);
+            last = first;
+        }
+        Ok(last)
+    }
+
+    /// Where to begin to read for what is not older: the number before the first row.
+    pub async fn audit_before(&self, since: Timestamp) -> Result<i64, StoreError> {
+        self.readers.read_long(move |conn| before(conn, since)).await
+    }
+
+    /// A page of the rows that are wanted, after row `after` and up to row `last`, and after which row the next page begins:
+    /// `last` when there is none. A page may be empty.
+    pub async fn audit_page(
+        &self,
+        filter: AuditFilter,
+        after: i64,
+        last: i64,
+    ) -> Result<(Vec<AuditRow>, i64), StoreError> {
+        self.readers.read_long(move |conn| page(conn, &filter, after, last)).await
+    }
+
+    /// Follows the chain of hashes from the first row to the one that is the last now.
+    pub async fn verify_audit(&self) -> Result<Chain, StoreError> {
+        let last = self.audit_head().await?;
+        let mut chain = Chain::default();
+        loop {
+            let mut followed = std::mem::take(&mut chain);
+            let more;
+            (chain, more) = self
+                .readers
+                .read_long(move |conn| {
+                    let more = followed.follow(conn, last)?;
+                    Ok((followed, more))
+                })
+                .await?;
+            if !more {
+                return Ok(chain);
+            }
+        }
+    }
+}
+
+/// Rows that one read looks at: other readers have their turn in between, and memory is bounded.
+const SLICE: i64 = 10_000;
+/// Rows that one read gives.
+const PAGE: usize = 500;
+
+/// Which rows are wanted; `None`: any.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuditFilter {
+    pub who: Option<String>,
+    /// Of a host all that is on it, of a pane it in any of the ways in which rows name one, else the very words.
+    pub target: Option<String>,
+    pub since: Option<Timestamp>,
+}
+
+impl AuditFilter {
+    /// The target's other form, and how targets begin that are on it.
+    fn forms(&self) -> (Option<String>, Option<String>) {
+        let Some(target) = &self.target else { return (None, None) };
+        if let Ok(pane) = target.parse::<PaneAddress>() {
+            return (Some(format!("{} {} {}", pane.host, pane.mux, pane.pane_id)), None);
+        }
+        (None, Host::new(target.as_str()).is_ok().then(|| format!("{target} ")))
+    }
+}
+
+/// The filter as a condition: parameters 1 to 5.
+const WANTED: &str = "(?1 IS NULL OR who = ?1) AND (?2 IS NULL OR target IN (?2, ?3) OR \
+                      substr(target, 1, length(?4)) IN (?4, substr(?4, 1, length(?4) - 1) || '/')) \
+                      AND (?5 IS NULL OR time_us >= ?5)";
+
+fn read(row: &Row<'_>) -> Result<AuditRow, StoreError> {
+    Ok(AuditRow {
+        n: row.get(0)?,
+        time: from_us("audit.time_us", row.get(1)?)?,
+        who: row.get(2)?,
+        what: row.get(3)?,
+        target: row.get(4)?,
+        decision: row.get(5)?,
+        detail: row.get(6)?,
+    })
+}
+
+/// The number of the last row; 0: there is none.
+fn head(conn: &Connection) -> Result<i64, StoreError> {
+    Ok(conn.prepare_cached("SELECT coalesce(max(n), 0) FROM audit")?.query_row([], |row| row.get(0))?)
+}
+
+/// The number before the first row that is not older than `since`.
+fn before(conn: &Connection, since: Timestamp) -> Result<i64, StoreError> {
+    let first: Option<i64> = conn
+        .prepare_cached("SELECT min(n) FROM audit INDEXED BY audit_time WHERE time_us >= ?1")?
+        .query_row([to_us(since)], |row| row.get(0))?;
+    first.map_or_else(|| head(conn), |first| Ok(first - 1))
+}
+
+/// A page of the rows that are wanted, after `after` and up to `last`; where the next one begins.
+fn page(
+    conn: &Connection,
+    filter: &AuditFilter,
+    after: i64,
+    last: i64,
+) -> Result<(Vec<AuditRow>, i64), StoreError> {
+    let end = after.saturating_add(SLICE).min(last);
+    let (form, under) = filter.forms();
+    let mut statement = conn.prepare_cached(&format!(
+        "SELECT n, time_us, who, what, target, decision, detail FROM audit
+         WHERE {WANTED} AND n > ?6 AND n <= ?7 ORDER BY n LIMIT ?8"
+    ))?;
+    let since = filter.since.map(to_us);
+    let limit = super::int(PAGE as u64)?;
+    let mut rows =
+        statement.query(params![filter.who, filter.target, form, under, since, after, end, limit])?;
+    let mut out = Vec::new();
+    while let Some(row) = rows.next()? {
+        out.push(read(row)?);
+    }
+    let next = out.last().filter(|_| out.len() == PAGE).map_or(end, |row| row.n);
+    Ok((out, next))
+}
+
+/// Counts back from `last` until `count` rows were found that are wanted, or a slice is looked through: how many there are,
+/// and the number before the first of them.
+fn count_back(
+    conn: &Connection,
+    filter: &AuditFilter,
+    last: i64,
+    count: u32,
+) -> Result<(u32, i64), StoreError> {
+    let start = last.saturating_sub(SLICE).max(0);
+    let (form, under) = filter.forms();
+    let mut statement = conn.prepare_cached(&format!(
+        "SELECT n FROM audit WHERE {WANTED} AND n > ?6 AND n <= ?7 ORDER BY n DESC LIMIT ?8"
+    ))?;
+    let since = filter.since.map(to_us);
+    let found = statement
+        .query_map(params![filter.who, filter.target, form, under, since, start, last, count], |row| {
+            row.get(0)
+        })?
+        .collect::<Result<Vec<i64>, _>>()?;
+    let full = found.len() == count as usize;
+    let first = found.last().filter(|_| full).map_or(start, |n| n - 1);
+    Ok((u32::try_from(found.len()).unwrap_or(u32::MAX), first))
+}
+
+/// How far the chain of hashes has been followed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Chain {
+    /// Rows that follow from each other, from the first.
+    pub rows: u64,
+    /// Hash of the last of them; empty: there is none.
+    pub head: Vec<u8>,
+    /// The first that does not, and why.
+    pub broken: Option<(u64, String)>,
+}
+
+impl Chain {
+    /// Follows the chain through one more page, up to row `last`; whether there is more to follow.
+    fn follow(&mut self, conn: &Connection, last: i64) -> Result<bool, StoreError> {
+        let done = super::int(self.rows)?;
+        let end = done.saturating_add(SLICE).min(last);
+        let mut statement = conn.prepare_cached(
+            "SELECT n, time_us, who, what, target, decision, detail, hash FROM audit
+             WHERE n > ?1 AND n <= ?2 ORDER BY n",
+        )?;
+        let mut rows = statement.query([done, end])?;
+        while let Some(row) = rows.next()? {
+            if let Err(problem) = self.add(row) {
+                self.broken = Some((self.rows + 1, problem));
+                return Ok(false);
+            }
+        }
+        if super::int(self.rows)? < end {
+            self.broken = Some((self.rows + 1, "it is missing".to_owned()));
+        }
+        Ok(self.broken.is_none() && end < last)
+    }
+
+    /// Takes the next row, or says why it cannot be the next.
+    fn add(&mut self, row: &Row<'_>) -> Result<(), String> {
+        let foreign = |error: rusqlite::Error| format!("it holds what was never written there: {error}");
+        let n: i64 = row.get(0).map_err(foreign)?;
+        if n.cast_unsigned() != self.rows + 1 {
+            return Err("it is missing".to_owned());
+        }
+        let time_us = row.get(1).map_err(foreign)?;
+        let mut words = [const { String::new() }; 5];
+        for (at, word) in words.iter_mut().enumerate() {
+            *word = row.get(at + 2).map_err(foreign)?;
+        }
+        let stored: Vec<u8> = row.get(7).map_err(foreign)?;
+        if hash(&self.head, n, time_us, words.each_ref().map(String::as_str)) != stored {
+            return Err("it was changed, or one before it".to_owned());
+        }
+        self.rows += 1;
+        self.head = stored;
+        Ok(())
+    }
 }

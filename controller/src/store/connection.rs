@@ -15,6 +15,8 @@ const STEPS: &[M<'_>] = &[
     M::up(include_str!("rules.sql")),
     M::up(include_str!("identity.sql")),
     M::up(include_str!("notices.sql")),
+    M::up(include_str!("accounts.sql")),
+    M::up(include_str!("approvals.sql")),
 ];
 const MIGRATIONS: Migrations<'_> = Migrations::from_slice(STEPS);
 

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use rusqlite::ErrorCode as Sql;
 
+use crate::accounts::vault::VaultError;
+
 /// Why the store refused. Cheap to clone: when a commit fails, everybody in it gets the same answer.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
@@ -32,6 +34,9 @@ pub enum StoreError {
     NotFound(&'static str),
     #[error("{0}")]
     Refused(Arc<str>),
+    /// A key is not here, or something does not open.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
     #[error("the store is shutting down")]
     Closed,
     #[error("the database failed: {0}")]

@@ -419,6 +419,7 @@ impl Tx<'_> {
             return Ok(());
         }
         self.tell(|told| told.events = true);
+        self.note_account_event(host, event, time)?;
         match pane {
             Some(pane) => self.inbox_event(host, pane, &body, trace_parent),
             None => Ok(()),

@@ -13,11 +13,17 @@
 //! read ──► a pooled connection on a blocking thread
 //! ```
 
+mod accounts;
+mod approvals;
 mod audit;
+#[cfg(test)]
+mod audit_tests;
 mod connection;
 mod error;
 mod events;
 mod ingest;
+mod leases;
+mod limits;
 mod log;
 mod messages;
 mod nodes;
@@ -39,6 +45,8 @@ mod words;
 mod writer;
 
 #[cfg(test)]
+mod accounts_tests;
+#[cfg(test)]
 mod messages_tests;
 #[cfg(test)]
 mod nodes_tests;
@@ -49,15 +57,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
-use wa_proto::{Host, PaneAddress, RunId, Timestamp};
+use wa_proto::{AccountAlias, Host, Pane, PaneAddress, RunId, Timestamp};
 use wa_workflow::Run;
 
-pub use audit::{AuditRow, Entry};
+pub use accounts::{AccountChange, AccountRow, DEFAULT_POOL, PoolRow, Rotated, SealedField};
+pub use approvals::{Approval, ApprovalRefusal, ApprovalState, NewAction, name as approval_name};
+pub use audit::{AuditFilter, AuditRow, Chain, Entry};
 pub use error::StoreError;
 pub use events::{EventRange, StoredEvent};
 pub use ingest::{Batch, Ingested};
+pub use leases::{AccountState, HomeRow, LeaseAnswer, LeaseRequest, LeaseRow, SignInRefusal};
 pub use log::{Cursor, LogEntry, LogItem, LogRange};
 pub use messages::Said;
 pub use nodes::{NodeChange, NodeRow};
@@ -73,6 +84,9 @@ pub use words::{InvalidQuery, Query};
 pub(crate) use words::{squeeze, weight};
 pub use writer::{Answer, Observer};
 
+use crate::accounts::choice::{Choice, Wish};
+use crate::accounts::keys::{self, KeyRow, Sources};
+use crate::accounts::vault::{Vault, VaultError};
 use crate::metrics::Metrics;
 use queue::Urgency;
 use readers::Readers;
@@ -92,6 +106,10 @@ pub struct Store {
     rules: watch::Sender<Arc<RuleSet>>,
     revoked: watch::Sender<Arc<Revoked>>,
     trouble: watch::Sender<Option<Failure>>,
+    sources: Sources,
+    vault: Arc<Vault>,
+    /// What a rotation would put in force, where its owner gave another key. Held while one is under way.
+    next_key: Mutex<Option<KeyRow>>,
 }
 
 /// The last commit that failed.
@@ -112,6 +130,30 @@ pub struct Kept {
     pub actions: Vec<Queued>,
     pub runs: Vec<Run>,
     pub pauses: Vec<Pause>,
+}
+
+/// On a thread that may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, VaultError> + Send + 'static,
+) -> Result<T, StoreError> {
+    Ok(wa_link::worker::blocking(work).await.map_err(|_| StoreError::Closed)??)
+}
+
+/// Opens the vault, and names its key in the database where that names none yet.
+fn open_vault(
+    conn: &rusqlite::Connection,
+    sources: &Sources,
+    now: Timestamp,
+) -> Result<(Arc<Vault>, Option<KeyRow>), StoreError> {
+    let stored = accounts::key_row(conn)?;
+    let opened = keys::open(sources, stored.as_ref())?;
+    if stored.is_none() {
+        let first = conn.unchecked_transaction()?;
+        accounts::put_key_row(&first, &opened.in_force, now)?;
+        outbox::seal_all(&first, &opened.vault, opened.in_force.id)?;
+        first.commit()?;
+    }
+    Ok((Arc::new(opened.vault), opened.next))
 }
 
 /// Wakes followers, then tells the orchestrator.
@@ -156,17 +198,20 @@ impl Store {
     /// Opens the database at `path`, making it if it is missing, and starts the writer. Blocks.
     ///
     /// # Errors
-    /// [`StoreError::Open`] when the file cannot be used; it says why.
+    /// [`StoreError::Open`] when the file cannot be used; it says why. [`StoreError::Vault`] when the vault's key is not
+    /// there or is another: nothing has changed then.
     pub fn open(
         path: &Path,
+        sources: Sources,
         observer: impl FnOnce(&Kept) -> Arc<dyn Observer>,
         metrics: Arc<Metrics>,
         now: Timestamp,
     ) -> Result<(Self, Kept), StoreError> {
         let conn = connection::create(path)?;
+        let (vault, next_key) = open_vault(&conn, &sources, now)?;
         let kept = Kept {
             nodes: nodes::load(&conn)?,
-            actions: outbox::open_actions(&conn)?,
+            actions: outbox::open_actions(&conn, &vault)?,
             runs: runs::open_runs(&conn)?,
             pauses: people::pauses(&conn)?,
         };
@@ -182,9 +227,20 @@ impl Store {
             revoked: revoked.clone(),
             trouble: trouble.clone(),
         };
-        let writer = Writer::start(path, conn, Arc::new(announce), metrics)?;
+        let writer = Writer::start(path, conn, Arc::clone(&vault), Arc::new(announce), metrics)?;
         Ok((
-            Self { writer, readers: Readers::new(path), log_grew, events_grew, rules, revoked, trouble },
+            Self {
+                writer,
+                readers: Readers::new(path),
+                log_grew,
+                events_grew,
+                rules,
+                revoked,
+                trouble,
+                sources,
+                vault,
+                next_key: Mutex::new(next_key),
+            },
             kept,
         ))
     }
@@ -421,9 +477,72 @@ impl Store {
         self.readers.read(move |conn| outbox::list_actions(conn, limit)).await
     }
 
-    /// The audit trail from its beginning, each hash checked.
-    pub async fn audit_trail(&self) -> Result<Vec<AuditRow>, StoreError> {
-        self.readers.read(audit::read).await
+    /// What seals and opens.
+    pub(crate) fn vault(&self) -> &Vault {
+        &self.vault
+    }
+
+    fn vault_handle(&self) -> Arc<Vault> {
+        Arc::clone(&self.vault)
+    }
+
+    /// Seals everything anew: with the key that the owner gave, where the one in force is the previous one now, else with
+    /// a new one of the controller's own.
+    ///
+    /// # Errors
+    /// When there is no other key, or something does not open: then nothing has changed.
+    pub async fn rotate_vault(&self, who: String) -> Result<Rotated, StoreError> {
+        let mut given = self.next_key.lock().await;
+        if let Some(next) = given.clone() {
+            let rotated = self.write(move |tx| tx.rotate_vault(&next, &who)).await?;
+            *given = None;
+            return Ok(rotated);
+        }
+        let (sources, vault) = (self.sources.clone(), self.vault_handle());
+        let next = blocking(move || sources.renew(&vault)).await?;
+        let id = next.id;
+        // Without an answer it may have come about all the same: then the next start finds the new key where it is.
+        let rotated = self.write(move |tx| tx.rotate_vault(&next, &who)).await?;
+        let sources = self.sources.clone();
+        blocking(move || sources.renewed(id)).await?;
+        Ok(rotated)
+    }
+
+    /// Accounts of a pool, or all, with all that is known of them.
+    pub async fn accounts(&self, pool: Option<String>) -> Result<Vec<AccountState>, StoreError> {
+        self.readers.read(move |conn| leases::states(conn, pool.as_deref())).await
+    }
+
+    /// All pools, or the one of this name.
+    pub async fn pools(&self, name: Option<String>) -> Result<Vec<PoolRow>, StoreError> {
+        self.readers.read(move |conn| accounts::pools(conn, name.as_deref())).await
+    }
+
+    /// Fields of an account, still sealed; `None`: there is no such account.
+    pub async fn sealed_credentials(
+        &self,
+        alias: AccountAlias,
+    ) -> Result<Option<Vec<SealedField>>, StoreError> {
+        self.readers.read(move |conn| accounts::sealed(conn, &alias)).await
+    }
+
+    /// The account that a pane is on, and what would be chosen for it, from which pool. `None`: no known agent runs there.
+    pub async fn account_choice(
+        &self,
+        host: Host,
+        pane: Pane,
+        wanted: Option<AccountAlias>,
+        now: Timestamp,
+    ) -> Result<Option<(PoolRow, Choice)>, StoreError> {
+        let choice = move |conn: &rusqlite::Connection| {
+            let Some(agent) = &pane.agent else { return Ok(None) };
+            let from = leases::account_of(conn, &host, &pane)?.map(|account| account.alias);
+            let model = pane.session.as_ref().map_or("", |session| session.model.as_str());
+            let wish = Wish { agent, from: from.as_ref(), wanted: wanted.as_ref(), model };
+            let wanted = leases::Wanted { host: &host, pane: Some(&pane.pane), run: None, wish };
+            leases::choice(conn, &wanted, now).map(Some)
+        };
+        self.readers.read(choice).await
     }
 
     /// When the next run wants to be woken.

@@ -80,7 +80,7 @@ impl Tx<'_> {
             let report = v1::Pane::from(pane.clone()).encode_to_vec();
             insert.execute(params![host, pane.pane.mux.as_str(), int(pane.pane.pane_id)?, report])?;
         }
-        Ok(())
+        self.note_panes(&node.host, &node.panes)
     }
 }
 

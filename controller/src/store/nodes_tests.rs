@@ -44,8 +44,14 @@ fn change(panes: Vec<Pane>, gone: &[u64], whole: bool) -> NodeChange {
 /// What a controller that starts finds: numbers and titles.
 fn kept(place: &Path) -> (Vec<(u64, String)>, bool) {
     let metrics = Arc::new(Metrics::default());
-    let (_, kept) =
-        Store::open(&place.join("state.db"), |_| Arc::new(super::tests::Idle), metrics, time(0)).unwrap();
+    let (_, kept) = Store::open(
+        &place.join("state.db"),
+        super::tests::keys(place),
+        |_| Arc::new(super::tests::Idle),
+        metrics,
+        time(0),
+    )
+    .unwrap();
     let [node] = <[NodeRow; 1]>::try_from(kept.nodes).unwrap();
     (node.panes.into_iter().map(|pane| (pane.pane.pane_id, pane.title)).collect(), node.damaged)
 }

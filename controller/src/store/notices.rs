@@ -19,7 +19,8 @@ pub struct Notice {
     pub time: Timestamp,
     pub host: Host,
     pub pane: PaneRef,
-    pub run: RunId,
+    /// `None`: of no run.
+    pub run: Option<RunId>,
     pub workflow: String,
     /// `info`, `warning` or `error`.
     pub level: String,
@@ -32,6 +33,27 @@ pub struct Notice {
     /// What was chosen, and by whom; empty: nothing was.
     pub answer: String,
     pub who: String,
+}
+
+/// What people are to be told.
+pub(super) struct NewNotice<'a> {
+    pub(super) host: &'a Host,
+    pub(super) pane: &'a PaneRef,
+    /// `None`: of no run.
+    pub(super) run: Option<RunId>,
+    pub(super) workflow: &'a str,
+    pub(super) level: Level,
+    pub(super) text: &'a str,
+    /// JSON; empty: nothing is asked.
+    pub(super) choices: &'a str,
+    pub(super) until: Option<Timestamp>,
+}
+
+impl<'a> NewNotice<'a> {
+    fn of(run: &'a Run, level: Level, text: &'a str) -> Self {
+        let (host, pane) = (&run.trigger.host, &run.trigger.pane);
+        Self { host, pane, run: Some(run.id), workflow: &run.workflow, level, text, choices: "", until: None }
+    }
 }
 
 /// Why an answer does not count.
@@ -55,6 +77,8 @@ fn damaged(problem: impl std::fmt::Display) -> StoreError {
 fn read(row: &Row<'_>) -> Result<Notice, StoreError> {
     let time = |at: Option<i64>| at.map(|us| from_us("notices", us).map_err(damaged)).transpose();
     let choices: String = row.get(10)?;
+    let run: Vec<u8> = row.get(6)?;
+    let run_id = || RunId::from_slice(&run).ok_or_else(|| damaged("run_id"));
     Ok(Notice {
         id: row.get::<_, i64>(0)?.cast_unsigned(),
         time: from_us("notices", row.get(1)?).map_err(damaged)?,
@@ -64,7 +88,7 @@ fn read(row: &Row<'_>) -> Result<Notice, StoreError> {
             generation: Generation::new(row.get::<_, String>(5)?).map_err(damaged)?,
             pane_id: row.get::<_, i64>(4)?.cast_unsigned(),
         },
-        run: RunId::from_slice(&row.get::<_, Vec<u8>>(6)?).ok_or_else(|| damaged("run_id"))?,
+        run: (!run.is_empty()).then(run_id).transpose()?,
         workflow: row.get(7)?,
         level: row.get(8)?,
         text: row.get(9)?,
@@ -83,7 +107,7 @@ fn read(row: &Row<'_>) -> Result<Notice, StoreError> {
 impl Tx<'_> {
     /// Tells people something of a run.
     pub fn notify(&self, run: &Run, level: Level, text: &str) -> Result<(), StoreError> {
-        self.notice(run, level, text, "", None)
+        self.notice(&NewNotice::of(run, level, text))
     }
 
     /// Asks people; [`Self::answer`] answers.
@@ -95,18 +119,11 @@ impl Tx<'_> {
         until: Timestamp,
     ) -> Result<(), StoreError> {
         let choices = serde_json::to_string(choices).map_err(StoreError::invalid)?;
-        self.notice(run, Level::Warning, question, &choices, Some(until))
+        let told = NewNotice::of(run, Level::Warning, question);
+        self.notice(&NewNotice { choices: &choices, until: Some(until), ..told })
     }
 
-    fn notice(
-        &self,
-        run: &Run,
-        level: Level,
-        text: &str,
-        choices: &str,
-        until: Option<Timestamp>,
-    ) -> Result<(), StoreError> {
-        let pane = &run.trigger.pane;
+    pub(super) fn notice(&self, new: &NewNotice<'_>) -> Result<(), StoreError> {
         self.conn
             .prepare_cached(
                 "INSERT INTO notices (time_us, host, mux, pane_id, generation, run_id, workflow, level, text, choices,
@@ -114,16 +131,16 @@ impl Tx<'_> {
             )?
             .execute(params![
                 to_us(self.now),
-                run.trigger.host.as_str(),
-                pane.mux.as_str(),
-                int(pane.pane_id)?,
-                pane.generation.as_str(),
-                run.id.as_bytes(),
-                run.workflow,
-                level.as_str(),
-                text,
-                choices,
-                until.map(to_us)
+                new.host.as_str(),
+                new.pane.mux.as_str(),
+                int(new.pane.pane_id)?,
+                new.pane.generation.as_str(),
+                new.run.map_or_else(Vec::new, |run| run.as_bytes().to_vec()),
+                new.workflow,
+                new.level.as_str(),
+                new.text,
+                new.choices,
+                new.until.map(to_us)
             ])?;
         self.tell(|told| told.notices = true);
         Ok(())
@@ -158,6 +175,7 @@ impl Tx<'_> {
         if !notice.choices.iter().any(|offered| offered == choice) {
             return Ok(Err(AnswerRefusal::NotOffered { id, offered: notice.choices.join(", ") }));
         }
+        let Some(run) = notice.run else { return Ok(Err(AnswerRefusal::Unknown(id))) };
         self.conn
             .prepare_cached("UPDATE notices SET closed_us = ?2, answer = ?3, who = ?4 WHERE n = ?1")?
             .execute(params![int(id)?, to_us(self.now), choice, who])?;
@@ -166,10 +184,10 @@ impl Tx<'_> {
             what: "answer",
             target: &format!("{} {} {}", notice.host, notice.pane.mux, notice.pane.pane_id),
             decision: choice,
-            detail: &format!("question {id} of run {}", notice.run),
+            detail: &format!("question {id} of run {run}"),
         })?;
         let input = Input::Answer { choice: choice.to_owned(), who: who.to_owned() };
-        self.inbox_input(&notice.host, &notice.pane, notice.run, &input, "")?;
+        self.inbox_input(&notice.host, &notice.pane, run, &input, "")?;
         self.tell(|told| told.notices = true);
         Ok(Ok(()))
     }

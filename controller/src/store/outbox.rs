@@ -2,22 +2,28 @@
 //!
 //! A row is made in the commit that decides the action, is offered to the node until the node has told its outcome, and
 //! is settled exactly once. The row's number is the action's fence: it only grows, over restarts too. The whole text of
-//! an action stands here alone and only until it is settled; the summary (redacted, with a hash) stays.
+//! an action stands here alone, sealed by the vault, and only until it is settled; the summary (redacted, with a hash)
+//! stays.
 
 use prost::Message as _;
 use rusqlite::{Connection, OptionalExtension as _, ToSql, params};
 use wa_proto::wire::{from_us, to_us, v1};
-use wa_proto::{Action, ActionId, Host, Outcome, RunId, Timestamp};
+use wa_proto::{Action, ActionId, Host, Outcome, OutcomeKind, RunId, Timestamp};
 use wa_workflow::Input;
+use zeroize::Zeroizing;
 
 use super::audit::Entry;
-use super::{Queued, StoreError, Tx};
+use super::{Approval, ApprovalState, Queued, StoreError, Tx};
+use crate::accounts::vault::{KeyId, Place, Vault};
+use crate::identity::ca::hex;
 
 /// What an idempotency key was used for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Earlier {
     pub action: ActionId,
     pub outcome: Option<Outcome>,
+    /// The approval that it waits for, and until when.
+    pub held: Option<(u64, Timestamp)>,
 }
 
 fn damaged(problem: impl std::fmt::Display) -> StoreError {
@@ -29,13 +35,25 @@ impl Tx<'_> {
     pub fn enqueue(
         &self,
         host: &Host,
-        mut action: Action,
+        action: Action,
         run: Option<RunId>,
         idempotency_key: Option<&str>,
         summary: &str,
     ) -> Result<Queued, StoreError> {
+        let queued = Queued { host: host.clone(), action, run, inherited: false, approved: false };
+        self.enqueue_as(queued, idempotency_key, summary)
+    }
+
+    /// As [`Self::enqueue`]. Whether a person has allowed it stands in the approvals.
+    pub(super) fn enqueue_as(
+        &self,
+        mut queued: Queued,
+        idempotency_key: Option<&str>,
+        summary: &str,
+    ) -> Result<Queued, StoreError> {
+        let Queued { host, action, run, .. } = &mut queued;
         action.fence = 0;
-        let body = v1::Action::from(action.clone()).encode_to_vec();
+        let body = self.seal_action(action)?;
         self.conn
             .prepare_cached(
                 "INSERT INTO outbox (action_id, host, who, run_id, idempotency_key, body, summary, created_us)
@@ -60,7 +78,6 @@ impl Tx<'_> {
             decision: "queued",
             detail: &format!("{} {summary}", action.id),
         })?;
-        let queued = Queued { host: host.clone(), action, run, inherited: false };
         self.tell(|told| told.actions.push(queued.clone()));
         Ok(queued)
     }
@@ -80,7 +97,9 @@ impl Tx<'_> {
                 ))
             })
             .optional()?;
-        let Some((id, outcome, reason)) = found else { return Ok(None) };
+        let Some((id, outcome, reason)) = found else {
+            return Ok(self.find_held(who, key)?.map(earlier_approval));
+        };
         let action = ActionId::from_slice(&id).ok_or_else(|| damaged("outbox.action_id"))?;
         let outcome = outcome.map(|kind| -> Result<Outcome, StoreError> {
             Ok(Outcome {
@@ -92,7 +111,7 @@ impl Tx<'_> {
                 spawned: None,
             })
         });
-        Ok(Some(Earlier { action, outcome: outcome.transpose()? }))
+        Ok(Some(Earlier { action, outcome: outcome.transpose()?, held: None }))
     }
 
     /// The node may begin: from now on it is possible that the pane was touched.
@@ -108,29 +127,33 @@ impl Tx<'_> {
     /// What this caller asked for, and what is not settled, is from now on too late to begin. What has begun ends as it
     /// does: its node tells.
     pub(super) fn withdraw_actions_of(&self, who: &str) -> Result<(), StoreError> {
-        self.withdraw("who = ?1", &who, &format!("{who} was revoked"))
+        let reason = format!("{who} was revoked");
+        self.void_approvals("who = ?1", &who, &reason)?;
+        self.withdraw("who = ?1", &who, &reason)
     }
 
     /// As [`Self::withdraw_actions_of`], of a run that was cancelled.
     pub fn withdraw_actions_of_run(&self, run: RunId) -> Result<(), StoreError> {
-        self.withdraw("run_id = ?1", run.as_bytes(), "its run was cancelled")
+        const REASON: &str = "its run was cancelled";
+        self.void_approvals("run_id = ?1", run.as_bytes(), REASON)?;
+        self.withdraw("run_id = ?1", run.as_bytes(), REASON)
     }
 
     fn withdraw(&self, which: &str, of: &dyn ToSql, reason: &str) -> Result<(), StoreError> {
         let mut statement = self.conn.prepare_cached(&format!(
-            "SELECT n, who, body FROM outbox WHERE settled_us IS NULL AND {which} ORDER BY n"
+            "SELECT n, who, body, host, action_id FROM outbox WHERE settled_us IS NULL AND {which} ORDER BY n"
         ))?;
         let open = statement
-            .query_map([of], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
-            .collect::<Result<Vec<(i64, String, Vec<u8>)>, _>>()?;
-        for (n, who, body) in open {
-            let mut action = decode(&body)?;
+            .query_map([of], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))?
+            .collect::<Result<Vec<(i64, String, Vec<u8>, String, [u8; 16])>, _>>()?;
+        for (n, who, body, host, id) in open {
+            let mut action = open_action(self.vault, &id, &body)?;
             action.deadline = action.deadline.min(self.now);
             let id = action.id;
-            let target = format!("{} {}", action.pane.mux, action.pane.pane_id);
+            let target = format!("{host} {} {}", action.pane.mux, action.pane.pane_id);
             self.conn
                 .prepare_cached("UPDATE outbox SET body = ?2 WHERE n = ?1")?
-                .execute(params![n, v1::Action::from(action).encode_to_vec()])?;
+                .execute(params![n, self.seal_action(&action)?])?;
             self.audit(&Entry {
                 who: &who,
                 what: "act",
@@ -177,7 +200,7 @@ impl Tx<'_> {
             // Whoever asked for it may ask about it, also before its node has shown it, and after it has ended.
             self.stream(host, pane)?;
         }
-        let action = decode(&body)?;
+        let action = open_action(self.vault, outcome.action.as_bytes(), &body)?;
         self.audit(&Entry {
             who: &who,
             what: action.verb.name(),
@@ -195,24 +218,106 @@ impl Tx<'_> {
     }
 }
 
-fn decode(body: &[u8]) -> Result<Action, StoreError> {
-    v1::Action::decode(body).map_err(damaged)?.try_into().map_err(damaged)
+/// What is told of a key whose action was held.
+fn earlier_approval(approval: Approval) -> Earlier {
+    let ended = matches!(approval.state, ApprovalState::Denied | ApprovalState::Expired);
+    let outcome = ended.then(|| Outcome {
+        action: approval.action_id,
+        kind: OutcomeKind::Refused,
+        reason: format!("{}: {}", super::approvals::name(approval.n), approval.reason),
+        pane: None,
+        trace_parent: String::new(),
+        spawned: None,
+    });
+    Earlier { action: approval.action_id, outcome, held: (!ended).then_some((approval.n, approval.until)) }
+}
+
+/// The place of an action in the vault.
+fn place_of(id: &[u8]) -> [String; 2] {
+    ["action".to_owned(), hex(id)]
+}
+
+/// Opens what [`Tx::seal_action`] sealed.
+pub(super) fn open_action(vault: &Vault, id: &[u8], sealed: &[u8]) -> Result<Action, StoreError> {
+    let [kind, id] = &place_of(id);
+    let body = vault.open(Place(&[kind, id]), sealed)?;
+    v1::Action::decode(body.as_slice()).map_err(damaged)?.try_into().map_err(damaged)
+}
+
+fn seal_body(vault: &Vault, key: KeyId, id: &[u8], body: &[u8]) -> Result<Vec<u8>, StoreError> {
+    let [kind, id] = &place_of(id);
+    Ok(vault.seal(key, Place(&[kind, id]), body)?)
+}
+
+/// The id of an action, and its body.
+type Body = ([u8; 16], Vec<u8>);
+
+/// Bodies that stand here, by their actions.
+fn bodies(conn: &Connection, table: &str) -> Result<Vec<Body>, StoreError> {
+    let mut statement = conn.prepare(&format!("SELECT action_id, body FROM {table} WHERE body <> x''"))?;
+    Ok(statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?)
+}
+
+fn put_body(conn: &Connection, table: &str, id: &[u8], body: &[u8]) -> Result<(), StoreError> {
+    conn.execute(&format!("UPDATE {table} SET body = ?2 WHERE action_id = ?1"), params![id, body])?;
+    Ok(())
+}
+
+/// Where whole actions stand.
+const TABLES: [&str; 2] = ["outbox", "approvals"];
+
+/// Seals what an earlier version of this program has left open.
+pub(super) fn seal_all(conn: &Connection, vault: &Vault, key: KeyId) -> Result<(), StoreError> {
+    for table in TABLES {
+        for (id, body) in bodies(conn, table)? {
+            put_body(conn, table, &id, &seal_body(vault, key, &id, &body)?)?;
+        }
+    }
+    Ok(())
+}
+
+impl Tx<'_> {
+    /// The whole action, sealed for its place in the outbox or among what is held.
+    pub(super) fn seal_action(&self, action: &Action) -> Result<Vec<u8>, StoreError> {
+        let body = Zeroizing::new(v1::Action::from(action.clone()).encode_to_vec());
+        seal_body(self.vault, self.key_in_force()?, action.id.as_bytes(), &body)
+    }
+
+    /// Seals every action that is not settled with this key; how many.
+    pub(super) fn seal_actions_anew(&self, key: KeyId) -> Result<usize, StoreError> {
+        let mut sealed = 0;
+        for table in TABLES {
+            for (id, body) in bodies(self.conn, table)? {
+                let [kind, word] = &place_of(&id);
+                let body = self.vault.open(Place(&[kind, word]), &body)?;
+                put_body(self.conn, table, &id, &seal_body(self.vault, key, &id, &body)?)?;
+                sealed += 1;
+            }
+        }
+        Ok(sealed)
+    }
 }
 
 /// All actions that are not settled, oldest first, for a controller that starts.
-pub(super) fn open_actions(conn: &Connection) -> Result<Vec<Queued>, StoreError> {
+pub(super) fn open_actions(conn: &Connection, vault: &Vault) -> Result<Vec<Queued>, StoreError> {
     let mut statement =
-        conn.prepare("SELECT n, host, run_id, body FROM outbox WHERE settled_us IS NULL ORDER BY n")?;
+        conn.prepare(
+        "SELECT n, host, run_id, body,
+         EXISTS (SELECT 1 FROM approvals a WHERE a.action_id = outbox.action_id AND a.state = 'allowed'), action_id
+         FROM outbox WHERE settled_us IS NULL ORDER BY n",
+    )?;
     let mut rows = statement.query([])?;
     let mut out = Vec::new();
     while let Some(row) = rows.next()? {
-        let mut action = decode(&row.get::<_, Vec<u8>>(3)?)?;
+        let id: [u8; 16] = row.get(5)?;
+        let mut action = open_action(vault, &id, &row.get::<_, Vec<u8>>(3)?)?;
         action.fence = row.get::<_, i64>(0)?.cast_unsigned();
         out.push(Queued {
             host: Host::new(row.get::<_, String>(1)?).map_err(damaged)?,
             action,
             run: row.get::<_, Option<[u8; 16]>>(2)?.map(|run| RunId(uuid::Uuid::from_bytes(run))),
             inherited: true,
+            approved: row.get(4)?,
         });
     }
     Ok(out)

@@ -312,7 +312,9 @@ impl Tx<'_> {
     pub fn save_run(&self, run: &Run, wake: Option<Timestamp>) -> Result<(), StoreError> {
         let (reason, ended) = match &run.status {
             Status::Ended { reason, at, .. } => (reason.as_str(), Some(to_us(*at))),
-            Status::Waiting { .. } | Status::Acting { .. } | Status::Asking => ("", None),
+            Status::Waiting { .. } | Status::Acting { .. } | Status::Preparing { .. } | Status::Asking => {
+                ("", None)
+            }
         };
         let pane = &run.trigger.pane;
         self.conn
@@ -378,7 +380,8 @@ impl Tx<'_> {
                 Err(error) => tracing::error!(%error, "a run cannot be woken"),
             }
         }
-        next_wake(self.conn)
+        let (runs, approvals) = (next_wake(self.conn)?, self.expire_approvals()?);
+        Ok(runs.into_iter().chain(approvals).min())
     }
 }
 

@@ -10,6 +10,7 @@ use wa_proto::{
 };
 
 use super::*;
+use crate::accounts::keys::VaultConfig;
 
 /// Works nothing off.
 pub(super) struct Idle;
@@ -23,7 +24,12 @@ impl Observer for Idle {
 
 pub(super) fn open(path: &Path) -> Store {
     let metrics = Arc::new(Metrics::default());
-    Store::open(&path.join("state.db"), |_| Arc::new(Idle), metrics, time(0)).unwrap().0
+    Store::open(&path.join("state.db"), keys(path), |_| Arc::new(Idle), metrics, time(0)).unwrap().0
+}
+
+/// Where the vault's key is in these tests.
+pub(super) fn keys(path: &Path) -> Sources {
+    Sources::find(&VaultConfig::default(), None, path).unwrap()
 }
 
 pub(super) fn time(second: i64) -> Timestamp {
@@ -319,9 +325,14 @@ async fn search_finds_what_people_type_and_takes_nothing_for_syntax() {
 async fn commits_are_shared_and_failures_are_not() {
     let place = tempfile::tempdir().unwrap();
     let metrics = Arc::new(Metrics::default());
-    let (store, _) =
-        Store::open(&place.path().join("state.db"), |_| Arc::new(Idle), Arc::clone(&metrics), time(0))
-            .unwrap();
+    let (store, _) = Store::open(
+        &place.path().join("state.db"),
+        keys(place.path()),
+        |_| Arc::new(Idle),
+        Arc::clone(&metrics),
+        time(0),
+    )
+    .unwrap();
     let spool = SpoolId::generate();
     let (unblock, blocked) = std::sync::mpsc::channel::<()>();
     let held = store.write(move |_| {
@@ -384,39 +395,6 @@ async fn what_cannot_be_written_is_not_acknowledged() {
         .unwrap();
     assert_eq!(ingest(&store, send(seq)).await.unwrap().acked, seq, "goes on when there is room");
     assert_eq!(log(&store, 1).await.len() as u64, seq);
-}
-
-#[tokio::test]
-async fn the_audit_trail_shows_when_it_was_changed() {
-    let place = tempfile::tempdir().unwrap();
-    let store = open(place.path());
-    for n in 0..5 {
-        store
-            .write(move |tx| {
-                tx.audit(&Entry {
-                    who: "operator:o",
-                    what: "send",
-                    target: "a/1",
-                    decision: "queued",
-                    detail: &n.to_string(),
-                })
-            })
-            .await
-            .unwrap();
-    }
-    assert_eq!(store.audit_trail().await.unwrap().len(), 5);
-    let change = store.write(|tx| Ok(tx.conn.execute("UPDATE audit SET who = 'x' WHERE n = 3", [])?)).await;
-    assert!(change.unwrap_err().to_string().contains("append-only"));
-    store
-        .write(|tx| {
-            tx.conn
-                .execute_batch("DROP TRIGGER audit_no_update; UPDATE audit SET detail = 'no' WHERE n = 3")?;
-            Ok(())
-        })
-        .await
-        .unwrap();
-    let error = store.audit_trail().await.unwrap_err().to_string();
-    assert!(error.contains("audit row 3"), "{error}");
 }
 
 /// Promise L1 stands on these.
@@ -501,8 +479,14 @@ async fn a_step_that_failed_is_called_for_again() {
     let place = tempfile::tempdir().unwrap();
     let (sender, wakes) = std::sync::mpsc::channel();
     let path = place.path().join("state.db");
-    let (store, _) =
-        Store::open(&path, |_| Arc::new(Full(sender)), Arc::new(Metrics::default()), time(0)).unwrap();
+    let (store, _) = Store::open(
+        &path,
+        keys(place.path()),
+        |_| Arc::new(Full(sender)),
+        Arc::new(Metrics::default()),
+        time(0),
+    )
+    .unwrap();
     let bell = record(Lane::Events, 1, event(EventId::generate()));
     let done = ingest(&store, batch(SpoolId::generate(), Lane::Events, vec![bell])).await.unwrap();
     assert_eq!(done.acked, 1, "the event itself is in");

@@ -8,7 +8,9 @@ use rusqlite::Connection;
 use wa_proto::{Action, ActionId, Host, Outcome, PaneRef, RunId, Timestamp};
 
 use super::{Revoked, RuleSet, StoreError};
+use crate::accounts::vault::Vault;
 use crate::gate::Scope;
+use crate::orchestrator::Errand;
 
 /// One transaction on the writer's connection. The verbs on it are spread over the files of this module, by subject.
 pub struct Tx<'c> {
@@ -16,6 +18,8 @@ pub struct Tx<'c> {
     /// When this commit began.
     pub now: Timestamp,
     pub(super) next_log_id: &'c Cell<i64>,
+    /// What seals.
+    pub(super) vault: &'c Vault,
     told: RefCell<Committed>,
     inbox: Cell<bool>,
     /// Why the whole transaction is lost: SQLite takes it back by itself when the disk is full, or a part of it could
@@ -42,8 +46,12 @@ pub struct Committed {
     pub wake: Option<Timestamp>,
     /// Pauses that the controller made by itself: scope, who, reason.
     pub held: Vec<(Scope, String, String)>,
+    /// What runs want done outside of commits, in this order; `None`: the run wants it no longer.
+    pub(crate) errands: Vec<(RunId, Option<Errand>)>,
     /// There are new notices, or questions were closed.
     pub notices: bool,
+    /// Actions are held whose panes nobody has looked at.
+    pub approvals: bool,
     /// The pushed packs, if they are others now.
     pub rules: Option<Arc<RuleSet>>,
     /// All that is revoked, if it is more now.
@@ -59,14 +67,22 @@ pub struct Queued {
     pub run: Option<RunId>,
     /// Already offered to the node in an earlier life of this controller, which may have permitted it.
     pub inherited: bool,
+    /// A person has allowed it, where the policy asks for that.
+    pub approved: bool,
 }
 
 impl<'c> Tx<'c> {
-    pub(super) fn new(conn: &'c Connection, now: Timestamp, next_log_id: &'c Cell<i64>) -> Self {
+    pub(super) fn new(
+        conn: &'c Connection,
+        now: Timestamp,
+        next_log_id: &'c Cell<i64>,
+        vault: &'c Vault,
+    ) -> Self {
         Self {
             conn,
             now,
             next_log_id,
+            vault,
             told: RefCell::default(),
             inbox: Cell::new(false),
             broken: RefCell::default(),
@@ -82,7 +98,7 @@ impl<'c> Tx<'c> {
             return Err(error.clone());
         }
         self.conn.execute_batch("SAVEPOINT apart")?;
-        let inner = Tx::new(self.conn, self.now, self.next_log_id);
+        let inner = Tx::new(self.conn, self.now, self.next_log_id, self.vault);
         let result = catch_unwind(AssertUnwindSafe(|| work(&inner)))
             .unwrap_or_else(|_| Err(StoreError::Failed("a request panicked; the log says where".into())))
             .and_then(|value| inner.intact().map(|()| value));
@@ -144,6 +160,11 @@ impl<'c> Tx<'c> {
         self.tell(|told| told.held.push((scope, who.to_owned(), reason.to_owned())));
     }
 
+    /// Once this is durable, the errand is run; with `None` the run's present one is stopped.
+    pub(crate) fn send(&self, run: RunId, errand: Option<Errand>) {
+        self.tell(|told| told.errands.push((run, errand)));
+    }
+
     pub(super) fn tell(&self, change: impl FnOnce(&mut Committed)) {
         change(&mut self.told.borrow_mut());
     }
@@ -158,7 +179,9 @@ impl Committed {
         self.log |= other.log;
         self.events |= other.events;
         self.notices |= other.notices;
+        self.approvals |= other.approvals;
         self.held.extend(other.held);
+        self.errands.extend(other.errands);
         self.actions.extend(other.actions);
         self.withdrawn.extend(other.withdrawn);
         self.settled.extend(other.settled);

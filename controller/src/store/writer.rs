@@ -25,6 +25,7 @@ use wa_link::worker::{Bell, Next, Work, Worker};
 use super::queue::{Queue, Taken, Urgency};
 use super::tx::{Committed, Tx};
 use super::{StoreError, connection};
+use crate::accounts::vault::Vault;
 use crate::metrics::Metrics;
 
 /// Who works off the inbox inside a commit, and hears of it afterwards. Both are called on the writer's thread and must
@@ -96,6 +97,7 @@ impl Writer {
     pub(super) fn start(
         path: &Path,
         conn: Connection,
+        vault: Arc<Vault>,
         observer: Arc<dyn Observer>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StoreError> {
@@ -103,7 +105,7 @@ impl Writer {
         let next_log_id = Cell::new(super::log::head(&conn)? + 1);
         let checkpoints = Checkpoints::start(path, connection::open(path)?)?;
         let closer = CloseOnExit(Arc::clone(&queue));
-        let commits = Commits { conn, closer, next_log_id, observer, checkpoints, metrics };
+        let commits = Commits { conn, closer, next_log_id, vault, observer, checkpoints, metrics };
         let worker = Worker::start("store-writer", queue.bell(), commits);
         Ok(Self { worker: Some(worker.map_err(|e| StoreError::open(path, e))?), queue })
     }
@@ -146,6 +148,7 @@ struct Commits {
     conn: Connection,
     closer: CloseOnExit,
     next_log_id: Cell<i64>,
+    vault: Arc<Vault>,
     observer: Arc<dyn Observer>,
     checkpoints: Checkpoints,
     metrics: Arc<Metrics>,
@@ -168,7 +171,7 @@ impl Commits {
     fn commit(&self, mut group: Vec<Box<dyn Request>>) {
         let began = Instant::now();
         let before = self.next_log_id.get();
-        let result = commit(&self.conn, &mut group, &self.next_log_id, &*self.observer);
+        let result = commit(&self.conn, &mut group, &self.next_log_id, &self.vault, &*self.observer);
         self.metrics.commit(group.len(), began.elapsed(), result.is_ok());
         let answer = match result {
             Ok(committed) => {
@@ -193,12 +196,13 @@ fn commit(
     conn: &Connection,
     group: &mut [Box<dyn Request>],
     next_log_id: &Cell<i64>,
+    vault: &Vault,
     observer: &dyn Observer,
 ) -> Result<Committed, StoreError> {
     // What an earlier failure may have left would swallow this transaction.
     roll_back(conn)?;
     conn.execute_batch("BEGIN IMMEDIATE")?;
-    let worked = work_off(conn, group, next_log_id, observer).and_then(|committed| {
+    let worked = work_off(conn, group, next_log_id, vault, observer).and_then(|committed| {
         conn.execute_batch("COMMIT")?;
         Ok(committed)
     });
@@ -221,9 +225,10 @@ fn work_off(
     conn: &Connection,
     group: &mut [Box<dyn Request>],
     next_log_id: &Cell<i64>,
+    vault: &Vault,
     observer: &dyn Observer,
 ) -> Result<Committed, StoreError> {
-    let tx = Tx::new(conn, clock::now(), next_log_id);
+    let tx = Tx::new(conn, clock::now(), next_log_id, vault);
     for request in group.iter_mut() {
         request.run(&tx);
     }

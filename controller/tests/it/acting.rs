@@ -21,7 +21,7 @@ pub(crate) async fn desk_with_pane() -> (Desk, wa_link::tls::Identity, SpoolId, 
     (desk, identity, spool, node)
 }
 
-async fn known(desk: &Desk) {
+pub(crate) async fn known(desk: &Desk) {
     let admin = desk.admin().await;
     until("the pane", async || {
         let request = v1::ListPanesRequest { selector: String::new(), pane: Some(address("web-1", 1)) };
@@ -38,7 +38,7 @@ pub(crate) fn send(text: &str) -> v1::ActRequest {
     }
 }
 
-async fn act(mut fleet: FleetClient<Channel>, request: v1::ActRequest) -> v1::ActResponse {
+pub(crate) async fn act(mut fleet: FleetClient<Channel>, request: v1::ActRequest) -> v1::ActResponse {
     tokio::time::timeout(LIMIT, fleet.act(request)).await.unwrap().unwrap().into_inner()
 }
 

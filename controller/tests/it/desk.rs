@@ -243,6 +243,15 @@ impl Node {
         self.next(permit).await.unwrap()
     }
 
+    /// The next question about an account; its number and what it asks.
+    pub(crate) async fn account_request(&mut self) -> (u64, v1::account_request::About) {
+        let request = |m: &Down| match m {
+            Down::AccountRequest(request) => Some((request.request_id, request.about.clone()?)),
+            _ => None,
+        };
+        self.next(request).await.unwrap()
+    }
+
     /// The reason with which the controller ends the session.
     pub(crate) async fn ended(mut self) -> Status {
         self.next(|_| None::<()>).await.unwrap_err()

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use wa_proto::{AgentKind, EventKind};
 
 use crate::raw::{Names, RawStep};
+use crate::run::{Run, Status};
 use crate::step::{Step, Work};
 use crate::template::Vars;
 
@@ -25,8 +26,12 @@ pub struct Definition {
     pub opt_in: bool,
     /// Only where one of these runs; empty: any.
     pub agents: Vec<AgentKind>,
-    /// The event that starts a run.
-    pub on: EventKind,
+    /// The events that start a run; none: only a person does.
+    pub on: Vec<EventKind>,
+    /// Workflows that its event does not start where it starts this one.
+    pub instead_of: Vec<String>,
+    /// Until a run has done this step, more of its triggers tell of the same thing; `None`: until its first action.
+    pub merge_until: Option<usize>,
     /// Actions that may reach the pane in one run.
     pub max_actions: u32,
     /// Runs that may begin on one pane within a time; `None`: any number.
@@ -68,6 +73,31 @@ pub enum InvalidDefinition {
     Content { name: String, problem: String },
 }
 
+/// `on = "a"` or `on = ["a", "b"]`.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum On {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl On {
+    fn kinds(self) -> Result<Vec<EventKind>, String> {
+        let words = match self {
+            Self::One(word) => vec![word],
+            Self::Several(words) => words,
+        };
+        let kinds = words.iter().map(|word| word.parse().map_err(|unknown| format!("on: {unknown}")));
+        kinds.collect()
+    }
+}
+
+impl Default for On {
+    fn default() -> Self {
+        Self::Several(Vec::new())
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawDefinition {
@@ -79,7 +109,11 @@ struct RawDefinition {
     opt_in: bool,
     #[serde(default)]
     agents: Vec<AgentKind>,
-    on: EventKind,
+    #[serde(default)]
+    on: On,
+    #[serde(default)]
+    instead_of: Vec<String>,
+    merge_until: Option<String>,
     max_actions: u32,
     max_runs: Option<Rate>,
     #[serde(default)]
@@ -90,6 +124,12 @@ struct RawDefinition {
     #[serde(default)]
     step: Vec<RawStep>,
 }
+
+/// What tells how a sign-in goes.
+const SIGN_IN: [EventKind; 4] =
+    [EventKind::AuthDeviceCode, EventKind::AuthRequired, EventKind::AuthSucceeded, EventKind::AuthFailed];
+/// What tells by which id a session is resumed.
+pub(crate) const TELL_SESSION: [EventKind; 2] = [EventKind::SessionEnded, EventKind::SessionResumable];
 
 /// Steps of a definition; more is a mistake.
 const MAX_STEPS: usize = 64;
@@ -109,6 +149,10 @@ pub const BUILTIN_VARS: &[&str] = &[
     "reset",
     "failure",
     "answered_by",
+    "login_command",
+    "account",
+    "account_home",
+    "account_variable",
 ];
 
 impl Definition {
@@ -140,11 +184,15 @@ impl Definition {
             return Err("max_runs: count and per must be more than zero".into());
         }
         let ids = ids(&raw.step)?;
-        let on_gone = raw.on_gone.as_ref().map(|name| {
-            let at = ids.iter().position(|id| id == name);
-            at.ok_or_else(|| format!("on_gone: there is no step {name:?}"))
-        });
-        let on_gone = on_gone.transpose()?;
+        let index = |key: &str, name: Option<&String>| {
+            let at = name.map(|name| {
+                let at = ids.iter().position(|id| id == name);
+                at.ok_or_else(|| format!("{key}: there is no step {name:?}"))
+            });
+            at.transpose()
+        };
+        let on_gone = index("on_gone", raw.on_gone.as_ref())?;
+        let merge_until = index("merge_until", raw.merge_until.as_ref())?;
         let mut steps = Vec::with_capacity(raw.step.len());
         for (from, step) in raw.step.into_iter().enumerate() {
             let id = ids[from].clone();
@@ -162,7 +210,9 @@ impl Definition {
             version: raw.version,
             opt_in: raw.opt_in,
             agents: raw.agents,
-            on: raw.on,
+            on: raw.on.kinds()?,
+            instead_of: raw.instead_of,
+            merge_until,
             max_actions: raw.max_actions,
             max_runs: raw.max_runs,
             follows: raw.follows,
@@ -187,7 +237,10 @@ impl Definition {
             }
         }
         let waits = |step: &&Step| {
-            !matches!(step.work, Work::Notify { .. } | Work::Fail { .. } | Work::Finish { .. })
+            !matches!(
+                step.work,
+                Work::Notify { .. } | Work::Fail { .. } | Work::Finish { .. } | Work::When { .. }
+            )
         };
         if let Some(step) = self.steps.iter().find(waits).filter(|_| self.max_actions == 0) {
             // It would keep those that act from the pane.
@@ -199,6 +252,10 @@ impl Definition {
         let most = self.most_actions();
         if most > self.max_actions {
             return Err(format!("a run can act {most} times, but max_actions = {}", self.max_actions));
+        }
+        let logins = self.steps.iter().filter(|step| step.work == Work::DeviceLogin).count();
+        if logins > 1 {
+            return Err(format!("it has {logins} device_login steps: a run enters one code, ever"));
         }
         for step in &self.steps {
             if let Some(acts) = step.on_unknown.and_then(|to| self.acts_unasked(to)) {
@@ -238,19 +295,20 @@ impl Definition {
         most.first().copied().unwrap_or(0)
     }
 
-    /// A step that acts and can be reached from `at` without a person's answer.
+    /// A step that acts, or enters a code, and can be reached from `at` without a person's answer.
     fn acts_unasked(&self, at: usize) -> Option<&str> {
         let (mut open, mut seen) = (vec![at], BTreeSet::new());
         while let Some(at) = open.pop() {
             let Some(step) = self.steps.get(at).filter(|_| seen.insert(at)) else { continue };
-            if step.work.acts() {
+            if step.work.wants_certainty() {
                 return Some(&step.id);
             }
-            // What follows from an answer is a person's word; what follows from none is not.
+            // What follows from an answer is a person's word; what follows from none, or from an event, is not.
             let (done, not) = self.ways(at);
             open.extend(not);
-            if !matches!(step.work, Work::Ask { .. }) {
-                open.extend(done);
+            match &step.work {
+                Work::Ask { heard, .. } => open.extend(heard),
+                _ => open.extend(done),
             }
         }
         None
@@ -263,10 +321,34 @@ impl Definition {
 
     /// Whether a step waits for such an event, or fears it.
     pub fn hears(&self, kind: EventKind) -> bool {
+        let named = |name: &str| matches!(name, "session_id" | "resume_command");
         self.steps.iter().any(|step| match &step.work {
             Work::Expect { events, not, .. } => events.contains(&kind) || not.contains(&kind),
+            Work::Ask { events, .. } => events.contains(&kind),
+            Work::DeviceLogin => SIGN_IN.contains(&kind),
+            work if TELL_SESSION.contains(&kind) => {
+                work.templates().into_iter().any(|text| text.names().any(named))
+            }
             _ => false,
         })
+    }
+
+    /// Whether it takes accounts from their pool by itself.
+    pub fn leases(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.work, Work::LeaseAccount { login: false }))
+    }
+
+    /// Whether one of its runs would do what another trigger asks for.
+    pub(crate) fn merges(&self, run: &Run) -> bool {
+        run.workflow == self.name
+            && match (self.merge_until, &run.status) {
+                (_, Status::Ended { .. }) => false,
+                (Some(until), Status::Acting { .. }) => run.step < until,
+                (Some(until), _) => run.step <= until,
+                (None, status) => {
+                    run.attempts == 0 && matches!(status, Status::Waiting { .. } | Status::Preparing { .. })
+                }
+            }
     }
 }
 
@@ -292,6 +374,12 @@ pub fn builtin() -> Result<Vec<Definition>, InvalidDefinition> {
         include_str!("../workflows/limit-wait.toml"),
         include_str!("../workflows/crash-resume.toml"),
         include_str!("../workflows/approval-notice.toml"),
+        include_str!("../workflows/auth-notice.toml"),
+        include_str!("../workflows/account-login.toml"),
+        include_str!("../workflows/codex-account-switch.toml"),
+        include_str!("../workflows/claude-account-switch.toml"),
+        include_str!("../workflows/gemini-account-switch.toml"),
+        include_str!("../workflows/gemini-model-switch.toml"),
     ]
     .into_iter()
     .map(Definition::parse)

@@ -14,12 +14,14 @@
 //! ```
 //!
 //! `raw.rs` and `definition.rs` read files and refuse what could not end well; `step.rs` names what a step can do;
-//! `template.rs` fills texts; `run.rs` is what is stored; `machine.rs` decides.
+//! `template.rs` fills texts; `run.rs` is what is stored; `machine.rs` decides; `rehearsal.rs` shows what a recording would
+//! have led to.
 
 mod definition;
 mod machine;
 mod overrides;
 mod raw;
+mod rehearsal;
 mod run;
 mod step;
 mod template;
@@ -27,6 +29,10 @@ mod template;
 pub use definition::{BUILTIN_VARS, Definition, Follows, InvalidDefinition, Rate, builtin};
 pub use machine::step;
 pub use overrides::{Override, resolve};
-pub use run::{Admission, Effect, End, Expect, Input, PlaceOf, Run, Status, Trigger, admit, resume_command};
-pub use step::{Choice, Level, Place, Step, Work};
+pub use rehearsal::{Moment, Rehearsed, Seen, rehearse, state_after};
+pub use run::{
+    Admission, Effect, End, Expect, Input, PlaceOf, Run, Status, Trigger, WANTED_ACCOUNT, admit,
+    resume_command,
+};
+pub use step::{Choice, Level, Place, Reset, Step, Work};
 pub use template::{Quoting, Template, TemplateError, Vars};

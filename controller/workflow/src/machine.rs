@@ -5,14 +5,16 @@
 //! *unknown* one may have touched it: the run ends as `unknown`, or goes where its file says that a person is asked. A step
 //! that fails ends the run, or leads where its file says.
 
+mod accounts;
+
 use jiff::SignedDuration;
 use uuid::Uuid;
-use wa_proto::{ActionId, EventKind, OutcomeKind, PaneState, RunId, Timestamp, Verb};
+use wa_proto::{ActionId, AgentKind, EventKind, OutcomeKind, PaneState, RunId, Timestamp, Verb};
 
 use crate::Definition;
 use crate::definition::Follows;
-use crate::run::{Effect, End, Expect, Input, Run, Status, Trigger};
-use crate::step::{Place, Step, Work};
+use crate::run::{Effect, End, Expect, Input, Run, Status, Trigger, login_command};
+use crate::step::{Place, Reset, Step, Work};
 use crate::template::{Quoting, Template, Vars};
 
 /// First pause after a refusal; doubles up to the longest.
@@ -21,6 +23,10 @@ const RETRY_LONGEST: SignedDuration = SignedDuration::from_secs(60);
 /// How long after an action's deadline a run still waits for the node's word. The action itself stays open: a late
 /// outcome is recorded, but the run no longer waits for it.
 const OUTCOME_GRACE: SignedDuration = SignedDuration::from_secs(60);
+/// An account that is free by less than this before the limit lifts is not waited for.
+const WORTH_IT: SignedDuration = SignedDuration::from_mins(1);
+/// The value that is the agent's own where nothing else is said.
+const LOGIN_COMMAND: &str = "login_command";
 /// For the reset of a limit to become known, when the event did not tell it.
 const RESET_KNOWN: SignedDuration = SignedDuration::from_secs(30);
 
@@ -64,6 +70,11 @@ impl Run {
             }
         }
         vars.extend(trigger.vars());
+        let login = vars.entry(LOGIN_COMMAND.to_owned()).or_default();
+        if login.is_empty() {
+            let agent = trigger.agent.as_ref().map(AgentKind::as_str).unwrap_or_default();
+            login_command(agent).unwrap_or_default().clone_into(login);
+        }
         let reset = trigger.fields.get("reset_time").and_then(|at| at.parse().ok());
         let mut run = Self {
             id,
@@ -79,6 +90,8 @@ impl Run {
             status: Status::Waiting { not_before: now, armed: false },
             vars,
             reset,
+            free: None,
+            signed_in: false,
             pane_state: None,
             heard: std::collections::BTreeSet::new(),
         };
@@ -160,7 +173,16 @@ impl<'a> Machine<'a> {
                     self.go_on();
                 }
             }
-            Work::Ask { question, choices } => {
+            Work::LeaseAccount { .. } => self.lease(),
+            Work::When { signed_in } => match self.run.signed_in {
+                true => self.enter(*signed_in),
+                false => self.go_on(),
+            },
+            Work::DeviceLogin => self.sign_in(),
+            Work::Ask { question, choices, events, heard } => {
+                if let Some(to) = heard.filter(|_| events.iter().any(|kind| self.run.heard.contains(kind))) {
+                    return self.enter(to);
+                }
                 let Some(question) = self.render(question, Quoting::None) else { return };
                 let choices = choices.iter().map(|choice| choice.label.clone()).collect();
                 self.run.status = Status::Asking;
@@ -219,11 +241,13 @@ impl<'a> Machine<'a> {
             [only] => Some(only.clone()),
             _ => None,
         };
-        match (place, self.definition.follows) {
-            (Place::Shell, _) => Expect::Shell,
-            (Place::Agent, follows) => Expect::Agent {
+        let same =
+            self.definition.follows == Follows::Agent || self.present().is_some_and(|step| step.same_process);
+        match place {
+            Place::Shell => Expect::Shell,
+            Place::Agent => Expect::Agent {
                 kind: self.run.trigger.agent.clone().or_else(of_one),
-                pid: Some(self.run.trigger.agent_pid).filter(|pid| *pid != 0 && follows == Follows::Agent),
+                pid: Some(self.run.trigger.agent_pid).filter(|pid| *pid != 0 && same),
             },
         }
     }
@@ -275,12 +299,26 @@ impl<'a> Machine<'a> {
         match input {
             Input::Pane { state, agent_pid, until, .. } => self.on_pane(*state, *agent_pid, *until),
             Input::PaneGone => self.on_gone(),
-            Input::Event { kind } => {
+            Input::Event { kind, session_id } => {
                 self.run.heard.insert(*kind);
+                self.hear_session(*kind, session_id);
                 self.on_event(*kind);
             }
             Input::Outcome { action, kind, reason } => self.on_outcome(*action, *kind, reason),
+            Input::Held { action, until } => self.on_held(*action, *until),
+            Input::Denied { action, reason } if self.run.open_action() == Some(*action) => {
+                self.fail(reason.clone());
+            }
+            Input::Denied { .. } => {}
             Input::Answer { choice, who } => self.on_answer(choice, who),
+            Input::Leased { step, alias, home, variable, signed_in } => {
+                self.on_leased(*step, alias, home, variable, *signed_in);
+            }
+            Input::NotLeased { step, reason, until } => self.on_not_leased(*step, reason, *until),
+            Input::SigningIn { step } => self.on_signing_in(*step),
+            Input::SignedIn { step } => self.on_signed_in(*step),
+            Input::SignInFailed { step, reason } => self.on_sign_in_failed(*step, reason),
+            Input::Restarted => self.on_restart(),
             Input::Timer => self.on_timer(),
             Input::Cancel { reason } => self.run.end(End::Cancelled, reason.clone(), self.now),
         }
@@ -357,15 +395,29 @@ impl<'a> Machine<'a> {
     }
 
     fn on_event(&mut self, kind: EventKind) {
-        if !matches!(self.run.status, Status::Waiting { .. }) {
-            return;
-        }
-        if let Some(Work::Expect { events, not, .. }) = self.present().map(|step| &step.work) {
-            if not.contains(&kind) {
-                self.fail(format!("{kind} came"));
-            } else if events.contains(&kind) {
-                self.go_on();
+        let waiting = matches!(self.run.status, Status::Waiting { .. });
+        match self.present().map(|step| &step.work) {
+            Some(Work::Expect { events, not, .. }) if waiting => {
+                if not.contains(&kind) {
+                    self.fail(format!("{kind} came"));
+                } else if events.contains(&kind) {
+                    self.go_on();
+                }
             }
+            Some(Work::DeviceLogin) if waiting => self.sign_in(),
+            // It is over without us: nothing was entered yet.
+            Some(Work::DeviceLogin)
+                if self.run.status == (Status::Preparing { begun: false })
+                    && kind != EventKind::AuthDeviceCode =>
+            {
+                self.sign_in();
+            }
+            Some(Work::Ask { events, heard: Some(to), .. })
+                if self.run.status == Status::Asking && events.contains(&kind) =>
+            {
+                self.enter(*to);
+            }
+            _ => {}
         }
     }
 
@@ -405,6 +457,14 @@ impl<'a> Machine<'a> {
         }
     }
 
+    /// The action waits for a person; the step waits with it.
+    fn on_held(&mut self, action: ActionId, until: Timestamp) {
+        if self.run.open_action() == Some(action) {
+            self.run.step_deadline = self.run.step_deadline.max(until);
+            self.wake_at(later(self.run.step_deadline, OUTCOME_GRACE));
+        }
+    }
+
     /// Nobody knows whether an action arrived.
     fn doubt(&mut self, reason: String) {
         self.run.actions_done += 1;
@@ -432,6 +492,14 @@ impl<'a> Machine<'a> {
                 let give_up = later(self.run.step_deadline, OUTCOME_GRACE);
                 if self.now >= give_up {
                     self.doubt("the node did not say how the action ended".to_owned());
+                } else {
+                    self.wake_at(give_up);
+                }
+            }
+            Status::Preparing { .. } => {
+                let give_up = later(self.run.step_deadline, OUTCOME_GRACE);
+                if self.now >= give_up {
+                    self.fail("the controller was not done in time".to_owned());
                 } else {
                     self.wake_at(give_up);
                 }
@@ -474,8 +542,18 @@ impl<'a> Machine<'a> {
     /// Waits on, goes on, or gives up, by what is known of the reset now.
     fn wait_for_reset(&mut self) {
         let Some(step) = self.present() else { return };
-        let Work::WaitReset { grace, jitter, unless, aside } = &step.work else { return };
-        let Some(reset) = self.run.reset else {
+        let Work::WaitReset { of, grace, jitter, unless, aside } = &step.work else { return };
+        let known = match of {
+            Reset::Limit => self.run.reset,
+            Reset::Account => match (self.run.free, self.run.reset) {
+                (None, _) => return self.fail("when an account can be used is not known".to_owned()),
+                (Some(free), Some(own)) if own <= later(free, WORTH_IT) => {
+                    return self.fail("no other account can be used much before this limit lifts".to_owned());
+                }
+                (free, _) => free,
+            },
+        };
+        let Some(reset) = known else {
             let begun = self.run.step_deadline.saturating_sub(step.timeout).unwrap_or(self.run.started);
             let known_by = later(begun, RESET_KNOWN).min(self.run.step_deadline);
             return if self.now >= known_by {

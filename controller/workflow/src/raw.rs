@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use serde::Deserialize;
 use wa_proto::{EventKind, Key, PaneState};
 
-use crate::step::{Choice, Level, Place, Step, Work};
+use crate::step::{Choice, Level, Place, Reset, Step, Work};
 use crate::template::Template;
 
 /// For steps that do not wait for anything.
@@ -27,17 +27,21 @@ enum Verb {
     Keys,
     Choose,
     Spawn,
+    LeaseAccount,
+    When,
+    DeviceLogin,
     Notify,
     Ask,
     Fail,
     Finish,
 }
 
-/// The one time that a step can wait for.
+/// The times that a step can wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum At {
     Reset,
+    Account,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -75,11 +79,15 @@ pub(crate) struct RawStep {
     not: Option<Vec<EventKind>>,
     text: Option<String>,
     keys: Option<Vec<String>>,
+    same_process: Option<bool>,
     labels: Option<Vec<String>>,
     command: Option<Vec<String>>,
     cwd: Option<String>,
     level: Option<RawLevel>,
     choices: Option<Vec<RawChoice>>,
+    heard: Option<String>,
+    login: Option<bool>,
+    signed_in: Option<String>,
 }
 
 /// Finds the step that a name means, for the step at `from`.
@@ -127,8 +135,12 @@ impl RawStep {
     /// The step, or what is wrong with it.
     pub(crate) fn read(mut self, id: String, names: &Names<'_>) -> Result<Step, String> {
         let work = self.work(names)?;
+        let to_agent =
+            matches!(work, Work::Type { place: Place::Agent, .. } | Work::Keys { .. } | Work::Choose { .. });
+        let same_process = self.same_process.take_if(|_| to_agent).unwrap_or(false);
         let step = Step {
             id,
+            same_process,
             timeout: self.time(&work)?,
             next: names.optional(self.next.as_ref())?,
             on_failure: names.optional(self.on_failure.as_ref())?,
@@ -141,7 +153,11 @@ impl RawStep {
 
     fn work(&mut self, names: &Names<'_>) -> Result<Work, String> {
         Ok(match self.verb {
-            Verb::WaitUntil if self.at.take().is_some() => Work::WaitReset {
+            Verb::WaitUntil if self.at.is_some() => Work::WaitReset {
+                of: match self.at.take() {
+                    Some(At::Account) => Reset::Account,
+                    _ => Reset::Limit,
+                },
                 grace: self.grace.take().unwrap_or(SignedDuration::ZERO),
                 jitter: self.jitter.take().unwrap_or(SignedDuration::ZERO),
                 unless: self.unless.take().unwrap_or_default(),
@@ -187,7 +203,21 @@ impl RawStep {
                 };
                 Work::Notify { level, text: self.text(true)? }
             }
-            Verb::Ask => Work::Ask { question: self.text(true)?, choices: self.choices(names)? },
+            Verb::LeaseAccount => Work::LeaseAccount { login: self.login.take().unwrap_or(false) },
+            Verb::When => {
+                Work::When { signed_in: names.index(&needed(self.signed_in.take(), "signed_in")?)? }
+            }
+            Verb::DeviceLogin => Work::DeviceLogin,
+            Verb::Ask => {
+                let events = self.events.take().unwrap_or_default();
+                let heard = names.optional(self.heard.take().as_ref())?;
+                if events.is_empty() != heard.is_none() {
+                    return Err(
+                        "events and heard go together: what ends the question, and where to".to_owned()
+                    );
+                }
+                Work::Ask { question: self.text(true)?, choices: self.choices(names)?, events, heard }
+            }
             Verb::Fail => Work::Fail { reason: self.text(false)? },
             Verb::Finish => Work::Finish { reason: self.text(false)? },
         })
@@ -219,7 +249,8 @@ impl RawStep {
     }
 
     fn time(&mut self, work: &Work) -> Result<SignedDuration, String> {
-        let at_once = matches!(work, Work::Notify { .. } | Work::Fail { .. } | Work::Finish { .. });
+        let at_once =
+            matches!(work, Work::Notify { .. } | Work::Fail { .. } | Work::Finish { .. } | Work::When { .. });
         match self.timeout.take() {
             Some(timeout) if at_once => Err(format!("timeout = {timeout:#}: this step waits for nothing")),
             Some(timeout) if timeout <= SignedDuration::ZERO => {
@@ -246,11 +277,15 @@ impl RawStep {
             ("not", self.not.is_some()),
             ("text", self.text.is_some()),
             ("keys", self.keys.is_some()),
+            ("same_process", self.same_process.is_some()),
             ("labels", self.labels.is_some()),
             ("command", self.command.is_some()),
             ("cwd", self.cwd.is_some()),
             ("level", self.level.is_some()),
             ("choices", self.choices.is_some()),
+            ("heard", self.heard.is_some()),
+            ("login", self.login.is_some()),
+            ("signed_in", self.signed_in.is_some()),
             ("next", ends && step.next.is_some()),
             (
                 "on_failure",

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use wa_proto::{
-    ActionId, AgentKind, Event, EventId, EventKind, Host, OutcomeKind, PaneRef, PaneState, RunId, Timestamp,
-    Verb,
+    AccountAlias, ActionId, AgentKind, Event, EventId, EventKind, Host, OutcomeKind, PaneRef, PaneState,
+    RunId, Timestamp, Verb,
 };
 
 use crate::Definition;
@@ -39,6 +39,12 @@ pub struct Run {
     /// When the limit lifts, as far as it is known.
     #[serde(default)]
     pub reset: Option<Timestamp>,
+    /// When an account of the pool can be used again, as the last lease that failed said.
+    #[serde(default)]
+    pub free: Option<Timestamp>,
+    /// The home of the leased account was signed in when it was leased.
+    #[serde(default)]
+    pub signed_in: bool,
     /// The pane's state when it was last told.
     #[serde(default)]
     pub pane_state: Option<PaneState>,
@@ -132,6 +138,17 @@ pub fn resume_command(agent: &str, session: &str) -> Option<String> {
     sound.then(|| format!("{command} {session}"))
 }
 
+/// The command by which an agent's own program signs in, as one line for a shell.
+pub(crate) fn login_command(agent: &str) -> Option<&'static str> {
+    match agent {
+        "claude" => Some("claude auth login"),
+        "codex" => Some("codex login --device-auth"),
+        // It has none: it asks when it starts.
+        "gemini" => Some("gemini"),
+        _ => None,
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum Status {
@@ -145,6 +162,12 @@ pub enum Status {
     /// For the outcome of an action.
     Acting {
         action: ActionId,
+    },
+    /// For the controller: an account and its home, or a sign-in.
+    Preparing {
+        /// The code may have been entered: that is not done again.
+        #[serde(default)]
+        begun: bool,
     },
     /// For a person's answer.
     Asking,
@@ -167,11 +190,12 @@ pub enum End {
 }
 
 impl Status {
-    /// One word for people: `waiting acting asking succeeded failed cancelled unknown`.
+    /// One word for people: `waiting acting preparing asking succeeded failed cancelled unknown`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Waiting { .. } => "waiting",
             Self::Acting { .. } => "acting",
+            Self::Preparing { .. } => "preparing",
             Self::Asking => "asking",
             Self::Ended { end, .. } => match end {
                 End::Succeeded => "succeeded",
@@ -201,10 +225,23 @@ pub enum Input {
     /// An event that a step of the run's workflow speaks of happened on the pane.
     Event {
         kind: EventKind,
+        /// Of the agent's session, where the event tells it.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        session_id: String,
     },
     Outcome {
         action: ActionId,
         kind: OutcomeKind,
+        reason: String,
+    },
+    /// The action waits for a person's leave until then: nothing was typed.
+    Held {
+        action: ActionId,
+        until: Timestamp,
+    },
+    /// The leave was not given, or what it was asked for is no longer so: nothing was typed, and it is not tried again.
+    Denied {
+        action: ActionId,
         reason: String,
     },
     /// A person has chosen.
@@ -212,6 +249,36 @@ pub enum Input {
         choice: String,
         who: String,
     },
+    /// The answer to [`Effect::Lease`] of this step: the account is the pane's, and its home is there.
+    Leased {
+        step: usize,
+        alias: AccountAlias,
+        /// Absolute path on the pane's host.
+        home: String,
+        /// By which the agent takes it for its home.
+        variable: String,
+        signed_in: bool,
+    },
+    /// The other one. `until`: when an account of the pool can be used again.
+    NotLeased {
+        step: usize,
+        reason: String,
+        #[serde(default)]
+        until: Option<Timestamp>,
+    },
+    /// The answers to [`Effect::SignIn`] of this step. The code is entered from now on: recorded before it is.
+    SigningIn {
+        step: usize,
+    },
+    SignedIn {
+        step: usize,
+    },
+    SignInFailed {
+        step: usize,
+        reason: String,
+    },
+    /// The controller was started anew: what it prepared for this run is lost.
+    Restarted,
     /// The wake-up time that the run asked for has come.
     Timer,
     Cancel {
@@ -227,6 +294,23 @@ pub enum Effect {
         action: ActionId,
         verb: Verb,
         expect: Expect,
+        deadline: Timestamp,
+    },
+    /// Lease an account, have its home made, and answer with [`Input::Leased`] or [`Input::NotLeased`]. Asked again after a
+    /// restart.
+    Lease {
+        step: usize,
+        /// This one and no other.
+        wanted: Option<AccountAlias>,
+        login: bool,
+        deadline: Timestamp,
+    },
+    /// Enter the code that this action had printed, by this time; record [`Input::SigningIn`] first, and answer with
+    /// [`Input::SignedIn`] or [`Input::SignInFailed`].
+    SignIn {
+        step: usize,
+        alias: AccountAlias,
+        action: ActionId,
         deadline: Timestamp,
     },
     /// Send [`Input::Timer`] at this time; replaces the former wake-up.
@@ -258,11 +342,14 @@ pub enum Expect {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
     Start,
-    /// The active run has typed nothing yet and will do what this one would.
+    /// The active run will do what this one would.
     Merge,
     /// Start it when the active run has ended.
     Queue,
 }
+
+/// The field of a trigger that names the account which a person wants.
+pub const WANTED_ACCOUNT: &str = "wanted_account";
 
 /// Decides about a new trigger while `active` runs on the same pane.
 pub fn admit(definition: &Definition, active: Option<&Run>) -> Admission {
@@ -271,13 +358,7 @@ pub fn admit(definition: &Definition, active: Option<&Run>) -> Admission {
         // What never acts takes no pane for itself.
         Some(_) if definition.max_actions == 0 => Admission::Start,
         Some(run) if run.is_over() => Admission::Start,
-        Some(run)
-            if run.workflow == definition.name
-                && run.attempts == 0
-                && matches!(run.status, Status::Waiting { .. }) =>
-        {
-            Admission::Merge
-        }
+        Some(run) if definition.merges(run) => Admission::Merge,
         Some(_) => Admission::Queue,
     }
 }

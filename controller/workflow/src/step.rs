@@ -20,6 +20,8 @@ pub struct Step {
     /// Where it goes on when an action may or may not have arrived; `None`: the run ends as `unknown`. From there nothing
     /// is typed before a person has answered.
     pub on_unknown: Option<usize>,
+    /// Acts only on the agent's process that the run began with, also where the run follows the pane.
+    pub same_process: bool,
 }
 
 /// What a step does.
@@ -27,9 +29,10 @@ pub struct Step {
 pub enum Work {
     /// Goes on once the pane is in one of the states.
     WaitState { states: Vec<PaneState> },
-    /// Goes on when the limit's reset has come, and `grace`, and a part of `jitter` that follows from the run's id. It fails
-    /// where the reset is not known, or lies beyond the step's timeout.
+    /// Goes on when the time has come, and `grace`, and a part of `jitter` that follows from the run's id. It fails where the
+    /// time is not known, or lies beyond the step's timeout.
     WaitReset {
+        of: Reset,
         grace: SignedDuration,
         jitter: SignedDuration,
         /// The pane is in one of these after it was not: the agent, or a person, has gone on.
@@ -47,14 +50,32 @@ pub enum Work {
     Choose { labels: Vec<String> },
     /// Starts a program in a new pane of the same server.
     Spawn { command: Vec<Template>, cwd: Template },
+    /// Leases an account of the pane's agent, and has its home made on the pane's host. `login`: only for a sign-in, of the
+    /// account that a person named; the lease is over when the run is.
+    LeaseAccount { login: bool },
+    /// Goes on elsewhere where the home of the leased account was signed in already.
+    When { signed_in: usize },
+    /// Waits for the code that the run's last action had printed, and enters it on the provider's page. Done as well when the
+    /// sign-in succeeds in another way; fails when it fails.
+    DeviceLogin,
     /// Tells people.
     Notify { level: Level, text: Template },
-    /// Asks people, and goes on where the answer leads.
-    Ask { question: Template, choices: Vec<Choice> },
+    /// Asks people, and goes on where the answer leads, or `heard` once one of the events comes.
+    Ask { question: Template, choices: Vec<Choice>, events: Vec<EventKind>, heard: Option<usize> },
     /// Ends the run as failed.
     Fail { reason: Template },
     /// Ends the run as succeeded.
     Finish { reason: Template },
+}
+
+/// What a step can wait for by the clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reset {
+    /// The limit that the run began with lifts.
+    Limit,
+    /// An account of the pool can be used again, as the last lease that failed said. Fails where the limit itself lifts
+    /// hardly later.
+    Account,
 }
 
 /// Into what text goes.
@@ -97,6 +118,11 @@ impl Work {
         matches!(self, Self::Type { .. } | Self::Keys { .. } | Self::Choose { .. } | Self::Spawn { .. })
     }
 
+    /// Whether a doubt must be cleared up by a person before it.
+    pub(crate) fn wants_certainty(&self) -> bool {
+        self.acts() || matches!(self, Self::DeviceLogin)
+    }
+
     /// The word by which files name it.
     pub fn verb(&self) -> &'static str {
         match self {
@@ -107,6 +133,9 @@ impl Work {
             Self::Keys { .. } => "keys",
             Self::Choose { .. } => "choose",
             Self::Spawn { .. } => "spawn",
+            Self::LeaseAccount { .. } => "lease_account",
+            Self::When { .. } => "when",
+            Self::DeviceLogin => "device_login",
             Self::Notify { .. } => "notify",
             Self::Ask { .. } => "ask",
             Self::Fail { .. } => "fail",
@@ -126,14 +155,20 @@ impl Work {
             | Self::WaitReset { .. }
             | Self::Expect { .. }
             | Self::Keys { .. }
-            | Self::Choose { .. } => Vec::new(),
+            | Self::Choose { .. }
+            | Self::LeaseAccount { .. }
+            | Self::When { .. }
+            | Self::DeviceLogin => Vec::new(),
         }
     }
 
     /// Jumps that only this kind of step has.
     pub(crate) fn jumps(&self) -> Vec<usize> {
         match self {
-            Self::Ask { choices, .. } => choices.iter().map(|choice| choice.to).collect(),
+            Self::Ask { choices, heard, .. } => {
+                choices.iter().map(|choice| choice.to).chain(*heard).collect()
+            }
+            Self::When { signed_in } => vec![*signed_in],
             Self::WaitReset { aside, .. } => aside.iter().copied().collect(),
             _ => Vec::new(),
         }

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 /// Bytes that a text may have with its values.
 const MAX_TEXT: usize = 32 << 10;
 
-/// The one value that is a whole line for a shell: it is made of a known command and an id that was checked.
-const COMMAND_LINE: &str = "resume_command";
+/// The values that are whole lines for a shell: they are made of known commands and an id that was checked.
+const COMMAND_LINES: [&str; 2] = ["resume_command", "login_command"];
 
 /// What a definition, its overrides and its trigger give names to.
 pub type Vars = BTreeMap<String, String>;
@@ -103,7 +103,7 @@ impl Template {
                     }
                     match quoting {
                         Quoting::None => out.push_str(value),
-                        Quoting::Shell if name == COMMAND_LINE => out.push_str(value),
+                        Quoting::Shell if COMMAND_LINES.contains(&name.as_str()) => out.push_str(value),
                         Quoting::Shell => out.push_str(&shell_word(value)),
                     }
                 }

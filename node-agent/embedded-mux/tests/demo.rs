@@ -280,13 +280,16 @@ fn the_demonstration_has_four_panes() {
     let server = Server::start(|options| options.first_command = None);
     let handle = server.running.handle();
     let mut client = server.client();
+    let variables = [("HOME", folder.path().as_os_str()), ("TERM", "xterm".as_ref())];
+    let env: Vec<_> = variables.iter().map(|(name, value)| (name.into(), value.into())).collect();
     for (wanted, pane) in (0..).zip(&panes) {
-        assert_eq!(handle.spawn(&pane.command, pane.size, "demo").unwrap().pane, wanted);
+        let command = Command { env: Some(env.clone()), ..pane.command.clone() };
+        assert_eq!(handle.spawn(&command, pane.size, "demo").unwrap().pane, wanted);
     }
     client.until_text(0, "✻ Conversation compacted");
     client.ask(&Pdu::GetPaneRenderChanges { pane_id: 1 });
     for pane in 1..4 {
-        let wanted = ["", "5h limit left. Run /status", "14 passed, 0 failed", "14 passed; 0 failed"][pane];
+        let wanted = ["", "hit your usage limit", "14 passed, 0 failed", "14 passed; 0 failed"][pane];
         let pane = pane as u64;
         let mut late = server.client();
         late.ask(&Pdu::GetPaneRenderChanges { pane_id: pane });

@@ -190,9 +190,10 @@ impl PaneMatcher {
         shadowed.extend(passed_in_shadow);
         self.tell_start(&seen, now, &mut events);
         self.close_exit(now, &mut events);
-        let detail = self.decide(&seen, facts, first, &turn, now, &mut events);
+        let mut detail = self.decide(&seen, facts, first, &turn, now, &mut events);
         self.tell_start(&seen, now, &mut events);
         self.hear(engine, facts, &mut events, &mut shadowed, now);
+        detail.until = detail.until.map(|until| self.resets.exactly(until));
         self.aside.end(&events);
         let unknown = self.aside.drift.observe(engine, &seen, now);
         self.plan_wakeup(&seen, now);
@@ -459,7 +460,11 @@ impl PaneMatcher {
             }
         }
         let agent = agent.as_ref().map(|(kind, turns, _)| (kind, *turns));
+        // A file may tell the second before or after the screen has shown the minute.
+        let exact: Vec<Timestamp> = said.iter().filter_map(|said| resets::told(&said.fields)).collect();
         self.testimonies.join(agent, said, events, now);
+        let joined = events.iter().filter_map(|event| resets::told(&event.fields));
+        joined.chain(exact).for_each(|exact| self.resets.refine(exact));
         for event in events.iter_mut().filter(|event| !event.fields.contains_key("reset_time")) {
             if !event.witnesses.contains(&Witness::Screen) {
                 self.resets.note(event, facts.zone.as_ref(), now);

@@ -2,12 +2,13 @@
 //!
 //! Constraints. A clock without a date is read at the moment it is printed: an hour after "resets 5pm" the same words on
 //! the same screen still mean the hour that is over. So the instant is found once, when the event fires, and kept; what
-//! stood there at first sight has none.
+//! stood there at first sight has none. A screen tells the minute; where a session file tells the second of the same
+//! minute, that is when the limit lifts.
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::hash;
@@ -41,6 +42,18 @@ impl Resets {
         self.0.push(Reset { printed: key, at });
     }
 
+    /// Another witness names an instant to the second: printed words of the same minute mean that one.
+    pub(crate) fn refine(&mut self, exact: Timestamp) {
+        for reset in self.0.iter_mut().filter(|reset| is_minute_of(reset.at, exact)) {
+            reset.at = exact;
+        }
+    }
+
+    /// What an instant, as it was known a moment ago, is known to be now.
+    pub(crate) fn exactly(&self, at: Timestamp) -> Timestamp {
+        self.0.iter().map(|reset| reset.at).find(|exact| is_minute_of(at, *exact)).unwrap_or(at)
+    }
+
     /// The instant of words that are still on the screen.
     pub(crate) fn of(&self, printed: &str) -> Option<Timestamp> {
         let key = key(printed);
@@ -56,6 +69,17 @@ pub(crate) fn read(event: &mut Detected, zone: Option<&TimeZone>, now: Timestamp
     };
     event.fields.insert("reset_time".to_owned(), at.to_string());
     Some(at)
+}
+
+/// Agents print whole minutes, and cut off the seconds.
+pub(crate) fn is_minute_of(printed: Timestamp, exact: Timestamp) -> bool {
+    let within = exact.duration_since(printed);
+    printed.as_second() % 60 == 0 && !within.is_negative() && within < SignedDuration::from_mins(1)
+}
+
+/// The instant that fields name.
+pub(crate) fn told(fields: &BTreeMap<String, String>) -> Option<Timestamp> {
+    fields.get("reset_time")?.parse().ok()
 }
 
 /// The words of a reset, or the seconds that old versions print for them.

@@ -1,4 +1,7 @@
-//! A shell's prompt: the line that the cursor stands in.
+//! A shell's prompt: the line that the cursor stands in, and whether a half-written command stands in it.
+//!
+//! Prompts are what people make of them; no list knows them all. What tells a command is that it ends in what prompts do not
+//! end in, or that it follows what prompts end in. In doubt it is a command: typing behind it would run both as one.
 
 use wa_proto::Frame;
 
@@ -31,6 +34,22 @@ pub fn prompt_row(frame: &Frame) -> Option<PromptRow> {
     Some(PromptRow { row, cursor: (cursor, frame.cursor.col), text })
 }
 
+/// What ends a prompt, with a blank behind it, and hardly ever stands within one.
+const ENDS: &[char] = &['$', '#', '%', '❯', '›', '»', 'λ'];
+/// What no prompt ends in, beside letters and digits.
+const NO_END: &[char] = &[
+    '"', '\'', '`', '/', '\\', '-', '_', '.', ',', ';', '=', '&', '|', '*', '?', '!', '~', '@', '+', '^', '(', '[', '{', '<',
+];
+
+/// Whether a command was begun on a prompt line: what stands there up to the cursor.
+pub fn holds_draft(line: &str) -> bool {
+    let text = line.trim_end();
+    let Some(last) = text.chars().next_back() else { return false };
+    let no_end = (last.is_alphanumeric() && !ENDS.contains(&last)) || NO_END.contains(&last);
+    let mut ends = text.match_indices(ENDS).filter(|(at, end)| text[at + end.len()..].starts_with(' '));
+    no_end || ends.next().is_some()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,5 +65,31 @@ mod tests {
         assert_eq!((prompt.row, prompt.text.as_str()), (1, "$ echo ab"));
         frame.cursor.row = 9;
         assert_eq!(prompt_row(&frame), None);
+    }
+
+    #[test]
+    fn a_command_that_was_begun_is_told_from_a_prompt() {
+        let prompts = [
+            "$ ",
+            "dev@box:~/webapp$ ",
+            "[dev@box ~]# ",
+            "(venv) box% ",
+            "➜  webapp git:(main) ✗ ",
+            "❯ ",
+            "~/webapp main ❯ ",
+            "dev@box ~/webapp> ",
+            "λ ",
+            "\u{e0b0} ~/webapp \u{e0b0} ",
+            "$",
+            "[12:04] # ",
+        ];
+        for prompt in prompts {
+            assert!(!holds_draft(prompt), "{prompt:?}");
+            for begun in ["l", "ls ", "ls -", "cd ~/", "echo 'a", "make &&", "cat a | ", "git commit -m \""] {
+                assert!(holds_draft(&format!("{prompt}{begun}")), "{prompt:?} {begun:?}");
+            }
+        }
+        assert!(holds_draft("$ make > "), "it goes on behind the prompt");
+        assert!(!holds_draft(""));
     }
 }

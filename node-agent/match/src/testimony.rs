@@ -17,6 +17,7 @@ use wa_proto::{AgentKind, EventKind, Witness};
 
 use crate::observation::Detected;
 use crate::reading;
+use crate::resets::is_minute_of;
 
 /// So long the screen may take to show what another witness has said.
 const SCREEN_FIRST: SignedDuration = SignedDuration::from_secs(3);
@@ -232,10 +233,16 @@ fn window(fields: &BTreeMap<String, String>) -> &str {
     fields.get("window").map_or("", String::as_str)
 }
 
-/// What the screen has read stays.
+/// What the screen has read stays; only the second of a reset, of which it shows the minute, it does not know.
 fn add_fields(fields: &mut BTreeMap<String, String>, more: BTreeMap<String, String>) {
     for (name, value) in more {
-        fields.entry(name).or_insert(value);
+        let minute = fields.get(&name).filter(|_| name == "reset_time").and_then(|at| at.parse().ok());
+        let exact = value.parse().ok().zip(minute).is_some_and(|(exact, at)| is_minute_of(at, exact));
+        if exact {
+            fields.insert(name, value);
+        } else {
+            fields.entry(name).or_insert(value);
+        }
     }
 }
 

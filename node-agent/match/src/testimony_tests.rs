@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use proptest::prelude::*;
 use wa_proto::{AgentKind, EventKind, Frame, Witness};
 
-use crate::matcher_tests::{LOGO, MARK, Pane, WORK, claude, compacted, talk, talking};
+use crate::matcher_tests::{BUSY, LOGO, MARK, Pane, WORK, claude, codex, compacted, talk, talking};
 use crate::{Detected, Testimony};
 
 fn said(pane: &mut Pane, witness: Witness, kind: EventKind, key: &str) {
@@ -43,6 +43,41 @@ fn a_testimony_after_the_screen_confirms_it_and_fires_nothing() {
     said(&mut pane, Witness::Hook, EventKind::ContextCompacted, "");
     said(&mut pane, Witness::SessionFile, EventKind::ContextCompacted, "b1");
     assert_eq!(compactions(pane.rest(&claude(80, &compacted(), "")).0).len(), 0);
+}
+
+#[test]
+fn a_file_knows_the_second_of_a_reset_of_which_the_screen_shows_the_minute() {
+    const LIMIT: &str = "■ You've hit your usage limit. Try again at 8:31 AM.";
+    let file = |pane: &mut Pane, at: &str| {
+        let fields = [("reset_time", at), ("window", "5h")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let (kind, witness, at) = (EventKind::LimitReached, Witness::SessionFile, pane.now);
+        let (key, rule, line) = (at.to_string(), String::new(), "5h limit: 0% left".to_owned());
+        pane.matcher.tell(Testimony { kind, witness, key, rule, fields: fields.into(), line, at });
+    };
+    let limited = |order: [bool; 2], told: &str| {
+        let mut pane = Pane::new("codex");
+        pane.facts.zone = Some(jiff::tz::TimeZone::UTC);
+        pane.now = "2026-11-22T06:30:00Z".parse().unwrap();
+        pane.kinds(&codex(&["  >_ OpenAI Codex (v0.169.0)"], ""));
+        pane.kinds(&codex(&["› continue", ""], BUSY));
+        let mut last = None;
+        for screen in order {
+            if screen {
+                let (events, seen) = pane.rest(&codex(&["› continue", "", LIMIT, ""], ""));
+                let reached = events.into_iter().find(|event| event.kind == EventKind::LimitReached);
+                last = Some((reached.unwrap().fields["reset_time"].clone(), seen.detail.until));
+            } else {
+                file(&mut pane, told);
+            }
+        }
+        let (fields, _) = last.unwrap();
+        (fields, pane.rest(&codex(&["› continue", "", LIMIT, ""], "")).1.detail.until.unwrap().to_string())
+    };
+    let (minute, second) = ("2026-11-22T08:31:00Z".to_owned(), "2026-11-22T08:31:47Z".to_owned());
+    assert_eq!(limited([false, true], &second), (second.clone(), second.clone()));
+    assert_eq!(limited([true, false], &second), (minute.clone(), second));
+    // Of another limit.
+    assert_eq!(limited([false, true], "2026-11-22T08:32:00Z"), (minute.clone(), minute));
 }
 
 #[test]

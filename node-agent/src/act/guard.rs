@@ -1,14 +1,15 @@
 //! Whether to type: on a fresh look, over the same connection that will carry the keys.
 //!
 //! Constraints (A2): another generation, a pane that is gone, another program than expected, a person at the keyboard, a
-//! mirror: each refuses, in words. A person is a client whose focus is this pane and whose last input is less than ten
+//! mirror: each refuses, in words. What is judged is the newest that has arrived when the last of the answers is there. A person is a client whose focus is this pane and whose last input is less than ten
 //! seconds old (the server counts whole seconds), or a composer that changed although nothing was sent. Processes are
 //! looked up anew, not remembered.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use wa_match::Foreground;
+use tokio::sync::watch;
+use wa_match::{Foreground, ProcessInfo};
 use wa_mux::Client;
 use wa_mux::codec::ClientInfo;
 use wa_proto::{Action, Verb};
@@ -16,6 +17,7 @@ use wa_proto::{Action, Verb};
 use super::{End, Parts};
 use crate::observer::{Connected, Link, MuxHandle, View};
 use crate::policy::Allowed;
+use crate::process::ProcessId;
 
 /// A person who did something within this time is still there.
 const PERSON: Duration = Duration::from_secs(10);
@@ -25,8 +27,12 @@ pub(super) struct Sight {
     pub(super) mux: MuxHandle,
     pub(super) client: Client,
     pub(super) view: Arc<View>,
+    /// Every view from that one on.
+    pub(super) views: watch::Receiver<Arc<View>>,
     /// By the process table of this moment.
     pub(super) foreground: Foreground,
+    /// The process that leads the terminal's foreground group, where that can be told.
+    pub(super) leader: Option<ProcessId>,
 }
 
 /// The mux server of the action, if it is the process that the action speaks of.
@@ -60,8 +66,12 @@ pub(super) fn generation(parts: &Parts, action: &Action) -> Result<(MuxHandle, C
 pub(super) async fn look(parts: &Parts, action: &Action, allowed: Allowed) -> Result<Sight, End> {
     let (mux, connected) = generation(parts, action)?;
     let pane_id = action.pane.pane_id;
-    let (view, clients) = tokio::join!(mux.look(pane_id), connected.client.client_list());
-    let view = view.map_err(|error| End::refused(error.to_string()))?;
+    let (seen, clients) = tokio::join!(mux.look(pane_id), connected.client.client_list());
+    let seen = seen.map_err(|error| End::refused(error.to_string()))?;
+    let (foreground, leader) = holder(parts, &seen).await;
+    // What has come since then counts as well.
+    let views = mux.follow(pane_id).await.ok_or_else(|| End::refused("the pane is gone"))?;
+    let view = Arc::clone(&views.borrow());
     if view.pane != action.pane {
         return Err(End::refused(
             "the mux server was restarted since: its pane numbers mean other panes now",
@@ -75,28 +85,32 @@ pub(super) async fn look(parts: &Parts, action: &Action, allowed: Allowed) -> Re
             "the configuration of this host keeps its hands off this pane: {why}"
         )));
     }
-    let foreground = foreground(parts, &view).await;
     if matches!(action.verb, Verb::Send { .. } | Verb::Keys(_) | Verb::Choose { .. }) {
         let clients = clients.map_err(|error| End::refused(error.to_string()))?;
         person(&connected.client, &clients, &view)?;
         remote(&foreground, allowed)?;
     }
     expected(action, &view, &foreground, allowed)?;
-    Ok(Sight { mux, client: connected.client, view, foreground })
+    Ok(Sight { mux, client: connected.client, view, views, foreground, leader })
 }
 
-/// Who holds the terminal now; what the observer last saw where the process table cannot be asked.
-async fn foreground(parts: &Parts, view: &Arc<View>) -> Foreground {
-    let Some(tty) = view.tty.clone() else { return view.foreground.clone() };
+/// Who holds the terminal now, and the leader of that group; what the observer last saw where the process table cannot be
+/// asked.
+pub(super) async fn holder(parts: &Parts, view: &Arc<View>) -> (Foreground, Option<ProcessId>) {
+    let Some(tty) = view.tty.clone() else { return (view.foreground.clone(), leader(&view.group)) };
     let (processes, seen) = (Arc::clone(&parts.processes), Arc::clone(view));
     let look = wa_link::worker::blocking(move || {
         if processes.still(&tty, &seen.group) {
-            return Some(seen.foreground.clone());
+            return Some((seen.foreground.clone(), leader(&seen.group)));
         }
         let snapshot = processes.look(std::slice::from_ref(&tty));
-        snapshot.groups.get(&tty).map(|group| wa_match::identify(group))
+        snapshot.groups.get(&tty).map(|group| (wa_match::identify(group), leader(group)))
     });
-    look.await.ok().flatten().unwrap_or(Foreground::Unknown)
+    look.await.ok().flatten().unwrap_or((Foreground::Unknown, None))
+}
+
+fn leader(group: &[ProcessInfo]) -> Option<ProcessId> {
+    group.iter().find(|process| process.pid == process.pgid).map(ProcessId::of)
 }
 
 /// Nobody is typing there.
@@ -156,7 +170,8 @@ fn expected(action: &Action, view: &View, foreground: &Foreground, allowed: Allo
     }
 }
 
-pub(super) fn describe(foreground: &Foreground) -> String {
+/// Who holds the terminal, in words.
+pub(crate) fn describe(foreground: &Foreground) -> String {
     match foreground {
         Foreground::Unknown => "what runs there cannot be told".to_owned(),
         Foreground::Agent { kind, pid, .. } => format!("{kind} (pid {pid}) runs there"),

@@ -38,8 +38,8 @@ pub(super) async fn choose(
     let mut at =
         selected.ok_or_else(|| End::refused("which choice of the dialog is selected does not show"))?;
     let pane_id = action.pane.pane_id;
-    let mut views = sight.mux.follow(pane_id).await.ok_or_else(|| End::refused("the pane is gone"))?;
-    leave.fresh(parts, action).await?;
+    let mut views = sight.views.clone();
+    leave.holds()?;
     while at != target {
         let (key, next) = if at < target { (KeyCode::Down, at + 1) } else { (KeyCode::Up, at - 1) };
         let pressed = sight.client.send_key(pane_id, Key::plain(key)).await;
@@ -121,12 +121,13 @@ async fn take(
     target: usize,
 ) -> Result<(), End> {
     let not = |why: &str| End::unknown(format!("the selection was moved, but Enter was not pressed: {why}"));
+    // On record before the look, so that nothing but the round trip lies between the look and the key.
+    parts.journal.entered(action.id, wa_link::clock::now()).await.map_err(|error| not(&error.to_string()))?;
     let sight = guard::look(parts, action, leave.allowed).await.map_err(|end| not(&end.reason))?;
     let now = menu::read(&sight.view.frame, agent).filter(|now| now.id == menu.id);
     if now.is_none_or(|now| now.selected() != Some(target)) {
         return Err(not("a second look does not show the selection on the choice"));
     }
-    parts.journal.entered(action.id, wa_link::clock::now()).await.map_err(|error| not(&error.to_string()))?;
     let pressed = sight.client.send_key(action.pane.pane_id, Key::plain(KeyCode::Enter)).await;
     pressed.map(|_| ()).map_err(|error| End::unknown(format!("pressing Enter: {error}")))
 }

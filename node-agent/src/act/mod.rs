@@ -29,12 +29,15 @@ use wa_link::shutdown::Shutdown;
 use wa_proto::wire::v1;
 use wa_proto::{Action, ActionId, Lane, Outcome, OutcomeKind, PaneRef, Verb};
 
+use crate::account::Marks;
 use crate::journal::{Begin, Journal};
 use crate::observer::Muxes;
 use crate::policy::PolicyFile;
 use crate::process::ProcessTable;
 use crate::session::{Actions, ControllerClock, Permits};
 use crate::spool::{Group, NewRecord, Spool};
+
+pub(crate) use guard::describe;
 
 /// Actions that are under way at a time, over all panes.
 const MAX_RUNNING: usize = 64;
@@ -55,6 +58,8 @@ pub struct Parts {
     pub muxes: Muxes,
     pub processes: Arc<dyn ProcessTable>,
     pub clock: Arc<ControllerClock>,
+    /// Where panes stand when something is typed.
+    pub marks: Marks,
 }
 
 /// How an action ended.

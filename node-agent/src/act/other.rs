@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument as _;
+use wa_match::{Composer, composer};
 use wa_mux::client::Spawn;
 use wa_mux::codec::{self, Modifiers, OsBytes};
 use wa_proto::action::KeyCode;
-use wa_proto::{Action, Key, PaneRef};
+use wa_proto::{Action, Key, PaneRef, PaneState};
 
 use super::guard::{self, Sight};
 use super::perform::Leave;
@@ -56,16 +57,11 @@ fn wire(key: &Key) -> codec::Key {
 }
 
 /// Presses keys one after another; done when the screen has changed.
-pub(super) async fn keys(
-    parts: &Parts,
-    action: &Action,
-    leave: &Leave,
-    sight: &Sight,
-    keys: &[Key],
-) -> Result<End, End> {
+pub(super) async fn keys(action: &Action, leave: &Leave, sight: &Sight, keys: &[Key]) -> Result<End, End> {
+    not_into_anothers_work(action, sight, keys)?;
     let pane_id = action.pane.pane_id;
-    let mut views = sight.mux.follow(pane_id).await.ok_or_else(|| End::refused("the pane is gone"))?;
-    leave.fresh(parts, action).await?;
+    let mut views = sight.views.clone();
+    leave.holds()?;
     let before = sight.view.seq;
     for (at, key) in keys.iter().enumerate() {
         let pressed = sight.client.send_key(pane_id, wire(key)).await;
@@ -83,11 +79,41 @@ pub(super) async fn keys(
     }
 }
 
+/// Operators press what they like. Whoever else does presses nothing over a half-written draft, which the first Ctrl+C
+/// would clear, and into a sign-in that waits nothing but the Ctrl+C that ends it. An agent that shows neither composer nor
+/// dialog gets no Ctrl+C: after the one that it leaves by, Codex (0.89.0, 0.144.0 and 0.169.0) holds the terminal for five
+/// more seconds, and another one then takes its last words, with the id to resume by, or reaches the shell.
+fn not_into_anothers_work(action: &Action, sight: &Sight, keys: &[Key]) -> Result<(), End> {
+    let Some(kind) = sight.foreground.agent().filter(|_| !action.who.starts_with("operator:")) else {
+        return Ok(());
+    };
+    let interrupts = |key: &Key| key.ctrl && !key.alt && key.code == KeyCode::Char('c');
+    if sight.view.state == PaneState::Authenticating && !keys.iter().all(interrupts) {
+        return Err(End::refused(format!(
+            "a sign-in of {kind} waits there: only C-c, which ends it, may be pressed"
+        )));
+    }
+    match composer::read(&sight.view.frame, kind).content {
+        Composer::Draft { .. } | Composer::Paste { .. } => {
+            Err(End::refused(format!("a half-written draft stands in {kind}'s composer")))
+        }
+        Composer::Missing
+            if keys.iter().any(interrupts)
+                && !matches!(sight.view.state, PaneState::Authenticating | PaneState::Working) =>
+        {
+            Err(End::refused(format!(
+                "neither a composer nor a dialog of {kind} is in sight: it may be on its way out, so no C-c is pressed"
+            )))
+        }
+        Composer::Empty | Composer::Dialog | Composer::Missing => Ok(()),
+    }
+}
+
 /// Kills a pane; done when the server has removed it.
-pub(super) async fn kill(parts: &Parts, action: &Action, leave: &Leave, sight: &Sight) -> Result<End, End> {
+pub(super) async fn kill(action: &Action, leave: &Leave, sight: &Sight) -> Result<End, End> {
     let pane_id = action.pane.pane_id;
-    let mut views = sight.mux.follow(pane_id).await.ok_or_else(|| End::refused("the pane is gone"))?;
-    leave.fresh(parts, action).await?;
+    let mut views = sight.views.clone();
+    leave.holds()?;
     sight
         .client
         .kill_pane(pane_id)
@@ -105,9 +131,9 @@ pub(super) async fn kill(parts: &Parts, action: &Action, leave: &Leave, sight: &
 pub(super) async fn spawn(
     parts: &Parts,
     action: &Action,
-    leave: &Leave,
     command: &[String],
     cwd: &str,
+    permit: impl AsyncFnOnce() -> Result<(), End>,
 ) -> Result<End, End> {
     let (_, connected) = guard::generation(parts, action)?;
     // A variable that is no text cannot be of use to a login shell; it must not end the node either.
@@ -125,7 +151,7 @@ pub(super) async fn spawn(
         cols: NEW_SIZE.0,
         rows: NEW_SIZE.1,
     };
-    leave.fresh(parts, action).await?;
+    permit().await?;
     let pane = connected.client.spawn(request).await;
     let pane = pane.map_err(|error| match error {
         wa_mux::client::RequestError::Refused { .. } => End::refused(error.to_string()),

@@ -14,6 +14,8 @@ use crate::session::Answer;
 
 /// A permit that is older does not count.
 const PERMIT_AGE: Duration = Duration::from_secs(1);
+/// How often a permit is asked for that has grown old before it could be used.
+const MAX_ASKS: u32 = 3;
 
 /// What an action may rest on, and since when the controller agrees.
 pub(super) struct Leave {
@@ -24,7 +26,7 @@ pub(super) struct Leave {
 /// Performs an action. `None`: it was begun before, and ends (or ended) elsewhere.
 pub(super) async fn perform(parts: &Parts, action: &Action) -> Option<End> {
     match begin(parts, action).await {
-        Ok(Some(leave)) => Some(match run(parts, action, &leave).await {
+        Ok(Some(leave)) => Some(match run(parts, action, leave).await {
             Ok(end) | Err(end) => end,
         }),
         Ok(None) => None,
@@ -72,38 +74,63 @@ async fn ask(parts: &Parts, action: &Action) -> Result<Instant, End> {
 }
 
 impl Leave {
-    /// Right before the first key: asks again if the permit has grown old.
-    pub(super) async fn fresh(&self, parts: &Parts, action: &Action) -> Result<(), End> {
-        let mut granted = self.granted;
-        for _ in 0..2 {
-            if granted.elapsed() <= PERMIT_AGE {
-                return Ok(());
-            }
-            granted = ask(parts, action).await?;
-        }
-        Err(End::refused(
-            "the controller's consent was always older than a second when it arrived: nothing was typed",
-        ))
+    fn is_fresh(&self) -> bool {
+        self.granted.elapsed() <= PERMIT_AGE
+    }
+
+    /// Right before the first key.
+    pub(super) fn holds(&self) -> Result<(), End> {
+        if self.is_fresh() { Ok(()) } else { Err(old()) }
     }
 }
 
-async fn run(parts: &Parts, action: &Action, leave: &Leave) -> Result<End, End> {
+fn old() -> End {
+    End::refused(
+        "the controller's consent was always older than a second when it could be used: nothing was typed",
+    )
+}
+
+async fn run(parts: &Parts, action: &Action, leave: Leave) -> Result<End, End> {
     if let Verb::Spawn { command, cwd } = &action.verb {
-        return other::spawn(parts, action, leave, command, cwd).await;
+        return other::spawn(parts, action, command, cwd, async || renewed(parts, action, leave).await).await;
     }
-    let sight = guard::look(parts, action, leave.allowed).await?;
+    let (leave, sight) = ready(parts, action, leave).await?;
+    parts.marks.note(action.id, sight.view.layout, &sight.view.frame);
     sight.mux.acting(action.pane.pane_id, true).await;
-    let end = on_pane(parts, action, leave, &sight).await;
+    let end = on_pane(parts, action, &leave, &sight).await;
     sight.mux.acting(action.pane.pane_id, false).await;
     end
+}
+
+/// A guard that holds, under a permit that is still good: one that has to be asked for again makes the look an old one.
+async fn ready(parts: &Parts, action: &Action, mut leave: Leave) -> Result<(Leave, Sight), End> {
+    for _ in 0..MAX_ASKS {
+        let sight = guard::look(parts, action, leave.allowed).await?;
+        if leave.is_fresh() {
+            return Ok((leave, sight));
+        }
+        leave.granted = ask(parts, action).await?;
+    }
+    Err(old())
+}
+
+/// A permit that is good now.
+async fn renewed(parts: &Parts, action: &Action, mut leave: Leave) -> Result<(), End> {
+    for _ in 0..MAX_ASKS {
+        if leave.is_fresh() {
+            return Ok(());
+        }
+        leave.granted = ask(parts, action).await?;
+    }
+    leave.holds()
 }
 
 async fn on_pane(parts: &Parts, action: &Action, leave: &Leave, sight: &Sight) -> Result<End, End> {
     match &action.verb {
         Verb::Send { text, enter } => text::send(parts, action, leave, sight, text, *enter).await,
-        Verb::Keys(keys) => other::keys(parts, action, leave, sight, keys).await,
+        Verb::Keys(keys) => other::keys(action, leave, sight, keys).await,
         Verb::Choose { labels, dialog } => menu::choose(parts, action, leave, sight, labels, dialog).await,
-        Verb::Kill => other::kill(parts, action, leave, sight).await,
+        Verb::Kill => other::kill(action, leave, sight).await,
         Verb::Spawn { .. } => Err(End::refused("a spawn has no pane yet")),
     }
 }

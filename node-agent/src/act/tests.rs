@@ -1,7 +1,6 @@
 //! Actions on real panes.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -9,55 +8,18 @@ use tokio::net::UnixStream;
 use wa_embedded_mux::Command;
 use wa_mux::codec::{ClientId, Codec, FrameReader, Introduction, Key, KeyCode, Pdu, put_frame};
 use wa_proto::wire::v1;
-use wa_proto::{Action, ActionId, AgentKind, Lane, Pane, PaneState, Verb};
+use wa_proto::{Action, AgentKind, Pane, PaneState, Verb};
 
-use crate::journal::Journal;
 use crate::observer::Sockets;
-use crate::policy::{DEFAULT, PolicyFile};
-use crate::session::{Actions, Answer, ControllerClock, permits};
+use crate::session::Answer;
 use crate::testing::fake::{Fake, Script, Wezterm};
-use crate::testing::{LIMIT, Mux, Node, agent, main_socket, prompt};
+use crate::testing::{Acting, LIMIT, Mux, Node, action, agent, main_socket, prompt};
 
 struct Stage {
     dir: tempfile::TempDir,
     mux: Mux,
     node: Node,
-    actions: Actions,
-    journal: Journal,
-}
-
-/// Lets a node act, with a controller that always gives this answer.
-fn act_on(dir: &Path, node: &Node, answer: Answer) -> (Actions, Journal) {
-    let policy = dir.join("policy.toml");
-    std::fs::write(&policy, DEFAULT).unwrap();
-    let (journal, left) = Journal::open(&dir.join("journal"), wa_link::clock::now()).unwrap();
-    assert!(left.outcomes.is_empty());
-    let (permits, desk) = permits();
-    node.tasks.spawn("controller", desk.always(answer));
-    let (actions, intake) = super::intake();
-    let parts = super::Parts {
-        journal: journal.clone(),
-        spool: node.spool.clone(),
-        policy: Arc::new(PolicyFile::new(policy)),
-        permits,
-        muxes: node.muxes.clone(),
-        processes: Arc::clone(&node.processes),
-        clock: Arc::new(ControllerClock::default()),
-    };
-    node.tasks.spawn("actions", super::run(parts, Vec::new(), intake, node.tasks.shutdown().clone()));
-    (actions, journal)
-}
-
-async fn outcome(node: &Node, id: ActionId) -> v1::Outcome {
-    let find = |node: &Node| {
-        node.records(Lane::Events).iter().find_map(|record| match &record.body {
-            Some(v1::record::Body::Outcome(outcome)) if outcome.action_id == id.as_bytes() => {
-                Some(outcome.clone())
-            }
-            _ => None,
-        })
-    };
-    node.until("an outcome", find).await
+    acting: Acting,
 }
 
 impl Stage {
@@ -65,8 +27,8 @@ impl Stage {
         let dir = tempfile::tempdir().unwrap();
         let mux = Mux::start(dir.path(), command(dir.path()));
         let node = Node::start(dir.path(), &mux.socket);
-        let (actions, journal) = act_on(dir.path(), &node, answer);
-        Self { dir, mux, node, actions, journal }
+        let acting = Acting::start(dir.path(), &node, answer);
+        Self { dir, mux, node, acting }
     }
 
     fn shell() -> Self {
@@ -74,21 +36,12 @@ impl Stage {
     }
 
     async fn ready(&self, state: PaneState) -> Pane {
-        let pane = self.node.pane(state.as_str(), |pane| pane.state == state).await;
-        if state == PaneState::Shell {
-            let mux = self.node.muxes.get(&pane.pane.mux).unwrap();
-            let mut views = mux.follow(pane.pane.pane_id).await.unwrap();
-            let prompt = views.wait_for(|view| view.frame.rows.iter().any(|row| row.text.trim_end() == "$"));
-            drop(tokio::time::timeout(LIMIT, prompt).await.unwrap().unwrap());
-        }
-        pane
+        self.node.ready(state).await
     }
 
     /// Acts, and waits for the outcome.
     async fn act(&self, action: Action) -> v1::Outcome {
-        let id = action.id;
-        self.actions.accepted.send(action).await.unwrap();
-        outcome(&self.node, id).await
+        self.acting.act(&self.node, action).await
     }
 
     async fn screen(&self) -> String {
@@ -101,21 +54,6 @@ impl Stage {
         // The desk waits for questions, and the asker's end is held by the actor that stops.
         self.node.stop().await;
         drop((self.dir, self.mux));
-    }
-}
-
-fn action(pane: &Pane, verb: Verb) -> Action {
-    Action {
-        id: ActionId::generate(),
-        pane: pane.pane.clone(),
-        deadline: wa_link::clock::now() + Duration::from_secs(60),
-        fence: 0,
-        who: "operator:eve".into(),
-        expect_agent: None,
-        expect_agent_pid: None,
-        expect_shell: false,
-        trace_parent: String::new(),
-        verb,
     }
 }
 
@@ -136,12 +74,12 @@ async fn a_shell_gets_a_command_and_runs_it_once() {
     let outcome = stage.act(command.clone()).await;
     assert_eq!(outcome.outcome, "submitted", "{}", outcome.reason);
     // The same action again, as after a lost acknowledgement.
-    stage.actions.accepted.send(command).await.unwrap();
+    stage.acting.actions.accepted.send(command).await.unwrap();
     let other = stage.act(action(&pane, send("echo two"))).await;
     assert_eq!(other.outcome, "submitted", "{}", other.reason);
     stage.node.until("two", |node| node.lines().contains(&"two".to_owned()).then_some(())).await;
     assert_eq!(std::fs::read_to_string(file).unwrap(), "once\n");
-    assert!(stage.journal.open_actions().is_empty());
+    assert!(stage.acting.journal.open_actions().is_empty());
     let placed = action(&pane, Verb::Send { text: "echo left".into(), enter: false });
     assert_eq!(stage.act(placed).await.outcome, "placed");
     assert!(stage.screen().await.trim_end().ends_with("$ echo left"));
@@ -365,13 +303,10 @@ async fn a_server_that_is_only_observed_is_never_typed_into() {
     let sockets = Sockets { named: vec![main_socket(&dir.path().join("sock"))], discovery: None };
     let node = Node::with(dir.path(), sockets, wezterm.program(), LIMIT);
     let pane = node.pane("the pane", |pane| pane.title == "a title").await;
-    let (actions, _journal) = act_on(dir.path(), &node, Answer::Granted);
+    let acting = Acting::start(dir.path(), &node, Answer::Granted);
     let verb = Verb::Spawn { command: vec!["/bin/true".into()], cwd: String::new() };
     for verb in [send("echo never"), Verb::Kill, verb] {
-        let action = action(&pane, verb);
-        let id = action.id;
-        actions.accepted.send(action).await.unwrap();
-        let outcome = outcome(&node, id).await;
+        let outcome = acting.act(&node, action(&pane, verb)).await;
         let (kind, reason) = said(&outcome);
         assert_eq!(kind, "refused", "{reason}");
         assert!(reason.contains("only observed (fallback: codec 45"), "{reason}");

@@ -5,6 +5,10 @@
 //! agents can tell a paste from a key; again at most twice, and only while exactly that text still stands there.
 //! `submitted` is what was seen: the composer emptied and the turn began or the prompt stands in the transcript; a
 //! shell's cursor moved on.
+//!
+//! What happens within the last round trip cannot be kept away from, but it must not be claimed as a success either: once
+//! something else was seen to stand there after Enter, nothing is pressed again, and only the prompt itself, exactly, counts
+//! as a proof. Another process than the one that was typed to has proved nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +23,7 @@ use super::guard::{self, Sight};
 use super::perform::Leave;
 use super::{End, Parts};
 use crate::observer::View;
+use crate::process::ProcessId;
 
 /// What was sent must show within this time.
 const SEEN: Duration = Duration::from_secs(5);
@@ -31,11 +36,17 @@ const MAX_ENTERS: u32 = 3;
 /// Cells of a prompt by which it is found again in the transcript.
 const PROMPT_HEAD: usize = 40;
 
-/// Where the text goes.
+/// Where the text goes, and who holds the terminal there.
+struct Target {
+    place: Place,
+    holder: Foreground,
+    leader: Option<ProcessId>,
+}
+
 enum Place {
     Agent {
         kind: AgentKind,
-        before: usize,
+        before: Prompts,
         was_working: bool,
     },
     /// Stable row of the prompt, its text up to the cursor, and the cursor's stable row.
@@ -54,8 +65,12 @@ enum Seen {
     Whole,
     /// It cannot all be seen.
     Part,
-    /// It has been submitted.
+    /// It no longer stands there, and the program has gone on.
     Gone,
+    /// As that, but nothing of it is to be seen any more.
+    Cleared,
+    /// It has been submitted: exactly the text stands in the transcript as one more prompt.
+    Proven,
     /// Something else stands there.
     Other(&'static str),
 }
@@ -68,18 +83,19 @@ pub(super) async fn send(
     text: &str,
     enter: bool,
 ) -> Result<End, End> {
-    let place = find_place(sight, text)?;
+    let (place, holder) = (find_place(sight, text)?, sight.foreground.clone());
+    let target = Target { place, holder, leader: sight.leader };
     let pane_id = action.pane.pane_id;
-    let mut views = sight.mux.follow(pane_id).await.ok_or_else(|| End::refused("the pane is gone"))?;
-    leave.fresh(parts, action).await?;
-    let pasted = paste(sight, pane_id, &place, text, &mut views).await?;
+    let mut views = sight.views.clone();
+    leave.holds()?;
+    let pasted = paste(sight, pane_id, &target.place, text, &mut views).await?;
     if !enter {
         return Ok(End::new(OutcomeKind::Placed, "the text stands there; Enter was not asked for"));
     }
-    let gap = if matches!(place, Place::Agent { .. }) { AGENT_GAP } else { SHELL_GAP };
+    let gap = if matches!(target.place, Place::Agent { .. }) { AGENT_GAP } else { SHELL_GAP };
     tokio::time::sleep_until(pasted + gap).await;
-    press_enter(parts, action, leave, &place, text).await?;
-    submitted(parts, action, leave, &place, text, &mut views).await
+    let mut views = press_enter(parts, action, leave, &target, text).await?;
+    submitted(parts, action, leave, &target, text, &mut views).await
 }
 
 /// The composer or prompt that the text goes into, empty.
@@ -112,6 +128,11 @@ fn find_place(sight: &Sight, text: &str) -> Result<Place, End> {
     if prompt.trim().is_empty() {
         return Err(End::refused("the shell shows no prompt: the cursor's line is empty"));
     }
+    if shell::holds_draft(&prompt) {
+        return Err(End::refused(
+            "a half-written command stands on the shell's line: finish it, or clear it with C-u or C-c",
+        ));
+    }
     Ok(Place::Shell { row, prompt, cursor })
 }
 
@@ -137,7 +158,7 @@ fn find_composer(view: &View, kind: AgentKind, text: &str) -> Result<Place, End>
         }
     }
     let was_working = view.state == PaneState::Working || seen.working.is_some();
-    Ok(Place::Agent { before: standing(&view.frame, &seen, text), was_working, kind })
+    Ok(Place::Agent { before: Prompts::of(&view.frame, &seen, text), was_working, kind })
 }
 
 /// Pastes, and sees the text stand there. Returns when it was sent.
@@ -185,28 +206,43 @@ async fn wait_for_paste(
     }))
 }
 
-/// Enter, after a second guard: exactly the text stands there, and nothing else speaks against it.
+/// Enter, after a second guard: exactly the text stands there, and nothing else speaks against it. The views from then on.
 #[tracing::instrument(name = "enter", level = "info", skip_all)]
 async fn press_enter(
     parts: &Parts,
     action: &Action,
     leave: &Leave,
-    place: &Place,
+    target: &Target,
     text: &str,
-) -> Result<(), End> {
+) -> Result<watch::Receiver<Arc<View>>, End> {
     let not = |why: &str| End::unknown(format!("the text stands there, but Enter was not pressed: {why}"));
+    // On record before the look, so that nothing but the round trip lies between the look and the key.
+    parts.journal.entered(action.id, wa_link::clock::now()).await.map_err(|error| not(&error.to_string()))?;
     let sight = guard::look(parts, action, leave.allowed).await.map_err(|end| not(&end.reason))?;
-    match place.read(&sight.view, text) {
+    if !is_same(&target.holder, &sight.foreground) || target.leader != sight.leader {
+        return Err(not(&format!("now {}", guard::describe(&sight.foreground))));
+    }
+    match target.place.read(&sight.view, text) {
         Seen::Whole => {}
         Seen::Other(what) => return Err(not(what)),
-        Seen::Nothing | Seen::Part | Seen::Gone => {
+        Seen::Nothing | Seen::Part | Seen::Gone | Seen::Cleared | Seen::Proven => {
             return Err(not("a second look does not show exactly the text"));
         }
     }
-    parts.journal.entered(action.id, wa_link::clock::now()).await.map_err(|error| not(&error.to_string()))?;
     let enter = Key::plain(KeyCode::Enter);
     let pressed = sight.client.send_key(action.pane.pane_id, enter).await;
-    pressed.map(|_| ()).map_err(|error| End::unknown(format!("pressing Enter: {error}")))
+    pressed.map_err(|error| End::unknown(format!("pressing Enter: {error}")))?;
+    Ok(sight.views)
+}
+
+/// Whether it is the same program, as far as each can be told.
+fn is_same(before: &Foreground, now: &Foreground) -> bool {
+    match (before, now) {
+        (Foreground::Agent { kind, pid, .. }, Foreground::Agent { kind: other, pid: now, .. }) => {
+            kind == other && pid == now
+        }
+        (before, now) => before == now,
+    }
 }
 
 /// Waits until it is seen that the text was taken; presses Enter again while exactly the text still stands there.
@@ -215,38 +251,89 @@ async fn submitted(
     parts: &Parts,
     action: &Action,
     leave: &Leave,
-    place: &Place,
+    target: &Target,
     text: &str,
     views: &mut watch::Receiver<Arc<View>>,
 ) -> Result<End, End> {
     let until = Instant::now() + SEEN;
     let mut enters = 1;
     let mut again = Instant::now() + ENTER_AGAIN;
+    let mut disturbed = None;
     loop {
         let view = Arc::clone(&views.borrow_and_update());
-        let seen = place.read(&view, text);
-        if seen == Seen::Gone {
-            return Ok(End::submitted(place.proof()));
+        let seen = target.place.read(&view, text);
+        match seen {
+            Seen::Proven => return Ok(End::submitted(target.place.proof())),
+            Seen::Gone if disturbed.is_none() => {
+                if target.is_held(parts, &view, text).await {
+                    return Ok(End::submitted(target.place.proof()));
+                }
+                disturbed = Some("another program holds the terminal");
+            }
+            Seen::Other(what) => disturbed = Some(what),
+            Seen::Cleared if target.leads(parts, &view).await => {
+                return Ok(End::submitted(target.place.proof()));
+            }
+            Seen::Cleared => disturbed = Some("another shell stands there"),
+            Seen::Gone | Seen::Nothing | Seen::Whole | Seen::Part => {}
         }
         let now = Instant::now();
         if now >= until {
-            let what =
-                if seen == Seen::Whole { "the text still stands there" } else { "no sign that it was taken" };
             return Err(End::unknown(format!(
-                "Enter was pressed {enters} times, and 5 s later there is {what}: look at the pane"
+                "Enter was pressed {enters} times, and 5 s later {}",
+                left(&seen, disturbed)
             )));
         }
-        if seen == Seen::Whole && enters < MAX_ENTERS && now >= again {
-            press_enter(parts, action, leave, place, text).await?;
+        let may_again = seen == Seen::Whole && enters < MAX_ENTERS && disturbed.is_none();
+        if may_again && now >= again {
+            *views = press_enter(parts, action, leave, target, text).await?;
             enters += 1;
             again = Instant::now() + ENTER_AGAIN;
             continue;
         }
-        let wake = if seen == Seen::Whole && enters < MAX_ENTERS { until.min(again) } else { until };
+        let wake = if may_again { until.min(again) } else { until };
         if let Ok(Err(_)) = timeout_at(wake, views.changed()).await {
             return Err(End::unknown("the pane went away after Enter was pressed"));
         }
     }
+}
+
+/// What there is when the time is over.
+fn left(seen: &Seen, disturbed: Option<&str>) -> String {
+    let what = match (seen, disturbed) {
+        (Seen::Whole, None) => "the text still stands there",
+        (_, None) => "there is no sign that it was taken",
+        (Seen::Whole, Some(what)) => {
+            return format!("the text still stands there, and meanwhile {what}: look at the pane");
+        }
+        (_, Some(what)) => {
+            return format!("there is no proof that it was taken alone, for {what}: look at the pane");
+        }
+    };
+    format!("{what}: look at the pane")
+}
+
+impl Target {
+    /// The program that was typed to still holds the terminal, or it left because it was told to.
+    async fn is_held(&self, parts: &Parts, view: &Arc<View>, text: &str) -> bool {
+        if !matches!(self.place, Place::Agent { .. }) {
+            return true;
+        }
+        let (now, _) = guard::holder(parts, view).await;
+        is_same(&self.holder, &now) || (is_farewell(text) && matches!(now, Foreground::Shell { .. }))
+    }
+
+    /// No other shell has taken the place of the one that was typed to.
+    async fn leads(&self, parts: &Parts, view: &Arc<View>) -> bool {
+        let (now, leader) = guard::holder(parts, view).await;
+        !matches!(now, Foreground::Shell { .. }) || leader == self.leader
+    }
+}
+
+/// `/quit` and its like.
+fn is_farewell(text: &str) -> bool {
+    let word = text.trim();
+    word.starts_with('/') || ["exit", "quit", ":q"].contains(&word)
 }
 
 impl Place {
@@ -270,37 +357,99 @@ impl Place {
     }
 }
 
-fn read_composer(view: &View, composer: &ComposerView, text: &str, before: usize, was_working: bool) -> Seen {
+fn read_composer(
+    view: &View,
+    composer: &ComposerView,
+    text: &str,
+    before: Prompts,
+    was_working: bool,
+) -> Seen {
     if composer.shell_mode {
-        return Seen::Other("the composer is in shell mode now");
+        return Seen::Other("the composer is in shell mode");
     }
-    let standing = standing(&view.frame, composer, text) > before;
+    let now = Prompts::of(&view.frame, composer, text);
     // `/quit` and its like leave no prompt in the transcript: the agent itself has gone.
-    let left = matches!(view.foreground, Foreground::Shell { .. });
+    let left = is_farewell(text) && matches!(view.foreground, Foreground::Shell { .. });
     let working = !was_working && (view.state == PaneState::Working || composer.working.is_some());
     match (composer.holds(text), &composer.content) {
+        // A dialog that came up in the meantime has taken the Enter.
+        (Held::All, _) if working => Seen::Other("the agent works on something else"),
         (Held::All, _) => Seen::Whole,
         (Held::VisiblePart, _) => Seen::Part,
         (Held::No, Composer::Draft { .. } | Composer::Paste { .. }) => {
             Seen::Other("something else stands in the composer")
         }
-        (Held::No, _) if standing || working || left => Seen::Gone,
+        (Held::No, _) if now.exact > before.exact => Seen::Proven,
+        (Held::No, _) if now.longer > before.longer => Seen::Other("the prompt is not exactly the text"),
+        (Held::No, Composer::Dialog) if working || left => Seen::Other("a dialog has opened"),
+        (Held::No, _) if working || left => Seen::Gone,
         (Held::No, Composer::Dialog) => Seen::Other("a dialog has opened"),
         (Held::No, _) => Seen::Nothing,
     }
 }
 
-/// How often the beginning of the text stands on the screen outside of the composer.
-fn standing(frame: &Frame, composer: &ComposerView, text: &str) -> usize {
-    let head: String = squeeze(text.lines().find(|line| !line.trim().is_empty()).unwrap_or(text))
-        .chars()
-        .take(PROMPT_HEAD.min((frame.cols as usize).saturating_sub(8)))
-        .collect();
-    if head.is_empty() {
-        return 0;
+/// How often the text stands on the screen outside of the composer, as a prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Prompts {
+    exact: usize,
+    /// It begins like the text, and is not it.
+    longer: usize,
+}
+
+impl Prompts {
+    fn of(frame: &Frame, composer: &ComposerView, text: &str) -> Self {
+        let wanted = squeeze(text);
+        // Agents may fold what is long.
+        let head: String = squeeze(text.lines().find(|line| !line.trim().is_empty()).unwrap_or(text))
+            .chars()
+            .take(PROMPT_HEAD.min((frame.cols as usize).saturating_sub(8)))
+            .collect();
+        let mut prompts = Self { exact: 0, longer: 0 };
+        if head.is_empty() {
+            return prompts;
+        }
+        let rows: Vec<String> = frame.rows.iter().map(|row| squeeze(&row.text)).collect();
+        // A note at the right edge stands apart.
+        let noteless =
+            |row: &FrameRow| squeeze(row.text.trim_end().rsplit_once("   ").map_or("", |(text, _)| text));
+        for at in (0..rows.len()).filter(|at| !composer.rows.contains(at)) {
+            let Some(found) = rows[at].find(&head) else { continue };
+            // Before it stands a glyph or a border, not words.
+            if rows[at][..found].chars().any(char::is_alphanumeric) {
+                continue;
+            }
+            let end = if at < composer.rows.start { composer.rows.start } else { rows.len() };
+            let alone = || noteless(&frame.rows[at]).get(found..).is_some_and(|text| text == wanted);
+            if is_prompt(&rows[at..end], found, &wanted, &head) || alone() {
+                prompts.exact += 1;
+            } else {
+                prompts.longer += 1;
+            }
+        }
+        prompts
     }
-    let outside = frame.rows.iter().enumerate().filter(|(at, _)| !composer.rows.contains(at));
-    outside.filter(|(_, row)| squeeze(&row.text).contains(&head)).count()
+}
+
+/// Whether the rows, from this byte of the first on, hold the wanted text and no more of their own, or an end of it that was
+/// folded.
+fn is_prompt(rows: &[String], from: usize, wanted: &str, head: &str) -> bool {
+    let mut seen = String::new();
+    for (at, row) in rows.iter().enumerate() {
+        let row = if at == 0 { &row[from..] } else { row.as_str() };
+        // The other side of a box.
+        let row = row.trim_end_matches('│').trim_start_matches('│');
+        if row.is_empty() {
+            break;
+        }
+        seen.push_str(row);
+        if seen == wanted {
+            return true;
+        }
+        if !wanted.starts_with(&seen) {
+            return false;
+        }
+    }
+    seen.len() >= head.len()
 }
 
 fn read_shell(frame: &Frame, row: i64, prompt: &str, cursor: i64, text: &str) -> Seen {
@@ -316,15 +465,38 @@ fn read_shell(frame: &Frame, row: i64, prompt: &str, cursor: i64, text: &str) ->
     if now == squeeze(prompt) && stable(frame, at) == cursor {
         return Seen::Nothing;
     }
-    // The cursor stands below the line that holds the text, or a command has cleared the screen and it stands above.
-    let line =
-        row_index(frame, row).filter(|start| *start <= at).map(|start| squeeze(&join(frame, start, at)));
-    let echoed = line.is_none_or(|line| line.contains(&squeeze(text)));
-    if stable(frame, at) != cursor && (echoed || frame.alternate) {
-        Seen::Gone
-    } else {
-        Seen::Other("the prompt line holds something else")
+    if stable(frame, at) == cursor {
+        return Seen::Other("the prompt line holds something else");
     }
+    // The cursor stands below the line that holds the text, or a command has cleared the screen and it stands above.
+    let line = row_index(frame, row).filter(|start| *start <= at);
+    match line.map(|start| echo(&frame.rows[start..at.min(frame.rows.len())], &squeeze(text))) {
+        None => Seen::Cleared,
+        Some(Echo::Alone) => Seen::Gone,
+        Some(Echo::Longer) => Seen::Other("the line that ran is not exactly the text"),
+        Some(Echo::Missing) if frame.alternate => Seen::Gone,
+        Some(Echo::Missing) => Seen::Other("the prompt line holds something else"),
+    }
+}
+
+/// How a text stands in the line that a shell has taken.
+enum Echo {
+    /// It ends its row, but for a note at the right edge.
+    Alone,
+    Longer,
+    Missing,
+}
+
+fn echo(rows: &[FrameRow], wanted: &str) -> Echo {
+    let mut line = String::new();
+    for row in rows {
+        line.push_str(&squeeze(&row.text));
+        let Some(at) = line.find(wanted) else { continue };
+        let more = &line[at + wanted.len()..];
+        let note = row.text.trim_end().rsplit_once("   ").map_or("", |(_, note)| note);
+        return if more.is_empty() || squeeze(note) == more { Echo::Alone } else { Echo::Longer };
+    }
+    Echo::Missing
 }
 
 /// Whether the rows before the cursor's are filled to the edge, so that all of them are one line that goes on. The
@@ -411,7 +583,7 @@ mod tests {
         assert_eq!(read(&frame(10, &["out", "$ echo hi   12:00"], (1, 9))), Seen::Whole);
         assert_eq!(read(&frame(10, &["out", "$ echo hi", "hi", "$ "], (3, 2))), Seen::Gone);
         // Scrolled: the prompt line has left the screen.
-        assert_eq!(read(&frame(14, &["hi", "$ "], (1, 2))), Seen::Gone);
+        assert_eq!(read(&frame(14, &["hi", "$ "], (1, 2))), Seen::Cleared);
     }
 
     #[test]
@@ -428,7 +600,7 @@ mod tests {
     #[test]
     fn a_command_that_clears_the_screen_was_taken() {
         let cleared = frame(10, &["$ ", "", ""], (0, 2));
-        assert_eq!(read_shell(&cleared, 12, "$ ", 12, "clear"), Seen::Gone);
+        assert_eq!(read_shell(&cleared, 12, "$ ", 12, "clear"), Seen::Cleared);
     }
 
     #[test]

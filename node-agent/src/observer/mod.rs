@@ -45,6 +45,7 @@ use wa_proto::wire::v1;
 use wa_proto::{EventKind, GapCause, Generation, MuxName};
 use wa_screen::Removal;
 
+use crate::account::AccountRoot;
 use crate::board::Board;
 use crate::process::{self, ProcessTable};
 use crate::rules::Rules;
@@ -93,6 +94,8 @@ pub struct Shared {
     pub capture: Capture,
     pub sessions: SessionFiles,
     pub vault: Arc<Vault>,
+    /// Where homes of accounts are.
+    pub accounts: Option<AccountRoot>,
     /// For the mux server's list of clients.
     pub host: String,
     pub fallback: Fallback,
@@ -112,6 +115,7 @@ impl Shared {
             capture: Capture::default(),
             sessions: SessionFiles::start(tasks, Homes::from_env()),
             vault: Arc::default(),
+            accounts: None,
             host: "localhost".to_owned(),
             fallback: Fallback::new(PathBuf::from("wezterm")),
             verify_every: VERIFY_EVERY,

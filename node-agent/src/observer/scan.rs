@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
+use wa_proto::AccountAlias;
 
 use super::Observer;
 use super::pane::Watched;
@@ -33,8 +34,14 @@ pub(super) struct Scans {
     pub(super) exits: Exits,
 }
 
-/// What a look told: foreground groups by terminal, projects by directory; and which terminals were looked for.
-pub(super) struct Scanned(Snapshot, HashMap<String, String>, HashSet<String>);
+/// What a look told: foreground groups and accounts by terminal, projects by directory; and which terminals were looked for.
+#[derive(Default)]
+pub(super) struct Scanned {
+    snapshot: Snapshot,
+    projects: HashMap<String, String>,
+    accounts: HashMap<String, AccountAlias>,
+    asked: HashSet<String>,
+}
 
 impl Scans {
     /// Something was printed: the process table is worth a look.
@@ -69,19 +76,26 @@ impl Observer {
         let asked: HashSet<String> = ttys.iter().cloned().collect();
         let unread = asked.clone();
         let directories: Vec<String> = self.panes.values().map(|pane| pane.cwd().to_owned()).collect();
-        let processes = Arc::clone(&self.shared.processes);
+        let (processes, accounts) = (Arc::clone(&self.shared.processes), self.shared.accounts.clone());
         let look = wa_link::worker::blocking(move || {
             let projects = directories.into_iter().map(|cwd| (project_of(&cwd), cwd));
-            Scanned(processes.look(&ttys), projects.map(|(project, cwd)| (cwd, project)).collect(), asked)
+            let snapshot = processes.look(&ttys);
+            let accounts = accounts.map(|root| root.accounts_of(&snapshot)).unwrap_or_default();
+            Scanned {
+                snapshot,
+                projects: projects.map(|(project, cwd)| (cwd, project)).collect(),
+                accounts,
+                asked,
+            }
         });
-        Box::pin(async move {
-            look.await.unwrap_or_else(|_| Scanned(Snapshot::default(), HashMap::new(), unread))
-        })
+        Box::pin(
+            async move { look.await.unwrap_or_else(|_| Scanned { asked: unread, ..Scanned::default() }) },
+        )
     }
 
     /// Shows the panes what a look told. Returns what is to be fetched.
     pub(super) fn scanned(&mut self, scans: &mut Scans, scanned: &Scanned) -> Vec<(u64, Vec<Range<i64>>)> {
-        let Scanned(snapshot, projects, asked) = scanned;
+        let Scanned { snapshot, projects, accounts, asked } = scanned;
         scans.running = false;
         let mut fetches = Vec::new();
         for (id, pane) in &mut self.panes {
@@ -93,6 +107,7 @@ impl Observer {
                 pane.no_processes();
                 continue;
             };
+            pane.set_account(accounts.get(tty));
             if let Some(ranges) = pane.processes(group) {
                 fetches.push((*id, ranges));
             }

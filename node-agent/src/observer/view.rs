@@ -42,6 +42,8 @@ pub struct View {
     pub excluded: Option<Arc<str>>,
     /// When the composer last changed although nothing was sent.
     pub touched: Option<Instant>,
+    /// Under which rows are numbered now.
+    pub layout: u64,
     /// Grows with every change of the frame.
     pub seq: u64,
 }

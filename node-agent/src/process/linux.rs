@@ -6,10 +6,12 @@ use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use jiff::SignedDuration;
 use wa_match::ProcessInfo;
+use wa_proto::Timestamp;
 
 use super::version::{Installed, Versions};
-use super::{ProcessId, ProcessTable, Snapshot, harmless};
+use super::{Origin, ProcessId, ProcessTable, Snapshot, harmless};
 
 /// Bytes of a command line that are read: agents are known by its beginning.
 const MAX_COMMAND: u64 = 16 << 10;
@@ -35,6 +37,7 @@ impl Default for Proc {
 struct Stat {
     comm: String,
     state: char,
+    parent: u32,
     pgrp: i32,
     tty: u32,
     tpgid: i32,
@@ -48,11 +51,12 @@ fn parse_stat(text: &str) -> Option<Stat> {
     let comm = head.split_once('(')?.1.to_owned();
     let mut fields = rest.split_ascii_whitespace();
     let state = fields.next()?.chars().next()?;
-    let pgrp = fields.nth(1)?.parse().ok()?;
+    let parent = fields.next()?.parse().ok()?;
+    let pgrp = fields.next()?.parse().ok()?;
     let tty: i32 = fields.nth(1)?.parse().ok()?;
     let tpgid = fields.next()?.parse().ok()?;
     let started = fields.nth(13)?.parse().ok()?;
-    Some(Stat { comm, state, pgrp, tty: tty.cast_unsigned(), tpgid, started })
+    Some(Stat { comm, state, parent, pgrp, tty: tty.cast_unsigned(), tpgid, started })
 }
 
 /// The beginning of a file that says nothing of its size.
@@ -73,6 +77,24 @@ pub(super) fn is_running(id: ProcessId) -> bool {
     stat.is_some_and(|stat| {
         !matches!(stat.state, 'Z' | 'X') && (id.started == 0 || stat.started == id.started)
     })
+}
+
+/// When a process started, by its ticks since the system did. Counted from now, not from the boot's wall clock, which is
+/// not corrected when the clock is.
+pub(super) fn instant_of(ticks: u64, now: Timestamp) -> Option<Timestamp> {
+    let uptime = fs::read_to_string("/proc/uptime").ok()?;
+    let uptime: f64 = uptime.split(' ').next()?.parse().ok()?;
+    let age = uptime - ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
+    now.checked_sub(SignedDuration::try_from_secs_f64(age.max(0.0)).ok()?).ok()
+}
+
+pub(super) fn origin(pid: u32, now: Timestamp) -> Option<Origin> {
+    let table = Proc::default();
+    let stat = stat_of(&table.root.join(pid.to_string()))?;
+    let path = table.root.join(stat.parent.to_string());
+    let parent = stat_of(&path).filter(|parent| parent.tty == stat.tty);
+    let parent = parent.map(|parent| table.describe(&path, stat.parent, &parent));
+    Some(Origin { started: instant_of(stat.started, now)?, parent })
 }
 
 /// The number that the kernel shows in `stat` for a device.
@@ -164,7 +186,7 @@ mod tests {
     fn stat_lines_with_names_of_all_kinds() {
         let stat = parse_stat(&format!("449 (a) b (c)) S 96 449 449 34817 449 {REST} 9 9")).unwrap();
         let (comm, state) = ("a) b (c)".into(), 'S');
-        assert_eq!(stat, Stat { comm, state, pgrp: 449, tty: 34817, tpgid: 449, started: 8151 });
+        assert_eq!(stat, Stat { comm, state, parent: 96, pgrp: 449, tty: 34817, tpgid: 449, started: 8151 });
         let stat = parse_stat(&format!("7 (x\n7 (codex) S 1 7 7 0 7) T 96 7 7 34817 8 {REST}")).unwrap();
         assert_eq!((stat.state, stat.tpgid), ('T', 8), "the last parenthesis counts");
         assert_eq!(parse_stat("1 (init) S 0 1 1 0 -1"), None, "cut short");

@@ -18,6 +18,7 @@ mod version;
 use std::collections::HashMap;
 
 use wa_match::ProcessInfo;
+use wa_proto::Timestamp;
 
 pub use exits::Exits;
 
@@ -102,6 +103,32 @@ pub fn of_this_host() -> Box<dyn ProcessTable> {
     return Box::new(linux::Proc::default());
     #[cfg(not(target_os = "linux"))]
     return Box::new(ps::Ps::default());
+}
+
+/// Where a process comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Origin {
+    /// As exact as the system counts: a hundredth of a second.
+    pub started: Timestamp,
+    /// Who has started it, if that runs on the same terminal.
+    pub parent: Option<ProcessInfo>,
+}
+
+/// Where this process comes from. `None`: it has gone, or this system does not tell.
+pub fn origin(pid: u32, now: Timestamp) -> Option<Origin> {
+    #[cfg(target_os = "linux")]
+    return linux::origin(pid, now);
+    #[cfg(not(target_os = "linux"))]
+    return {
+        let _ = (pid, now);
+        None
+    };
+}
+
+/// When a process started, by what the system counts.
+#[cfg(target_os = "linux")]
+pub(crate) fn instant_of(started: u64, now: Timestamp) -> Option<Timestamp> {
+    linux::instant_of(started, now)
 }
 
 /// A name or an argument as it may be shown: without control characters.

@@ -52,6 +52,8 @@ pub struct Parts {
     pub rules: Rules,
     pub permits: PermitDesk,
     pub screens: Arc<dyn Screens>,
+    /// `None`: no accounts are kept here.
+    pub accounts: Option<Arc<dyn Accounts>>,
     pub actions: Actions,
     pub clock: Arc<ControllerClock>,
 }
@@ -74,6 +76,11 @@ pub trait Screens: Send + Sync {
 
     /// What is kept apart from the screen, for those who may see it.
     fn secrets(&self, pane: &PaneRef) -> Vec<v1::Secret>;
+}
+
+/// Answers questions about the accounts of this host.
+pub trait Accounts: Send + Sync {
+    fn answer(&self, request: v1::AccountRequest) -> BoxFuture<'static, v1::AccountReply>;
 }
 
 /// Where actions from the controller go.

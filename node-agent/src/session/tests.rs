@@ -301,6 +301,7 @@ fn node(tasks: Tasks, fake: Fake, url: String, years: (i32, i32)) -> Stage {
         rules: Rules::fixed(Arc::new(Engine::with_packs(&[]).unwrap()), board),
         permits: desk,
         screens: Arc::new(NoScreens),
+        accounts: None,
         actions: Actions { accepted, refused: refuse },
         clock: Arc::new(ControllerClock::default()),
     };

@@ -23,6 +23,7 @@ use super::process::{self, Process};
 use super::reader::{Place, Progress, Reader};
 use super::watch::Interest;
 use super::{Follow, Hint, Hints, SessionFiles, Update};
+use crate::account::AccountRoot;
 
 /// Between two looks for the file.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -39,6 +40,7 @@ const SLACK: SignedDuration = SignedDuration::from_secs(2);
 struct Follower {
     request: Follow,
     fallback: Homes,
+    accounts: Option<AccountRoot>,
     began: Timestamp,
     finder: Finder,
     interest: Interest,
@@ -143,6 +145,7 @@ impl Follower {
         let resume = Position::from_bytes(&request.resume);
         Self {
             fallback: files.homes.clone(),
+            accounts: files.accounts.clone(),
             began: clock::now(),
             finder: Finder::default(),
             interest: files.watcher.interest(),
@@ -236,7 +239,12 @@ impl Follower {
             }
         };
         // One name for one directory: what the system tells of open files has no links in it.
-        Some((std::fs::canonicalize(&home).unwrap_or(home), word))
+        let home = std::fs::canonicalize(&home).unwrap_or(home);
+        let shared = self
+            .accounts
+            .as_ref()
+            .map(|accounts| accounts.home_of_sessions(&self.request.agent, home.clone()));
+        Some((shared.unwrap_or(home), word))
     }
 
     fn claims(&self, process: &Process, hints: &[(Hint, Timestamp)], home: &Path) -> Vec<Claim> {

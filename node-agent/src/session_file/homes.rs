@@ -29,12 +29,13 @@ impl Homes {
         Self { variables }
     }
 
-    fn get(&self, name: &str) -> Option<PathBuf> {
+    /// An absolute path.
+    pub(crate) fn get(&self, name: &str) -> Option<PathBuf> {
         self.variables.get(name).filter(|path| path.is_absolute()).cloned()
     }
 
     /// The agent's home: everything that is read of it lies below. `None`: nothing says where it is.
-    pub(super) fn home_of(&self, agent: &AgentKind) -> Option<PathBuf> {
+    pub(crate) fn home_of(&self, agent: &AgentKind) -> Option<PathBuf> {
         let user = || self.get("HOME");
         match agent.as_str() {
             "claude" => self.get("CLAUDE_CONFIG_DIR").or_else(|| Some(user()?.join(".claude"))),

@@ -30,7 +30,9 @@ use wa_link::shutdown::Tasks;
 use wa_match::{Notice, Testimony};
 use wa_proto::{AgentKind, AgentSession, Message, Timestamp, Witness};
 
+use crate::account::AccountRoot;
 pub use homes::Homes;
+pub(crate) use process::homes_of;
 
 /// Files that are read at the same time, over all panes.
 const READERS: usize = 2;
@@ -40,6 +42,7 @@ const READERS: usize = 2;
 pub struct SessionFiles {
     tasks: Tasks,
     homes: Homes,
+    accounts: Option<AccountRoot>,
     watcher: watch::Watcher,
     readers: Arc<Semaphore>,
 }
@@ -111,9 +114,16 @@ impl SessionFiles {
         Self {
             tasks: tasks.clone(),
             homes,
+            accounts: None,
             watcher: watch::Watcher::default(),
             readers: Arc::new(Semaphore::new(READERS)),
         }
+    }
+
+    /// Knows that homes of accounts share their sessions.
+    pub fn with_accounts(mut self, accounts: AccountRoot) -> Self {
+        self.accounts = Some(accounts);
+        self
     }
 
     /// Follows the session file of this process until the answer is dropped, the updates are not wanted any more, or the

@@ -39,15 +39,26 @@ pub(super) fn look(_agent: &AgentKind, pid: u32, _now: Timestamp) -> Process {
 #[cfg(target_os = "linux")]
 pub(super) use linux::look;
 
+/// The home variables of a process. `None`: they cannot be read.
+pub(crate) fn homes_of(pid: u32) -> Option<Homes> {
+    #[cfg(target_os = "linux")]
+    return linux::environment(std::path::Path::new("/proc"), pid);
+    #[cfg(not(target_os = "linux"))]
+    return {
+        let _ = pid;
+        None
+    };
+}
+
 #[cfg(target_os = "linux")]
 mod linux {
     use std::fs;
     use std::path::Path;
 
-    use jiff::SignedDuration;
     use wa_match::{Foreground, ProcessInfo, identify};
 
     use super::*;
+    use crate::process::instant_of;
     use crate::session_file::homes::NAMES;
 
     /// Bytes of a command line or an environment that are read.
@@ -71,7 +82,7 @@ mod linux {
             return Process { pids: vec![pid], ..Process::default() };
         };
         let mut process = Process {
-            started: started(own.ticks, now),
+            started: instant_of(own.ticks, now),
             cwd: cwd(root, pid),
             args: strings(root, pid, "cmdline"),
             pids: vec![pid],
@@ -90,7 +101,7 @@ mod linux {
             .iter()
             .filter(|entry| entry.terminal != 0 && entry.group != own.group && entry.pid == entry.group)
             .filter(|entry| is_agent(entry) && process.cwd.is_some() && cwd(root, entry.pid) == process.cwd)
-            .filter_map(|entry| Some(Rival { pid: entry.pid, started: started(entry.ticks, now)? }))
+            .filter_map(|entry| Some(Rival { pid: entry.pid, started: instant_of(entry.ticks, now)? }))
             .collect();
         process
     }
@@ -128,13 +139,6 @@ mod linux {
         matches!(identify(&[info]), Foreground::Agent { kind, .. } if kind == *agent)
     }
 
-    /// Counted from now, not from the boot's wall clock, which is not corrected when the clock is.
-    fn started(ticks: u64, now: Timestamp) -> Option<Timestamp> {
-        let uptime: f64 = fs::read_to_string("/proc/uptime").ok()?.split(' ').next()?.parse().ok()?;
-        let age = uptime - ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
-        now.checked_sub(SignedDuration::try_from_secs_f64(age.max(0.0)).ok()?).ok()
-    }
-
     fn cwd(root: &Path, pid: u32) -> Option<PathBuf> {
         fs::read_link(root.join(pid.to_string()).join("cwd")).ok()
     }
@@ -154,7 +158,7 @@ mod linux {
     }
 
     /// Only the variables that matter are kept: an environment is full of secrets.
-    fn environment(root: &Path, pid: u32) -> Option<Homes> {
+    pub(super) fn environment(root: &Path, pid: u32) -> Option<Homes> {
         let bytes = block(root, pid, "environ").filter(|bytes| !bytes.is_empty())?;
         let variables = bytes.split(|byte| *byte == 0).filter_map(|variable| {
             let variable = std::str::from_utf8(variable).ok()?;

@@ -1,11 +1,11 @@
-//! How many files this program may have open.
+//! How many files this program may have open, and whether a crash leaves its memory behind.
 //!
-//! Every connection is one, and the usual soft limit of 1,024 is there for programs that call `select(2)`, which none of
+//! Every connection is a file, and the usual soft limit of 1,024 is there for programs that call `select(2)`, which none of
 //! ours does. A controller of a thousand nodes would stop taking connections in with it.
 
 use std::io;
 
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Raises the soft limit on open files to the hard one. The limit in force afterwards; `None`: there is none.
 ///
@@ -18,6 +18,19 @@ pub fn raise_open_files() -> io::Result<Option<u64>> {
         setrlimit(Resource::Nofile, limit)?;
     }
     Ok(limit.current)
+}
+
+/// From now on no crash of this process leaves a core dump, and no other process of its user may look into its memory:
+/// for programs that hold credentials. What it starts is not affected.
+///
+/// # Errors
+/// When the system refuses.
+pub fn no_core_dumps() -> io::Result<()> {
+    let limit = getrlimit(Resource::Core);
+    setrlimit(Resource::Core, Rlimit { current: Some(0), ..limit })?;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -21,4 +21,28 @@ impl std::fmt::Debug for v1::Secret {
     }
 }
 
+/// Says only what there is.
+impl std::fmt::Debug for v1::Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { username, password, one_time_secret, api_key } = self;
+        f.debug_struct("Credentials")
+            .field("username", &!username.is_empty())
+            .field("password", &!password.is_empty())
+            .field("one_time_secret", &!one_time_secret.is_empty())
+            .field("api_key", &!api_key.is_empty())
+            .finish()
+    }
+}
+
+impl std::fmt::Debug for v1::PrepareHome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PrepareHome")
+            .field("agent", &self.agent)
+            .field("alias", &self.alias)
+            .field("pane", &self.pane)
+            .field("who", &self.who)
+            .finish_non_exhaustive()
+    }
+}
+
 pub use convert::{Invalid, from_us, optional_us, to_us};

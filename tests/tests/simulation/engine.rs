@@ -20,10 +20,12 @@ use wa_proto::{Action, ActionId, Generation, Host as Name, Key, MuxName, PaneRef
 use super::check::{self, Broken};
 use super::controller::{self, Head};
 use super::host::{Host, Machine, epoch};
-use super::mux::PANE;
+use super::desk::{self, Desk};
 use super::network::Network;
 use super::node::Limb;
+use super::panes::PANE;
 use super::plan::{self, Deed, TROUBLE};
+use super::sends::{self, Sends, Tally};
 use super::trace::Trace;
 
 /// A step while something is on its way, and while nothing is.
@@ -38,10 +40,19 @@ pub(crate) struct Simulation {
     pub(crate) trace: Trace,
     pub(crate) head: Head,
     pub(crate) limbs: Vec<Limb>,
-    network: Network,
-    rng: fastrand::Rng,
+    pub(crate) desk: Desk,
+    pub(crate) network: Network,
+    pub(crate) rng: fastrand::Rng,
     plan: VecDeque<(Duration, Deed)>,
     pub(crate) asked: Vec<Asked>,
+    pub(crate) sends: Sends,
+}
+
+/// What a run is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum About {
+    Everything,
+    Sends,
 }
 
 /// An action that the controller took: one key of its own, so that it can be told from all others.
@@ -59,6 +70,7 @@ pub(crate) struct Report {
     pub(crate) events: usize,
     /// How many ended so.
     pub(crate) actions: BTreeMap<String, usize>,
+    pub(crate) sends: Tally,
     /// Of simulated time.
     pub(crate) took: Duration,
 }
@@ -72,6 +84,7 @@ impl Report {
             actions: self.actions,
             lines: self.lines + other.lines,
             events: self.events + other.events,
+            sends: self.sends.and(other.sends),
             took: self.took + other.took,
         }
     }
@@ -79,7 +92,7 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { lines, events, actions, took } = self;
+        let Self { lines, events, actions, took, .. } = self;
         let took = took.as_secs();
         write!(
             f,
@@ -89,7 +102,7 @@ impl fmt::Display for Report {
 }
 
 impl Simulation {
-    pub(crate) fn new(seed: u64, base: &Path, engine: &Arc<Engine>, trace: Trace) -> Self {
+    pub(crate) fn new(seed: u64, base: &Path, engine: &Arc<Engine>, trace: Trace, about: About) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
         // What the programs draw comes from the seed as well.
         fastrand::seed(rng.u64(..));
@@ -107,11 +120,19 @@ impl Simulation {
                 Limb::new(host, rng.fork(), engine, &trace)
             })
             .collect();
-        let plan = plan::draw(&mut rng, limbs.len()).into();
-        Self { now: Duration::ZERO, trace, head, limbs, network, rng, plan, asked: Vec::new() }
+        let desk = Desk::new(Host::new(desk::NAME, base, &network, rng.fork()));
+        let plan = match about {
+            About::Everything => plan::draw(&mut rng, limbs.len()),
+            About::Sends => {
+                limbs.iter().for_each(|limb| limb.ledger.lock().quiet = true);
+                plan::draw_sends(&mut rng, limbs.len())
+            }
+        };
+        let (plan, asked, sends) = (plan.into(), Vec::new(), Sends::default());
+        Self { now: Duration::ZERO, trace, head, limbs, desk, network, rng, plan, asked, sends }
     }
 
-    fn note(&self, what: impl std::fmt::Display) {
+    pub(crate) fn note(&self, what: impl std::fmt::Display) {
         self.trace.note(self.now, "", what);
     }
 
@@ -129,6 +150,7 @@ impl Simulation {
         self.note("the trouble is over");
         self.plan.clear();
         self.make_good();
+        self.desk.unpause(&self.head);
         let until = self.now + SETTLES;
         loop {
             // What was handed over last may not have been numbered yet.
@@ -148,7 +170,8 @@ impl Simulation {
         check::skew(self)?;
         let (lines, events) = check::log(self)?;
         let actions = check::actions(self)?;
-        Ok(Report { lines, events, actions, took: self.now })
+        let sends = sends::judge(self)?;
+        Ok(Report { lines, events, actions, sends, took: self.now })
     }
 
     fn start(&mut self) {
@@ -166,6 +189,7 @@ impl Simulation {
         for at in 0..self.limbs.len() {
             self.start_node(at);
         }
+        self.desk.start(self.now);
     }
 
     /// Lets a little time pass.
@@ -185,13 +209,29 @@ impl Simulation {
                 n => self.limbs[n - 1].host.run(until),
             }
         }
+        self.desk.host.run(until);
         self.now = until;
         self.network.deliver(until);
         for at in 0..self.limbs.len() {
+            // Also of a host without a process to ask for it.
+            self.limbs[at].mux.advance();
             if self.limbs[at].host.is_up() && self.limbs[at].host.machine.is_dead() {
-                self.crash_node(at, true);
+                let killed = self.limbs[at].host.machine.take_kill();
+                self.crash_node(at, !killed);
+                if killed {
+                    let back = Duration::from_millis(self.rng.u64(50..4_000));
+                    self.later(back, Deed::Start { node: at });
+                }
             }
+            self.obey(at);
         }
+    }
+
+    /// Something more will happen.
+    pub(crate) fn later(&mut self, after: Duration, deed: Deed) {
+        let at = self.now + after;
+        let place = self.plan.partition_point(|(known, _)| *known <= at);
+        self.plan.insert(place, (at, deed));
     }
 
     fn happen(&mut self, deed: &Deed) {
@@ -225,6 +265,8 @@ impl Simulation {
             Deed::PowerCutHead => self.crash_head(true),
             Deed::StartHead => self.start_head(),
             Deed::Act { node, within } => self.act(node, within),
+            Deed::Send { node, pane, within, trap } => self.send(node, pane, within, trap),
+            Deed::Pause { long } => self.desk.pause(&self.head, long),
             Deed::Jump { node, by } => self.machine(node).jump(by),
             Deed::Right { node } => self.machine(node).right(),
         }
@@ -298,9 +340,7 @@ impl Simulation {
             limb.end();
             limb.host.machine.disk().revive(false).unwrap();
             // As the service manager would.
-            let again = self.now + Duration::from_secs(5);
-            let place = self.plan.partition_point(|(at, _)| *at <= again);
-            self.plan.insert(place, (again, Deed::Start { node: at }));
+            self.later(Duration::from_secs(5), Deed::Start { node: at });
         }
     }
 

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use super::network::Network;
 
 /// When every simulation begins.
 pub(crate) fn epoch() -> Timestamp {
-    "2026-03-01T12:00:00Z".parse().unwrap()
+    Timestamp::from_second(1_772_366_400).unwrap()
 }
 
 /// What a process sees of its host.
@@ -36,6 +36,8 @@ pub(crate) struct Machine {
     born: Mutex<Option<(Duration, Instant)>>,
     /// The engine's time, for whoever asks outside of a process.
     now: Mutex<Duration>,
+    /// Its process was killed, and the power is still on.
+    killed: AtomicBool,
     /// The multiplexer of the host, where there is one.
     mux: OnceLock<Mux>,
     /// Itself, for those who ask later.
@@ -67,7 +69,23 @@ impl Machine {
 
     /// A multiplexer runs on the host.
     pub(crate) fn runs(&self, mux: Mux) {
+        mux.runs_on(self.this.clone());
         drop(self.mux.set(mux));
+    }
+
+    /// kill -9 of its process: between this instruction and the next.
+    pub(crate) fn kill(&self) {
+        self.disk().die();
+        self.killed.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn take_kill(&self) -> bool {
+        self.killed.swap(false, Ordering::Relaxed)
+    }
+
+    /// By how many seconds the clock on the wall is ahead.
+    pub(crate) fn ahead_s(&self) -> i64 {
+        self.ahead_us.load(Ordering::Relaxed) / 1_000_000
     }
 
     /// Sets the clock on the wall forward or back.
@@ -145,6 +163,7 @@ impl Host {
             ahead_us: AtomicI64::new(0),
             born: Mutex::new(None),
             now: Mutex::new(Duration::ZERO),
+            killed: AtomicBool::new(false),
             mux: OnceLock::new(),
             this: this.clone(),
         });

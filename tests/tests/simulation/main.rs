@@ -16,13 +16,17 @@
 
 mod check;
 mod controller;
+mod desk;
 mod disk;
 mod engine;
 mod host;
 mod mux;
 mod network;
 mod node;
+mod panes;
 mod plan;
+mod program;
+mod sends;
 mod trace;
 
 use std::any::Any;
@@ -33,11 +37,15 @@ use std::sync::{Arc, Mutex};
 
 use wa_match::Engine;
 
-use engine::{Report, Simulation};
+use engine::{About, Report, Simulation};
+use sends::Tally;
 use trace::Trace;
 
 /// What is run when nobody says otherwise.
 const SEEDS: u64 = 50;
+/// Some two hundred sends each.
+const SEND_SEEDS: u64 = 8;
+const LONG_SEND_SEEDS: u64 = 80;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
@@ -55,11 +63,11 @@ fn engine() -> Arc<Engine> {
 }
 
 /// Runs one seed; what went wrong, in words, and the trace.
-fn run(seed: u64, engine: &Arc<Engine>, trace: Trace) -> (Result<Report, String>, Trace) {
+fn run(seed: u64, engine: &Arc<Engine>, trace: Trace, about: About) -> (Result<Report, String>, Trace) {
     let place = scratch();
     trace.takes_place_in(place.path());
     let ran = catch_unwind(AssertUnwindSafe(|| {
-        trace.follow(|| Simulation::new(seed, place.path(), engine, trace.clone()).run())
+        trace.follow(|| Simulation::new(seed, place.path(), engine, trace.clone(), about).run())
     }));
     let result = match ran {
         Ok(Ok(report)) => Ok(report),
@@ -75,30 +83,39 @@ fn words(panic: &(dyn Any + Send)) -> String {
 }
 
 /// The last lines, and where all of them are.
-fn failure(seed: u64, why: &str, trace: &Trace) -> String {
-    let text = trace.text();
-    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("simulation-{seed}.trace"));
+fn failure(seed: u64, about: About, why: &str, trace: &Trace) -> String {
+    let (text, test) = (trace.text(), about.test());
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{test}-{seed}.trace"));
     std::fs::write(&path, &text).unwrap();
     let tail: Vec<&str> = text.lines().rev().take(60).collect();
     let tail = tail.into_iter().rev().collect::<Vec<_>>().join("\n");
     format!(
-        "seed {seed}: {why}\n{tail}\nThe whole trace: {}\nAgain: WA_SIM_SEED={seed} cargo test -p wa-tests --test simulation -- --nocapture",
+        "seed {seed}: {why}\n{tail}\nThe whole trace: {}\nAgain: WA_SIM_SEED={seed} cargo test -p wa-tests --test simulation {test} -- --nocapture",
         path.display()
     )
 }
 
-#[test]
-fn promises_hold_whatever_fails() {
+impl About {
+    fn test(self) -> &'static str {
+        match self {
+            Self::Everything => "promises_hold_whatever_fails",
+            Self::Sends => "sends_end_as_they_should_whatever_happens",
+        }
+    }
+}
+
+/// Runs so many seeds, or the one that is asked for. What they came to.
+fn sweep(about: About, seeds: u64) -> Option<Report> {
     let engine = engine();
     if let Some(seed) = number("WA_SIM_SEED") {
-        let (result, trace) = run(seed, &engine, Trace::default().aloud());
+        let (result, trace) = run(seed, &engine, Trace::default().aloud(), about);
         match result {
             Ok(report) => println!("seed {seed}: all promises held; {report}, hash {:016x}", trace.hash()),
-            Err(why) => panic!("{}", failure(seed, &why, &trace)),
+            Err(why) => panic!("{}", failure(seed, about, &why, &trace)),
         }
-        return;
+        return None;
     }
-    let (seeds, from) = (number("WA_SIM_SEEDS").unwrap_or(SEEDS), number("WA_SIM_FROM").unwrap_or(1));
+    let (seeds, from) = (number("WA_SIM_SEEDS").unwrap_or(seeds), number("WA_SIM_FROM").unwrap_or(1));
     let (next, failures) = (AtomicU64::new(from), Mutex::new(Vec::new()));
     let reports = Mutex::new(Vec::new());
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(4);
@@ -110,28 +127,45 @@ fn promises_hold_whatever_fails() {
                     if seed >= from + seeds {
                         return;
                     }
-                    let (result, trace) = run(seed, &engine, Trace::default());
+                    let (result, trace) = run(seed, &engine, Trace::default(), about);
                     match result {
                         Ok(report) => reports.lock().unwrap().push(report),
-                        Err(why) => failures.lock().unwrap().push(failure(seed, &why, &trace)),
+                        Err(why) => failures.lock().unwrap().push(failure(seed, about, &why, &trace)),
                     }
                 }
             });
         }
     });
     let total = reports.into_inner().unwrap().into_iter().fold(Report::default(), Report::and);
-    println!("{seeds} seeds from {from}: {total}");
+    println!("{seeds} seeds from {from}: {total}\n{}", total.sends);
     let failures = failures.into_inner().unwrap();
     assert!(failures.is_empty(), "{} of {seeds} seeds failed\n{}", failures.len(), failures.join("\n\n"));
+    Some(total)
+}
+
+#[test]
+fn promises_hold_whatever_fails() {
+    sweep(About::Everything, SEEDS);
+}
+
+/// Thousands of texts are sent while something happens in the middle of nearly each.
+#[test]
+fn sends_end_as_they_should_whatever_happens() {
+    let long = std::env::var_os("WA_LONG").is_some();
+    let Some(total) = sweep(About::Sends, if long { LONG_SEND_SEEDS } else { SEND_SEEDS }) else { return };
+    let Tally { doubles, elsewhere, wrong_enters, over_person, after_pause, .. } = total.sends;
+    assert_eq!((doubles, elsewhere, wrong_enters, over_person, after_pause), (0, 0, 0, 0, 0));
+    let asked = number("WA_SIM_SEEDS").is_some();
+    assert!(asked || !long || total.sends.count() >= 10_000, "{} sends", total.sends.count());
 }
 
 /// The same seed is the same run, to the last line of the trace.
 #[test]
 fn a_seed_is_one_run() {
     let engine = engine();
-    for seed in [3, 1_000_003] {
-        let (first, second) =
-            (run(seed, &engine, Trace::default()).1, run(seed, &engine, Trace::default()).1);
+    for (seed, about) in [(3, About::Everything), (1_000_003, About::Everything), (3, About::Sends)] {
+        let once = || run(seed, &engine, Trace::default(), about).1;
+        let (first, second) = (once(), once());
         let (a, b) = (first.text(), second.text());
         let differs = a.lines().zip(b.lines()).find(|(a, b)| a != b);
         assert_eq!(differs, None, "seed {seed}");

@@ -1,186 +1,179 @@
-//! A multiplexer on a node's host, with one pane that counts the keys it gets.
+//! A multiplexer on a node's host: the wire to the node's real observer and actor.
 //!
-//! It speaks the real wire to the node's real observer and actor; answers come after a delay that the seed draws, so that
-//! a crash can fall between any two steps of an action. It survives the node, and dies when the host loses its power:
-//! then another generation begins, with an empty screen.
+//! Answers and pushes come after a delay that the seed draws, so that a crash can fall between any two steps of an action.
+//! It survives the node, and dies when the host loses its power: then another generation begins, with empty screens and the
+//! same pane numbers. What its panes do stands in `panes.rs`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 use wa_link::net::Wire;
-use wa_mux::codec::{
-    Codec, CursorPosition, Dimensions, FrameReader, KeyCode, PaneEntry, PaneNode, Pdu, RenderChanges, Row,
-    TerminalSize, put_frame,
-};
+use wa_match::ProcessInfo;
+use wa_mux::codec::{Codec, FrameReader, Pdu};
+use wa_node::process::{ProcessTable, Snapshot};
 
-const COLS: u64 = 40;
-const ROWS: u64 = 6;
-pub(crate) const PANE: u64 = 7;
+use super::host::Machine;
+use super::panes::{Delivered, Got, Message, Panes, Strike, Trap};
+use super::program::Kind;
 
-struct Inner {
-    rng: fastrand::Rng,
-    generation: u32,
-    lines: Vec<String>,
-    seqno: u64,
-    /// How often each key arrived, over all generations.
-    pressed: BTreeMap<char, u32>,
+struct Shared {
+    panes: Mutex<Panes>,
+    pipes: Mutex<Vec<Weak<Mutex<Pipe>>>>,
+    machine: OnceLock<Weak<Machine>>,
 }
 
 /// Clones are the same multiplexer.
 #[derive(Clone)]
-pub(crate) struct Mux(Arc<Mutex<Inner>>);
+pub(crate) struct Mux(Arc<Shared>);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl Mux {
     pub(crate) fn new(rng: fastrand::Rng) -> Self {
-        let lines = vec!["$ ".to_owned()];
-        let inner = Inner { rng, generation: 1, lines, seqno: 1, pressed: BTreeMap::new() };
-        Self(Arc::new(Mutex::new(inner)))
+        let panes = Mutex::new(Panes::new(rng));
+        Self(Arc::new(Shared { panes, pipes: Mutex::default(), machine: OnceLock::new() }))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// It runs on this host.
+    pub(crate) fn runs_on(&self, machine: Weak<Machine>) {
+        drop(self.0.machine.set(machine));
+    }
+
+    fn machine(&self) -> Option<Arc<Machine>> {
+        self.0.machine.get().and_then(Weak::upgrade)
+    }
+
+    fn now(&self) -> Duration {
+        self.machine().map_or(Duration::ZERO, |machine| machine.since_start())
     }
 
     pub(crate) fn generation(&self) -> String {
-        format!("simulated-{}", self.lock().generation)
+        lock(&self.0.panes).generation()
     }
 
     /// The host lost its power.
     pub(crate) fn restart(&self) {
-        let mut inner = self.lock();
-        inner.generation += 1;
-        inner.lines = vec!["$ ".to_owned()];
-        inner.seqno += 1;
+        lock(&self.0.panes).restart();
+        self.advance();
     }
 
     pub(crate) fn pressed(&self) -> BTreeMap<char, u32> {
-        self.lock().pressed.clone()
+        lock(&self.0.panes).pressed()
+    }
+
+    pub(crate) fn pick(&self, n: usize) -> Option<(u64, Kind, u32)> {
+        lock(&self.0.panes).pick(n)
+    }
+
+    pub(crate) fn arm(&self, pane: u64, trap: Trap) {
+        lock(&self.0.panes).arm(pane, trap);
+    }
+
+    pub(crate) fn got(&self) -> Vec<Got> {
+        lock(&self.0.panes).got.clone()
+    }
+
+    pub(crate) fn take_orders(&self) -> Vec<Strike> {
+        std::mem::take(&mut lock(&self.0.panes).orders)
+    }
+
+    /// Does what is due by now, and sends what there is to push.
+    pub(crate) fn advance(&self) {
+        let now = self.now();
+        let mut panes = lock(&self.0.panes);
+        panes.ahead_s = self.machine().map_or(0, |machine| machine.ahead_s());
+        panes.advance(now);
+        if std::mem::take(&mut panes.kill)
+            && let Some(machine) = self.machine()
+        {
+            machine.kill();
+        }
+        let (pushes, hung_up) = (std::mem::take(&mut panes.pushes), std::mem::take(&mut panes.hung_up));
+        if pushes.is_empty() && !hung_up {
+            return;
+        }
+        let mut pipes = lock(&self.0.pipes);
+        pipes.retain(|pipe| pipe.strong_count() > 0);
+        for pipe in pipes.iter().filter_map(Weak::upgrade) {
+            let mut pipe = lock(&pipe);
+            pipe.over |= hung_up;
+            for Message { bytes, shows, clients } in &pushes {
+                let message = Message { bytes: bytes.clone(), shows: *shows, clients: *clients };
+                pipe.put(&mut panes, now, message);
+            }
+            pipe.wake();
+        }
     }
 
     /// A connection of the node. `dead`: whether its process is.
     pub(crate) fn connect(&self, dead: impl Fn() -> bool + Send + Sync + 'static) -> Box<dyn Wire> {
-        Box::new(Connection {
-            mux: self.clone(),
-            dead: Box::new(dead),
-            frames: FrameReader::default(),
-            answers: VecDeque::new(),
-            last: None,
-            sleep: None,
-            reader: None,
-        })
+        let pipe = Arc::new(Mutex::new(Pipe::default()));
+        lock(&self.0.pipes).push(Arc::downgrade(&pipe));
+        Box::new(Connection { mux: self.clone(), dead: Box::new(dead), frames: FrameReader::default(), pipe, sleep: None })
     }
 }
 
-impl Inner {
-    fn answer(&mut self, serial: u64, request: Pdu) -> Vec<u8> {
-        let mut out = Vec::new();
-        let mut put = |serial: u64, pdu: &Pdu| {
-            let (ident, payload) = pdu.encode(Codec::V44);
-            put_frame(&mut out, serial, ident, &payload);
-        };
-        match request {
-            Pdu::GetCodecVersion => put(
-                serial,
-                &Pdu::GetCodecVersionResponse {
-                    codec_version: 44,
-                    version: "20990101-000000-simulated".into(),
-                    executable_path: "/usr/bin/wezterm-mux-server".into(),
-                    config_file_path: None,
-                },
-            ),
-            Pdu::ListPanes => put(serial, &list()),
-            Pdu::GetPaneRenderChanges { pane_id } => {
-                put(0, &Pdu::GetPaneRenderChangesResponse { changes: Box::new(self.changes()) });
-                put(serial, &Pdu::LivenessResponse { pane_id, is_alive: true });
-            }
-            Pdu::GetPaneRenderableDimensions { pane_id } => {
-                let RenderChanges { cursor, dims, .. } = self.changes();
-                put(serial, &Pdu::GetPaneRenderableDimensionsResponse { pane_id, cursor, dims });
-            }
-            Pdu::GetLines { pane_id, lines } => {
-                let wanted = |row: &Row| lines.iter().any(|range| range.contains(&row.index));
-                let rows = self.rows().into_iter().filter(wanted).collect();
-                put(serial, &Pdu::GetLinesResponse { pane_id, rows });
-            }
-            Pdu::GetClientList => put(serial, &Pdu::GetClientListResponse { clients: Vec::new() }),
-            Pdu::SendKeyDown { event, .. } => {
-                if let KeyCode::Char(key) = event.code {
-                    *self.pressed.entry(key).or_default() += 1;
-                    self.lines.push(format!("$ key {}", u32::from(key)));
-                    self.seqno += 1;
-                }
-                put(serial, &Pdu::UnitResponse);
-                put(0, &Pdu::GetPaneRenderChangesResponse { changes: Box::new(self.changes()) });
-            }
-            _ => put(serial, &Pdu::UnitResponse),
-        }
-        out
+/// The process table of the host: what runs in the panes.
+pub(crate) struct Processes(pub(crate) Mux);
+
+impl ProcessTable for Processes {
+    fn look(&self, ttys: &[String]) -> Snapshot {
+        self.0.advance();
+        let panes = lock(&self.0.0.panes);
+        let groups = ttys.iter().filter_map(|tty| Some((tty.clone(), panes.group(tty)?)));
+        Snapshot { groups: groups.collect() }
     }
 
-    fn height(&self) -> u64 {
-        (self.lines.len() as u64).max(ROWS)
-    }
-
-    fn rows(&self) -> Vec<Row> {
-        let blank = std::iter::repeat(String::new());
-        let height = usize::try_from(self.height()).unwrap();
-        let lines = self.lines.iter().cloned().chain(blank).take(height);
-        lines.zip(0..).map(|(line, index)| Row::plain(index, &line)).collect()
-    }
-
-    fn changes(&self) -> RenderChanges {
-        let top = self.height() - ROWS;
-        let last = self.lines.last().map_or(0, |line| line.len() as u64);
-        let y = i64::try_from(self.lines.len()).unwrap() - 1;
-        RenderChanges {
-            pane_id: PANE,
-            mouse_grabbed: false,
-            cursor: CursorPosition { x: last, y, ..CursorPosition::default() },
-            dims: Dimensions {
-                cols: COLS,
-                viewport_rows: ROWS,
-                scrollback_rows: self.height(),
-                physical_top: top.cast_signed(),
-                scrollback_top: 0,
-                ..Dimensions::default()
-            },
-            dirty: std::iter::once(top.cast_signed()..self.height().cast_signed()).collect(),
-            title: "simulated".into(),
-            working_dir: None,
-            rows: self.rows().split_off(usize::try_from(top).unwrap()),
-            input_serial: None,
-            seqno: self.seqno,
-        }
+    fn still(&self, tty: &str, group: &[ProcessInfo]) -> bool {
+        self.0.advance();
+        lock(&self.0.0.panes).group(tty).is_some_and(|now| now == group)
     }
 }
 
-fn list() -> Pdu {
-    let entry = PaneEntry {
-        window_id: 0,
-        tab_id: 0,
-        pane_id: PANE,
-        title: "simulated".into(),
-        size: TerminalSize { rows: ROWS, cols: COLS, ..TerminalSize::default() },
-        working_dir: None,
-        is_active: true,
-        is_zoomed: false,
-        workspace: "default".into(),
-        cursor: CursorPosition::default(),
-        physical_top: 0,
-        top_row: 0,
-        left_col: 0,
-        tty_name: None,
-    };
-    Pdu::ListPanesResponse {
-        tabs: vec![PaneNode::Leaf(Box::new(entry))],
-        tab_titles: vec![String::new()],
-        window_titles: [(0, String::new())].into(),
+/// What is on its way to the node.
+#[derive(Default)]
+struct Pipe {
+    /// In order, each with its time.
+    coming: VecDeque<(Duration, Message)>,
+    last: Duration,
+    known: Delivered,
+    /// The server has gone.
+    over: bool,
+    reader: Option<Waker>,
+}
+
+impl Pipe {
+    fn put(&mut self, panes: &mut Panes, now: Duration, message: Message) {
+        let slow = if panes.rng.u8(..8) == 0 { 400 } else { 15 };
+        let at = now + Duration::from_millis(panes.rng.u64(0..slow));
+        self.last = at.max(self.last).max(panes.late_until.min(now + Duration::from_secs(9)));
+        self.coming.push_back((self.last, message));
+    }
+
+    fn wake(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+
+    fn read(&mut self, now: Duration, buf: &mut ReadBuf<'_>) {
+        let Some((_, message)) = self.coming.front_mut() else { return };
+        let count = message.bytes.len().min(buf.remaining());
+        buf.put_slice(&message.bytes[..count]);
+        message.bytes.drain(..count);
+        if message.bytes.is_empty() {
+            self.known.panes.extend(message.shows);
+            message.clients.into_iter().for_each(|as_of| self.known.clients(now, as_of));
+            self.coming.pop_front();
+        }
     }
 }
 
@@ -188,11 +181,8 @@ struct Connection {
     mux: Mux,
     dead: Box<dyn Fn() -> bool + Send + Sync>,
     frames: FrameReader,
-    /// In order, each with its time.
-    answers: VecDeque<(Instant, Vec<u8>)>,
-    last: Option<Instant>,
+    pipe: Arc<Mutex<Pipe>>,
     sleep: Option<Pin<Box<Sleep>>>,
-    reader: Option<Waker>,
 }
 
 impl Wire for Connection {
@@ -209,50 +199,56 @@ impl AsyncRead for Connection {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
         let this = self.get_mut();
-        let Some((at, _)) = this.answers.front() else {
-            this.reader = Some(cx.waker().clone());
-            return Poll::Pending;
-        };
-        if *at > Instant::now() {
-            let sleep = this.sleep.insert(Box::pin(sleep_until(*at)));
+        loop {
+            this.mux.advance();
+            if (this.dead)() {
+                return Poll::Pending;
+            }
+            let now = this.mux.now();
+            let mut pipe = lock(&this.pipe);
+            if pipe.over {
+                return Poll::Ready(Ok(()));
+            }
+            let next = pipe.coming.front().map(|(at, _)| *at);
+            if next.is_some_and(|at| at <= now) {
+                pipe.read(now, buf);
+                return Poll::Ready(Ok(()));
+            }
+            pipe.reader = Some(cx.waker().clone());
+            drop(pipe);
+            let due = lock(&this.mux.0.panes).next_due();
+            let Some(at) = [next, due].into_iter().flatten().min() else { return Poll::Pending };
+            let sleep = this.sleep.insert(Box::pin(sleep_until(Instant::now() + at.saturating_sub(now))));
             if sleep.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
         }
-        this.sleep = None;
-        if let Some((_, bytes)) = this.answers.front_mut() {
-            let count = bytes.len().min(buf.remaining());
-            buf.put_slice(&bytes[..count]);
-            bytes.drain(..count);
-            if bytes.is_empty() {
-                this.answers.pop_front();
-            }
-        }
-        Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
         let this = self.get_mut();
+        this.mux.advance();
         if (this.dead)() {
             // It was dead before it did this.
             return Poll::Ready(Ok(bytes.len()));
         }
+        let now = this.mux.now();
+        if lock(&this.pipe).over {
+            return Poll::Ready(Err(std::io::ErrorKind::BrokenPipe.into()));
+        }
         this.frames.extend(bytes);
-        let mut mux = this.mux.lock();
         while let Some(frame) = this.frames.next_frame().unwrap() {
             let request = Pdu::decode(frame.ident, frame.payload, Codec::V44).unwrap();
-            let slow = if mux.rng.u8(..8) == 0 { 400 } else { 15 };
-            let at = Instant::now() + Duration::from_millis(mux.rng.u64(0..slow));
-            let at = this.last.map_or(at, |last| last.max(at));
-            this.last = Some(at);
-            let answer = mux.answer(frame.serial, request);
-            this.answers.push_back((at, answer));
-            if let Some(reader) = this.reader.take() {
-                reader.wake();
-            }
+            let mut panes = lock(&this.mux.0.panes);
+            let mut pipe = lock(&this.pipe);
+            let answer = panes.answer(&pipe.known, frame.serial, request);
+            pipe.put(&mut panes, now, answer);
+            pipe.wake();
         }
+        // What the requests have set off by now.
+        this.mux.advance();
         Poll::Ready(Ok(bytes.len()))
     }
 

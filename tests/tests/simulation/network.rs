@@ -172,10 +172,11 @@ impl Network {
         let mut inner = self.lock();
         let at = inner.arrival();
         let unheard = inner.silent.take_if(|silent| silent == host).is_some();
+        let mut doors = BTreeMap::new();
         if let Some(place) = inner.places.get_mut(host) {
             place.incarnation += 1;
             place.powered = powered;
-            place.listening.clear();
+            doors = std::mem::take(&mut place.listening);
         }
         for conn in inner.conns.values_mut() {
             for side in 0..2 {
@@ -192,7 +193,7 @@ impl Network {
         inner.knocks = stay;
         drop(inner);
         // Plugs in there let go of their ends, which needs the lock.
-        drop(gone);
+        drop((gone, doors));
     }
 
     pub(crate) fn powered(&self, host: &str) {

@@ -6,24 +6,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
 use wa_link::clock;
 use wa_link::shutdown::{Shutdown, Tasks};
-use wa_match::{Engine, ProcessInfo};
+use wa_match::Engine;
+use wa_node::account::Marks;
 use wa_node::act;
 use wa_node::board::Board;
 use wa_node::journal::Journal;
 use wa_node::observer::{self, Fallback, MuxSocket, Shared, Sockets};
 use wa_node::policy::{self, PolicyFile};
-use wa_node::process::{ProcessTable, Snapshot};
 use wa_node::rules::Rules;
 use wa_node::session::{self, ControllerClock, Parts, Paths, Screens};
 use wa_node::session_file::{Homes, SessionFiles};
 use wa_node::spool::{Group, NewRecord, Options, Spool};
 use wa_proto::wire::v1;
-use wa_proto::{EventId, Lane, MuxName, Outcome, PaneRef};
+use wa_proto::{Action, EventId, Lane, MuxName, Outcome, PaneRef};
 
 use super::host::Host;
-use super::mux::Mux;
+use super::mux::{Mux, Processes};
 use super::trace::Trace;
 
 /// Panes that print.
@@ -63,6 +64,8 @@ pub(crate) struct Limb {
     options: Options,
     engine: Arc<Engine>,
     spool: Option<Spool>,
+    /// Where its actions go in.
+    accepted: Option<mpsc::Sender<Action>>,
     trace: Trace,
 }
 
@@ -79,19 +82,6 @@ impl Screens for NoScreens {
 
     fn secrets(&self, _: &PaneRef) -> Vec<v1::Secret> {
         Vec::new()
-    }
-}
-
-/// Terminals without processes.
-struct NoProcesses;
-
-impl ProcessTable for NoProcesses {
-    fn look(&self, _: &[String]) -> Snapshot {
-        Snapshot::default()
-    }
-
-    fn still(&self, _: &str, _: &[ProcessInfo]) -> bool {
-        true
     }
 }
 
@@ -122,6 +112,7 @@ impl Limb {
             options,
             engine,
             spool: None,
+            accepted: None,
             trace,
         }
     }
@@ -147,7 +138,7 @@ impl Limb {
         let (folder, options, engine) = (self.host.folder.clone(), self.options, Arc::clone(&self.engine));
         let (ledger, rng) = (self.ledger.clone(), self.rng.fork());
         let (name, trace) = (self.host.name.clone(), self.trace.clone());
-        let identity = self.identity();
+        let (identity, mux) = (self.identity(), self.mux.clone());
         let starting = async {
             let opened = Spool::open(&folder.join("spool"), options);
             let (spool, found) = opened.map_err(|error| error.to_string())?;
@@ -170,17 +161,24 @@ impl Limb {
             let tasks = Tasks::new(Shutdown::new());
             let opened =
                 Opened { spool: spool.clone(), journal, positions: found.positions, left: left.outcomes };
-            assemble(&folder, &identity, &tasks, opened, engine);
+            let accepted = assemble(&folder, &identity, &tasks, opened, engine, mux);
             tasks.spawn("load", load(name, spool.clone(), ledger, rng));
-            Ok::<_, String>(spool)
+            Ok::<_, String>((spool, accepted))
         };
-        self.spool = Some(self.host.start(now, Box::pin(starting))?);
+        let (spool, accepted) = self.host.start(now, Box::pin(starting))?;
+        (self.spool, self.accepted) = (Some(spool), Some(accepted));
         Ok(())
+    }
+
+    /// Gives it an action once more, as after a lost acknowledgement.
+    pub(crate) fn again(&self, action: Action) {
+        // A full queue, or a node that is down, has lost it.
+        self.accepted.iter().for_each(|accepted| drop(accepted.try_send(action.clone())));
     }
 
     /// Crashes; its disk is dead already.
     pub(crate) fn end(&mut self) {
-        self.spool = None;
+        (self.spool, self.accepted) = (None, None);
         self.host.end();
     }
 }
@@ -193,14 +191,21 @@ struct Opened {
     left: Vec<Outcome>,
 }
 
-/// Starts what `wa_node::node` starts, but for what belongs to a real host alone: hooks, session files and the process
-/// table.
-fn assemble(folder: &Path, identity: &Path, tasks: &Tasks, opened: Opened, engine: Arc<Engine>) {
+/// Starts what `wa_node::node` starts, but for what belongs to a real host alone: hooks and session files. The way in for
+/// actions.
+fn assemble(
+    folder: &Path,
+    identity: &Path,
+    tasks: &Tasks,
+    opened: Opened,
+    engine: Arc<Engine>,
+    mux: Mux,
+) -> mpsc::Sender<Action> {
     let Opened { spool, journal, positions, left } = opened;
     let board = Arc::new(Board::default());
     let rules = Rules::fixed(engine, Arc::clone(&board));
     let shared = Shared {
-        processes: Arc::new(NoProcesses),
+        processes: Arc::new(Processes(mux.clone())),
         sessions: SessionFiles::start(tasks, Homes::default()),
         fallback: Fallback::new("/nonexistent/wezterm".into()),
         ..Shared::new(tasks, spool.clone(), Arc::clone(&board), rules.clone())
@@ -210,6 +215,7 @@ fn assemble(folder: &Path, identity: &Path, tasks: &Tasks, opened: Opened, engin
     let muxes = observer::start(tasks, &shared, sockets, positions);
     let (permits, desk) = session::permits();
     let (actions, intake) = act::intake();
+    let accepted = actions.accepted.clone();
     let clock = Arc::new(ControllerClock::default());
     let policy = Arc::new(PolicyFile::new(folder.join("policy.toml")));
     let acting = act::Parts {
@@ -218,14 +224,28 @@ fn assemble(folder: &Path, identity: &Path, tasks: &Tasks, opened: Opened, engin
         policy: Arc::clone(&policy),
         permits,
         muxes,
-        processes: Arc::new(NoProcesses),
+        processes: Arc::new(Processes(mux)),
         clock: Arc::clone(&clock),
+        marks: Marks::default(),
     };
     tasks.spawn("actions", act::run(acting, left, intake, tasks.shutdown().clone()));
     let paths = Paths { identity: identity.to_owned(), agent_context: folder.join("agent.context.toml") };
     let screens = Arc::new(NoScreens);
-    let parts = Parts { paths, spool, journal, board, policy, rules, permits: desk, screens, actions, clock };
+    let parts = Parts {
+        paths,
+        spool,
+        journal,
+        board,
+        policy,
+        rules,
+        permits: desk,
+        screens,
+        accounts: None,
+        actions,
+        clock,
+    };
     tasks.spawn("session", session::run(parts, tasks.shutdown().clone()));
+    accepted
 }
 
 /// Lines, events and gaps, as long as the node runs.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::disk::Health;
+use super::panes::{Phase, Strike, Trap};
 
 /// One thing that happens to the world.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,6 +53,17 @@ pub(crate) enum Deed {
         node: usize,
         within: Duration,
     },
+    /// Somebody sends a text to a pane of the node, and something happens in the middle of it.
+    Send {
+        node: usize,
+        pane: usize,
+        within: Duration,
+        trap: Option<Trap>,
+    },
+    /// An operator pauses everything, and takes it back after so long.
+    Pause {
+        long: Duration,
+    },
     /// The clock on the wall is set; without a node it is the controller's.
     Jump {
         node: Option<usize>,
@@ -83,8 +95,51 @@ pub(crate) fn draw(rng: &mut fastrand::Rng, nodes: usize) -> Vec<(Duration, Deed
         deeds.push((at, Deed::Act { node: rng.usize(0..nodes), within }));
         at += Duration::from_millis(rng.u64(1..often));
     }
+    let mut at = Duration::from_millis(rng.u64(3_000..8_000));
+    while at < TROUBLE {
+        deeds.push((at, send(rng, nodes)));
+        at += Duration::from_millis(rng.u64(1..8_000));
+    }
     deeds.sort_by_key(|(at, _)| *at);
     deeds
+}
+
+/// For a run that is about sends: no more goes wrong than what is aimed at one of them.
+pub(crate) fn draw_sends(rng: &mut fastrand::Rng, nodes: usize) -> Vec<(Duration, Deed)> {
+    let mut deeds = vec![(Duration::ZERO, Deed::Delay { least: 1, most: rng.u64(2..60) })];
+    // The nodes look at their panes first.
+    let mut at = Duration::from_secs(3);
+    let often = rng.u64(200..900);
+    while at < TROUBLE {
+        deeds.push((at, send(rng, nodes)));
+        at += Duration::from_millis(rng.u64(1..often));
+    }
+    deeds
+}
+
+pub(crate) fn send(rng: &mut fastrand::Rng, nodes: usize) -> Deed {
+    let within = Duration::from_millis(if rng.u8(..8) == 0 { rng.u64(1..1_500) } else { rng.u64(5_000..40_000) });
+    let trap = (rng.u8(..8) != 0).then(|| trap(rng));
+    Deed::Send { node: rng.usize(0..nodes), pane: rng.usize(0..1000), within, trap }
+}
+
+fn trap(rng: &mut fastrand::Rng) -> Trap {
+    use Strike::*;
+    // What takes a whole host down is rarer, for the other sends on it go with it.
+    const OFTEN: [Strike; 11] =
+        [Letter, PersonEnter, Focus, Dialog, Leave, Replace, Close, Resize, Deaf, Late, Again];
+    const SELDOM: [Strike; 5] = [Restart, Kill, KillHead, Cut, Pause];
+    let seldom = rng.u8(..6) == 0;
+    let strike = if seldom { SELDOM[rng.usize(..SELDOM.len())] } else { OFTEN[rng.usize(..OFTEN.len())] };
+    let (phase, most) = match rng.u8(..8) {
+        0 => (Phase::Asked, 800),
+        1 | 2 => (Phase::Pasted, 60),
+        3 | 4 => (Phase::Pasted, 700),
+        // Within a round trip of the last look.
+        5 | 6 => (Phase::Looked, 20),
+        _ => (Phase::Entered, 2_500),
+    };
+    Trap { phase, after: Duration::from_millis(rng.u64(0..most)), strike }
 }
 
 fn rng_node(mut rng: fastrand::Rng, nodes: usize) -> usize {

@@ -6,15 +6,18 @@ mod cuts;
 mod explain;
 mod list;
 mod packs;
+mod passed;
 mod push;
 mod redact;
 mod replay;
 mod scan;
 mod show;
-mod source;
+pub(super) mod source;
 mod still;
 mod test;
 mod unknown;
+
+pub(super) use scan::recorded;
 
 use crate::args::Rules;
 use crate::command::Desk;

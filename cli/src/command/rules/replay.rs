@@ -7,32 +7,45 @@
 //! would, and a prompt says that it is gone. Where no shell shows itself the screen alone tells; where an agent is named,
 //! its process is in the pane from the moment that the screen shows it: from before the stream, if no banner stands there.
 //!
-//! Operation. The terminal model takes the bytes frame by frame; the matcher looks at each frame, and whenever it asked to
-//! be called, in virtual time.
+//! Operation. The terminal model takes the bytes frame by frame; the matcher hears of the lines that have settled
+//! ([`super::passed`]) and looks at each frame, and whenever it asked to be called, in virtual time.
 
+use wa_controller::{Moment, Seen};
 use wa_match::{
-    Composer, Detected, Engine, Facts, Foreground, Observation, PaneMatcher, ProcessInfo, Progress, identify,
-    scan, shell,
+    Composer, Detected, Engine, Facts, Foreground, Observation, PaneMatcher, ProcessInfo, Progress, Settled,
+    identify, scan, shell,
 };
 use wa_proto::{AgentKind, EventKind, Frame, PaneState, Timestamp};
 use wa_screen::terminal::{self, Notice, Size, Terminal};
 
 use super::cuts::{Cut, cuts};
+use super::passed::{Lines, Passed, SCROLLBACK};
 
 /// A longer stream is no recording of a session.
 pub(super) const MOST_BYTES: u64 = 64 << 20;
 /// Events kept at most.
 const MOST_EVENTS: usize = 10_000;
+/// Events and changes of the state kept at most.
+const MOST_MOMENTS: usize = 50_000;
 /// User variables remembered at most, and bytes of each.
 const MOST_VARS: usize = 64;
 const VAR_BYTES: usize = 4096;
 
 /// What came of a stream.
-pub(super) struct Replayed {
+pub(in crate::command) struct Replayed {
     /// In the order in which they fired, each with the number of bytes that had come.
     pub(super) events: Vec<(Detected, u64)>,
     pub(super) agent: Option<AgentKind>,
     pub(super) state: PaneState,
+    /// Events and changes of the state, in their order.
+    pub(in crate::command) moments: Vec<Moment>,
+}
+
+impl Replayed {
+    /// The agent that is there in the end, or else was.
+    pub(in crate::command) fn last_agent(&self) -> Option<&AgentKind> {
+        self.agent.as_ref().or_else(|| self.events.iter().rev().find_map(|(event, _)| event.agent.as_ref()))
+    }
 }
 
 /// Who holds the terminal.
@@ -50,6 +63,7 @@ enum Holder {
 struct Replay<'e> {
     engine: &'e Engine,
     terminal: Terminal,
+    lines: Lines,
     matcher: PaneMatcher,
     facts: Facts,
     /// The agent that is named.
@@ -66,6 +80,7 @@ struct Replay<'e> {
     now: Timestamp,
     offset: u64,
     events: Vec<(Detected, u64)>,
+    moments: Vec<Moment>,
     last: Option<(Option<AgentKind>, PaneState)>,
 }
 
@@ -87,7 +102,8 @@ pub(super) fn replay(
     };
     let mut replay = Replay {
         engine,
-        terminal: Terminal::new(Size { cols: size.0, rows: size.1 }, 0),
+        terminal: Terminal::new(Size { cols: size.0, rows: size.1 }, SCROLLBACK),
+        lines: Lines::new(),
         matcher: PaneMatcher::new(),
         facts,
         named,
@@ -99,6 +115,7 @@ pub(super) fn replay(
         now: later(end, -length),
         offset: 0,
         events: Vec::new(),
+        moments: Vec::new(),
         last: None,
     };
     let mut start = 0;
@@ -108,7 +125,7 @@ pub(super) fn replay(
         replay.pass(cut.stands());
     }
     let (agent, state) = replay.last.unwrap_or((None, PaneState::Unknown));
-    Replayed { events: replay.events, agent, state }
+    Replayed { events: replay.events, agent, state, moments: replay.moments }
 }
 
 impl Replay<'_> {
@@ -131,6 +148,8 @@ impl Replay<'_> {
         if self.facts.title != title {
             self.facts.title = title.to_owned();
         }
+        let passed = self.lines.follow(&mut self.terminal, self.now);
+        self.hear(passed);
         let frame = self.terminal.frame();
         self.before(&frame, cut);
         self.observe(frame.clone());
@@ -139,17 +158,39 @@ impl Replay<'_> {
         }
     }
 
-    /// Time passes; the matcher is called when it asked to be.
+    /// Time passes; matcher and screen are called when they asked to be.
     fn pass(&mut self, milliseconds: i64) {
         let end = later(self.now, milliseconds);
-        // Each call is a millisecond later at least.
-        while let Some(wake) = self.matcher.next_wakeup().filter(|wake| *wake <= end) {
+        loop {
+            let (look, tick) = (self.matcher.next_wakeup(), self.lines.next_wakeup());
+            let next = [look, tick].into_iter().flatten().min();
+            let Some(wake) = next.filter(|wake| *wake <= end) else { break };
+            // Each call is a millisecond later at least.
             self.now = wake.max(later(self.now, 1));
-            if let Some(frame) = self.seen.take() {
+            let passed = self.lines.tick(&mut self.terminal, self.now);
+            let news = self.hear(passed);
+            if (news || look.is_some_and(|look| look <= self.now))
+                && let Some(frame) = self.seen.take()
+            {
                 self.observe(frame);
             }
         }
         self.now = end;
+    }
+
+    /// Shows lines that have settled to the matcher. True: of one the next look may tell.
+    fn hear(&mut self, passed: Vec<Passed>) -> bool {
+        let mut news = false;
+        for one in passed {
+            match one {
+                Passed::Line { layout, line } => {
+                    let settled = Settled { layout, row: line.row, rows: line.rows, text: &line.text };
+                    news |= self.matcher.settled(self.engine, settled, &self.facts.foreground);
+                }
+                Passed::Lost => self.matcher.lines_lost(),
+            }
+        }
+        news
     }
 
     fn observe(&mut self, frame: Frame) {
@@ -159,9 +200,19 @@ impl Replay<'_> {
             Holder::Agent(kind) => as_agent(kind, self.pid),
             Holder::Shell => shell_foreground(),
         };
-        if !matches!(self.holder, Holder::Awaited) {
-            let seen = self.matcher.observe(self.engine, &frame, &self.facts, self.now);
-            self.note(seen);
+        if matches!(self.holder, Holder::Awaited) {
+            self.seen = Some(frame);
+            return;
+        }
+        self.facts.layout = self.lines.layout();
+        let seen = self.matcher.observe(self.engine, &frame, &self.facts, self.now);
+        let live_top = seen.live_top.map(|row| stable(&frame, row));
+        self.note(seen);
+        let agent = matches!(self.holder, Holder::Agent(_)).then(|| self.pid.into());
+        let passed = self.lines.seen(live_top, agent, &mut self.terminal, self.now);
+        if self.hear(passed) {
+            let again = self.matcher.observe(self.engine, &frame, &self.facts, self.now);
+            self.note(again);
         }
         self.seen = Some(frame);
     }
@@ -169,8 +220,21 @@ impl Replay<'_> {
     fn note(&mut self, seen: Observation) {
         let offset = self.offset;
         let room = MOST_EVENTS.saturating_sub(self.events.len());
-        self.events.extend(seen.events.into_iter().take(room).map(|event| (event, offset)));
+        let events = seen.events.into_iter().take(room);
+        for event in events {
+            self.moment(Seen::Event { kind: event.kind, fields: event.fields.clone() });
+            self.events.push((event, offset));
+        }
+        if self.last.as_ref().is_none_or(|(_, state)| *state != seen.state) {
+            self.moment(Seen::State { state: seen.state, until: seen.detail.until });
+        }
         self.last = Some((seen.agent, seen.state));
+    }
+
+    fn moment(&mut self, seen: Seen) {
+        if self.moments.len() < MOST_MOMENTS {
+            self.moments.push(Moment { at: self.now, seen });
+        }
     }
 
     /// Whether the terminal is held by somebody else from this frame on.
@@ -289,6 +353,10 @@ fn shell_foreground() -> Foreground {
 }
 
 const SIGNS: [char; 5] = ['$', '%', '#', '❯', '>'];
+
+fn stable(frame: &Frame, row: usize) -> i64 {
+    frame.first_row.saturating_add(i64::try_from(row).unwrap_or(i64::MAX))
+}
 
 fn ends_in_sign(text: &str) -> bool {
     text.trim_end().ends_with(SIGNS)

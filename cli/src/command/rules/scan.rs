@@ -7,7 +7,7 @@ use wa_match::{Facts, Foreground};
 use wa_proto::{AgentKind, Timestamp};
 
 use super::packs::{self, Loaded};
-use super::replay::{self, replay};
+use super::replay::{self, Replayed, replay};
 use super::{source, still};
 use crate::args::ScanFiles;
 use crate::command::say;
@@ -90,9 +90,29 @@ fn raw(loaded: &Loaded, args: &ScanFiles, file: &str, now: Timestamp) -> Result<
     if let Some(offset) = args.offset.filter(|offset| *offset > bytes.len() as u64) {
         say(&printable(&format!("{file}: has {} bytes, fewer than {offset}", bytes.len()), Keep::Layout));
     }
-    let size = args.size.unwrap_or(RAW_SIZE);
-    let agent = args.agent.as_ref();
-    let done = replay(loaded.engine(), &bytes, size, agent, facts(None), now);
+    let done = replayed(loaded, &bytes, args.size, args.agent.as_ref(), now);
     let events = done.events.into_iter().map(|(event, offset)| (event, Some(offset))).collect();
     Ok(Scanned::of(file, done.agent.as_ref(), done.state, events, 0))
+}
+
+/// Plays a stream.
+fn replayed(
+    loaded: &Loaded,
+    bytes: &[u8],
+    size: Option<(u16, u16)>,
+    agent: Option<&AgentKind>,
+    end: Timestamp,
+) -> Replayed {
+    replay(loaded.engine(), bytes, size.unwrap_or(RAW_SIZE), agent, facts(None), end)
+}
+
+/// Plays a recording, with the built-in packs.
+pub(in crate::command) fn recorded(
+    file: &str,
+    size: Option<(u16, u16)>,
+    agent: Option<&AgentKind>,
+    end: Timestamp,
+) -> Result<Replayed, Failure> {
+    let bytes = source::bytes(file, replay::MOST_BYTES)?;
+    Ok(replayed(&packs::load::<&str>(&[])?, &bytes, size, agent, end))
 }

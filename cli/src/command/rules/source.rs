@@ -44,7 +44,7 @@ pub(super) fn first_bytes(name: &str, most: u64) -> Result<Vec<u8>, Failure> {
 }
 
 /// A small file of text.
-pub(super) fn text(path: &Path, most: u64) -> Result<String, Failure> {
+pub(in crate::command) fn text(path: &Path, most: u64) -> Result<String, Failure> {
     let name = path.display().to_string();
     String::from_utf8(bytes(&name, most)?).map_err(|error| {
         let at = error.utf8_error().valid_up_to();

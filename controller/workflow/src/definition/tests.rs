@@ -26,7 +26,7 @@ const GOOD: &str = r#"
 #[test]
 fn the_built_in_ones_load() {
     let all = builtin().unwrap();
-    assert_eq!(all.len(), 4);
+    assert_eq!(all.len(), 10);
     for definition in all {
         assert!(!definition.description.is_empty(), "{}", definition.name);
     }
@@ -37,6 +37,11 @@ fn mistakes_are_named_with_their_place() {
     Definition::parse(GOOD).unwrap();
     let cases = [
         ("on = \"context.compacted\"", "on = \"context.gone\"", "context.gone"),
+        ("on = \"context.compacted\"", "on = [\"bell\", \"ball\"]", "ball"),
+        ("max_actions = 2", "max_actions = 2\n    merge_until = \"nowhere\"", "merge_until"),
+        ("do = \"finish\"", "do = \"finish\"\n    same_process = true", "same_process"),
+        ("do = \"finish\"", "do = \"finish\"\n    login = true", "login does not belong"),
+        ("do = \"expect\"", "do = \"expect\"\n    heard = \"end\"", "heard does not belong"),
         ("do = \"type\"", "do = \"shout\"", "shout"),
         ("timeout = \"5s\"", "timeout = \"0s\"", "longer than zero"),
         ("timeout = \"5s\"", "retries = 3", "retries"),
@@ -91,6 +96,31 @@ fn nothing_is_typed_blindly_after_a_doubt() {
     // An answer that never came is no answer.
     let silent = ask.replace("timeout = '1h'", "timeout = '1h'\non_failure = 'again'");
     assert!(Definition::parse(&typed(&silent)).is_err());
+}
+
+#[test]
+fn no_code_is_entered_after_a_doubt_and_none_twice() {
+    let text = |between: &str, more: &str| {
+        format!(
+            "name = 'w'\nversion = 1\nmax_actions = 1\n\
+             [[step]]\ndo = 'run'\ntext = 'login'\ntimeout = '5s'\non_unknown = 'look'\n\
+             {between}\n\
+             [[step]]\nid = 'code'\ndo = 'device_login'\ntimeout = '5m'\n{more}"
+        )
+    };
+    let ask = "[[step]]\nid = 'look'\ndo = 'ask'\ntext = 'look'\ntimeout = '1h'\n\
+               choices = [{ label = 'on', to = 'code' }]";
+    Definition::parse(&text(ask, "")).unwrap();
+    let notice = "[[step]]\nid = 'look'\ndo = 'notify'\ntext = 'look'";
+    let error = Definition::parse(&text(notice, "")).unwrap_err().to_string();
+    assert!(error.contains("on_unknown leads to \"code\""), "{error}");
+    // That something happened is no answer.
+    let hears = format!("{ask}\nevents = ['bell']\nheard = 'code'");
+    assert!(Definition::parse(&text(&hears, "")).is_err());
+    assert!(Definition::parse(&text(&format!("{ask}\nevents = ['bell']"), "")).is_err(), "and where to?");
+    let again = "[[step]]\ndo = 'device_login'\ntimeout = '5m'\n";
+    let error = Definition::parse(&text(ask, again)).unwrap_err().to_string();
+    assert!(error.contains("enters one code"), "{error}");
 }
 
 #[test]

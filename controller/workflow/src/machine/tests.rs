@@ -1,3 +1,5 @@
+mod switching;
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
@@ -111,6 +113,10 @@ fn acts(effects: &[Effect]) -> Vec<(ActionId, Verb)> {
     effects.iter().filter_map(act).collect()
 }
 
+fn heard(kind: EventKind) -> Input {
+    Input::Event { kind, session_id: String::new() }
+}
+
 fn send(text: &str) -> Verb {
     Verb::Send { text: text.to_owned(), enter: true }
 }
@@ -210,7 +216,7 @@ fn a_limit_is_waited_out_and_the_agent_told_once() {
     assert_eq!(stage.take(due - 2, Input::Timer).verbs(), []);
     assert_eq!(stage.take(due, Input::Timer).verbs(), [send("proceed")]);
     // The turn may begin before the node's word of it is here.
-    stage.take(due + 1, Input::Event { kind: EventKind::TurnStarted });
+    stage.take(due + 1, heard(EventKind::TurnStarted));
     stage.outcome(due + 2, OutcomeKind::Submitted);
     assert_eq!(stage.ended(), ("succeeded", "the limit lifted, and the agent works again"));
 }
@@ -278,7 +284,7 @@ fn a_doubt_is_a_persons_and_nothing_is_typed_again() {
 fn a_limit_that_holds_still_is_told() {
     let mut stage = limited();
     stage.take(20, Input::Timer).take(4000, Input::Timer).outcome(4001, OutcomeKind::Submitted);
-    stage.take(4002, Input::Event { kind: EventKind::LimitReached });
+    stage.take(4002, heard(EventKind::LimitReached));
     assert_eq!(stage.ended(), ("failed", "told to proceed, but it does not work: limit.reached came"));
     assert_eq!(stage.notices().len(), 1);
 }
@@ -288,8 +294,8 @@ fn a_limit_that_holds_still_is_told() {
 #[test]
 fn a_crashed_agent_is_resumed_in_its_shell() {
     let mut stage = Stage::begin(named("crash-resume"), &[]);
-    assert_eq!(stage.pane(1, PaneState::Crashed).verbs(), []);
-    assert_eq!(stage.pane(2, PaneState::Shell).verbs(), [send("claude --resume 0199-aa")]);
+    assert_eq!(stage.pane(1, PaneState::Working).verbs(), []);
+    assert_eq!(stage.pane(2, PaneState::Crashed).verbs(), [send("claude --resume 0199-aa")]);
     let expects_shell = |effect: &Effect| matches!(effect, Effect::Act { expect: Expect::Shell, .. });
     assert!(stage.effects.iter().any(expects_shell));
     stage.outcome(3, OutcomeKind::Submitted);
@@ -352,10 +358,26 @@ fn input_of(run: &Run, kind: u8) -> Input {
     ];
     match kind {
         0..=5 => pane(states[usize::from(kind)]),
-        6 => Input::Event { kind: EventKind::TurnStarted },
-        7 => Input::Event { kind: EventKind::LimitReached },
+        6 => heard(EventKind::TurnStarted),
+        7 => heard(EventKind::LimitReached),
         8 => Input::Answer { choice: "proceed".into(), who: "operator:ada".into() },
         9 => Input::PaneGone,
+        18 => Input::Leased {
+            step: run.step,
+            alias: "work-2".parse().unwrap(),
+            home: "/h".into(),
+            variable: "CODEX_HOME".into(),
+            signed_in: run.attempts.is_multiple_of(2),
+        },
+        19 => Input::NotLeased { step: run.step, reason: "why".into(), until: Some(at(1800)) },
+        20 => heard(EventKind::AuthDeviceCode),
+        21 => heard(EventKind::AuthSucceeded),
+        22 => Input::SigningIn { step: run.step },
+        23 => Input::SignedIn { step: run.step },
+        24 => Input::SignInFailed { step: run.step, reason: "why".into() },
+        25 => Input::Restarted,
+        26 => Input::Event { kind: EventKind::SessionEnded, session_id: "0199-cc".into() },
+        27 => Input::Answer { choice: "signed-in".into(), who: "operator:ada".into() },
         10..=14 if run.open_action().is_some() => outcome(run, OutcomeKind::ALL[usize::from(kind) - 10]),
         _ => Input::Timer,
     }
@@ -363,17 +385,19 @@ fn input_of(run: &Run, kind: u8) -> Input {
 
 proptest! {
     /// Whatever happens in whatever order: the budget holds, nothing is done after the end, a run only goes forward, an
-    /// action id is used once, and a stored run steps like the one in memory.
+    /// action id is used once, one code is entered at most, none after a doubt, and a stored run steps like the one in
+    /// memory.
     #[test]
     fn no_order_of_inputs_breaks_a_run(
         definition in any_definition(),
-        inputs in prop::collection::vec((0_u8..18, 0_i64..900), 1..60),
+        inputs in prop::collection::vec((0_u8..28, 0_i64..900), 1..80),
         known in any::<bool>(),
     ) {
         let reset = at(3600).to_string();
         let fields: &[(&str, &str)] = if known { &[("reset_time", &reset)] } else { &[] };
         let Stage { mut run, .. } = Stage::begin(definition.clone(), fields);
         let (mut now, mut reached, mut seen) = (0, 0, BTreeSet::new());
+        let (mut begun, mut in_doubt) = (0, false);
         for (kind, wait) in inputs {
             now += wait;
             let input = input_of(&run, kind);
@@ -387,7 +411,12 @@ proptest! {
                 kind: OutcomeKind::Submitted | OutcomeKind::Unknown | OutcomeKind::Placed, .. });
             reached += u32::from(arrived);
             let doubt = matches!(input, Input::Outcome { kind: OutcomeKind::Unknown, .. });
-            prop_assert!(!doubt || acts(&effects).is_empty(), "typed again after a doubt");
+            in_doubt = (in_doubt || doubt) && !matches!(input, Input::Answer { .. });
+            let sign_in = effects.iter().any(|effect| matches!(effect, Effect::SignIn { .. }));
+            prop_assert!(!in_doubt || (acts(&effects).is_empty() && !sign_in), "went on after a doubt");
+            let enters = |run: &Run| run.status == Status::Preparing { begun: true };
+            prop_assert!(!(sign_in && begun > 0), "a code may be entered twice");
+            begun += u32::from(enters(&next) && !enters(&run));
             for (action, _) in acts(&effects) {
                 prop_assert!(seen.insert(action), "an action id was used twice");
             }
@@ -396,7 +425,7 @@ proptest! {
         prop_assert!(reached <= definition.max_actions);
     }
 
-    /// Nobody answers and nothing happens: with time alone every run ends.
+    /// Nobody answers and nothing happens: with time alone every run ends, also when what it waits for is lost.
     #[test]
     fn every_run_ends(definition in any_definition(), known in any::<bool>()) {
         let reset = at(3600).to_string();

@@ -14,6 +14,20 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Something that is said at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct At {
+    /// Since the start.
+    pub(super) time: Duration,
+    pub(super) text: String,
+}
+
+/// `5s=some text`
+pub(super) fn at(text: &str) -> Result<At, String> {
+    let (time, text) = text.split_once('=').ok_or_else(|| "say it like 5s=some text".to_owned())?;
+    Ok(At { time: duration(time)?, text: text.to_owned() })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -26,5 +40,7 @@ mod tests {
         for wrong in ["5", "s", "", "5h", "-1s", "5.5s", "ä"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
+        assert_eq!(at("2s=a=b"), Ok(At { time: Duration::from_secs(2), text: "a=b".into() }));
+        assert!(at("a=b").is_err() && at("2s").is_err());
     }
 }

@@ -5,27 +5,21 @@
 //! can count what really arrived.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::Write as _;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
 use super::arguments::duration;
 use super::claude_screen::{Look, Screen};
-use super::draft::Draft;
-use super::input::{Key, Keys};
-use super::tty::{Input, Tty};
+use super::draft::{Draft, Fold};
+use super::driver::{LOOK_AT_SIZE, Program, SPIN, drive};
+use super::input::Key;
+use super::record::Record;
+use super::tty::Tty;
 
 /// How long a first Ctrl+C makes the second one leave.
 const EXIT_ARMED: Duration = Duration::from_secs(2);
-/// How often the spinner turns.
-const SPIN: Duration = Duration::from_millis(250);
-/// How often a change of size is looked for.
-const LOOK_AT_SIZE: Duration = Duration::from_millis(500);
-/// How long an escape waits for the rest of a sequence.
-const ESCAPE: Duration = Duration::from_millis(30);
 /// The most prompts that wait for their turn.
 const QUEUE_LIMIT: usize = 64;
 
@@ -66,8 +60,14 @@ pub(super) struct Arguments {
     /// When it says that the limit lifts
     #[arg(long, value_name = "TEXT", default_value = "5pm (America/Chicago)")]
     limit_resets: String,
+    /// Then asks what to do about it
+    #[arg(long)]
+    limit_menu: bool,
+    /// Waits for the limit by itself, and goes on so long after it, unless a key ends that
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    auto_continue: Option<Duration>,
     /// How long a turn takes
-    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = duration, env = "SCRIPTED_TURN")]
     turn: Duration,
     /// Takes no notice of the first N times that Enter would send something
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -76,10 +76,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "TEXT")]
     draft: Option<String>,
     /// Appends a line for each prompt that was sent, and for each dialog that was answered
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", env = "SCRIPTED_RECORD")]
     record: Option<PathBuf>,
     /// What to resume it by
-    #[arg(long, default_value = "0d9c6c50-3f4e-4c1b-9a54-1f2e3d4c5b6a")]
+    #[arg(long, alias = "resume", default_value = "0d9c6c50-3f4e-4c1b-9a54-1f2e3d4c5b6a")]
     session: String,
 }
 
@@ -104,10 +104,33 @@ pub(super) enum Phase {
         since: Duration,
         asked_for: bool,
     },
-    /// A permission dialog, with the marked choice.
+    /// A dialog, with the marked choice.
     Dialog {
+        asks: Asks,
         choice: usize,
     },
+}
+
+/// What a dialog is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asks {
+    /// May a command run?
+    Permission,
+    /// What about the usage limit?
+    Limit,
+}
+
+impl Asks {
+    pub(super) fn choices(self) -> &'static [&'static str] {
+        match self {
+            Self::Permission => &["Yes", "Yes, and don’t ask again for: git push:*", "No"],
+            Self::Limit => &[
+                "Upgrade your plan",
+                "Stop and wait for limit to reset",
+                "Add funds to continue with extra usage",
+            ],
+        }
+    }
 }
 
 /// Something that happens by itself.
@@ -117,9 +140,6 @@ enum Timer {
     Dialog,
     Limit,
 }
-
-/// The choices of the permission dialog.
-pub(super) const CHOICES: [&str; 3] = ["Yes", "Yes, and don’t ask again for: git push:*", "No"];
 
 /// See the head of the module.
 pub(super) struct Claude {
@@ -132,8 +152,10 @@ pub(super) struct Claude {
     swallow: u32,
     turns: u32,
     exit_armed: Option<Duration>,
+    /// When it goes on by itself.
+    continues: Option<Duration>,
     left: bool,
-    record: Option<File>,
+    record: Record,
     screen: Screen,
 }
 
@@ -149,14 +171,7 @@ impl Claude {
             timers.extend(times.iter().map(|time| (*time, timer)));
         }
         timers.sort_by_key(|(time, _)| *time);
-        let open = |path: &PathBuf| {
-            File::options()
-                .create(true)
-                .append(true)
-                .open(path)
-                .map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
-        };
-        let mut draft = Draft::default();
+        let mut draft = Draft::new(Fold::Claude);
         draft.type_text(arguments.draft.as_deref().unwrap_or_default());
         Ok(Self {
             phase: Phase::Idle,
@@ -166,60 +181,12 @@ impl Claude {
             swallow: arguments.swallow_enter,
             turns: 0,
             exit_armed: None,
+            continues: None,
             left: false,
-            record: arguments.record.as_ref().map(open).transpose()?,
+            record: Record::open(arguments.record.as_deref())?,
             screen: Screen::new(arguments.style, arguments.release(), size),
             arguments,
         })
-    }
-
-    /// What happens by itself until `now`.
-    pub(super) fn tick(&mut self, now: Duration) {
-        if self.exit_armed.is_some_and(|since| now >= since + EXIT_ARMED) {
-            self.exit_armed = None;
-        }
-        match &self.phase {
-            Phase::Working { since, prompt } if now >= *since + self.arguments.turn => {
-                let prompt = prompt.clone();
-                self.finish_turn(&prompt);
-            }
-            Phase::Compacting { since, asked_for } if now >= *since + self.arguments.compact_for => {
-                let asked_for = *asked_for;
-                self.phase = Phase::Idle;
-                self.screen.compacted(asked_for);
-            }
-            _ => {}
-        }
-        if self.phase != Phase::Idle {
-            return;
-        }
-        if let Some(prompt) = self.queue.pop_front() {
-            return self.begin(prompt, now);
-        }
-        if let Some((_, timer)) = self.timers.pop_front_if(|(time, _)| *time <= now) {
-            match timer {
-                Timer::Limit => self.screen.limit_reached(&self.arguments.limit_resets),
-                Timer::Dialog => self.phase = Phase::Dialog { choice: 0 },
-                Timer::Compact => {
-                    let (since, asked_for) = (now, false);
-                    self.phase = Phase::Compacting { since, asked_for };
-                }
-            }
-        }
-    }
-
-    /// When something will happen by itself, or look different.
-    fn next_wakeup(&self, now: Duration) -> Duration {
-        let spin = match self.phase {
-            Phase::Working { .. } | Phase::Compacting { .. } => now + SPIN,
-            Phase::Idle | Phase::Dialog { .. } => now + LOOK_AT_SIZE,
-        };
-        let timer = self.timers.front().map(|(time, _)| *time);
-        [timer, self.exit_armed.map(|since| since + EXIT_ARMED)]
-            .into_iter()
-            .flatten()
-            .filter(|time| *time > now)
-            .fold(spin, Duration::min)
     }
 
     fn finish_turn(&mut self, prompt: &str) {
@@ -245,47 +212,33 @@ impl Claude {
         };
     }
 
-    /// A key was pressed, or a text pasted.
-    pub(super) fn key(&mut self, key: Key, now: Duration) {
-        if !matches!(key, Key::Interrupt) {
-            self.exit_armed = None;
-        }
-        if let Phase::Dialog { choice } = self.phase {
-            return self.answer_dialog(key, choice);
-        }
-        match key {
-            Key::Text(text) => self.draft.type_text(&text),
-            Key::Paste(text) => self.draft.paste(&text),
-            Key::Backspace => self.draft.backspace(),
-            Key::Clear => self.draft.clear(),
-            Key::Enter => self.enter(now),
-            Key::Escape => self.interrupt(),
-            Key::Interrupt => self.ctrl_c(now),
-            Key::EndOfInput if self.draft.is_empty() => self.left = true,
-            Key::EndOfInput | Key::Up | Key::Down => {}
+    fn limit_reached(&mut self, now: Duration) {
+        self.screen.limit_reached(&self.arguments.limit_resets);
+        self.continues = self.arguments.auto_continue.map(|wait| now + wait);
+        if self.arguments.limit_menu {
+            self.phase = Phase::Dialog { asks: Asks::Limit, choice: 0 };
         }
     }
 
-    fn answer_dialog(&mut self, key: Key, choice: usize) {
+    fn answer_dialog(&mut self, key: Key, asks: Asks, choice: usize) {
+        let last = asks.choices().len() - 1;
         let chosen = match key {
-            Key::Up => return self.mark(choice.saturating_sub(1)),
-            Key::Down => return self.mark((choice + 1).min(CHOICES.len() - 1)),
+            Key::Up => return self.phase = Phase::Dialog { asks, choice: choice.saturating_sub(1) },
+            Key::Down => return self.phase = Phase::Dialog { asks, choice: (choice + 1).min(last) },
             Key::Enter => choice,
-            Key::Escape | Key::Interrupt => CHOICES.len() - 1,
+            Key::Escape | Key::Interrupt => last,
             Key::Text(text) => match text.parse::<usize>() {
-                Ok(number) if (1..=CHOICES.len()).contains(&number) => number - 1,
+                Ok(number) if (1..=last + 1).contains(&number) => number - 1,
                 _ => return,
             },
             // A paste means nothing here.
             _ => return,
         };
         self.phase = Phase::Idle;
-        self.note(&format!("dialog: {}", CHOICES[chosen]));
-        self.screen.permission(chosen + 1 < CHOICES.len());
-    }
-
-    fn mark(&mut self, choice: usize) {
-        self.phase = Phase::Dialog { choice };
+        self.record.note(&format!("dialog: {}", asks.choices()[chosen]));
+        if asks == Asks::Permission {
+            self.screen.permission(chosen < last);
+        }
     }
 
     fn enter(&mut self, now: Duration) {
@@ -302,21 +255,11 @@ impl Claude {
             self.left = true;
             return;
         }
-        self.note(&prompt);
+        self.record.note(&prompt);
         if self.phase == Phase::Idle {
             self.begin(prompt, now);
         } else if self.queue.len() < QUEUE_LIMIT {
             self.queue.push_back(prompt);
-        }
-    }
-
-    fn note(&mut self, text: &str) {
-        let Some(file) = &mut self.record else {
-            return;
-        };
-        let line = text.replace('\\', "\\\\").replace('\n', "\\n");
-        if let Err(error) = writeln!(file, "{line}") {
-            tracing::error!(%error, "the record of prompts");
         }
     }
 
@@ -338,23 +281,100 @@ impl Claude {
             self.exit_armed = Some(now);
         }
     }
+}
 
-    /// The bytes that make the terminal show the present state.
-    pub(super) fn paint(&mut self, now: Duration) -> Vec<u8> {
+impl Program for Claude {
+    fn tick(&mut self, now: Duration) {
+        if self.exit_armed.is_some_and(|since| now >= since + EXIT_ARMED) {
+            self.exit_armed = None;
+        }
+        match &self.phase {
+            Phase::Working { since, prompt } if now >= *since + self.arguments.turn => {
+                let prompt = prompt.clone();
+                self.finish_turn(&prompt);
+            }
+            Phase::Compacting { since, asked_for } if now >= *since + self.arguments.compact_for => {
+                let asked_for = *asked_for;
+                self.phase = Phase::Idle;
+                self.screen.compacted(asked_for);
+            }
+            _ => {}
+        }
+        if self.phase != Phase::Idle {
+            return;
+        }
+        if let Some(prompt) = self.queue.pop_front() {
+            return self.begin(prompt, now);
+        }
+        if self.continues.take_if(|time| *time <= now).is_some() {
+            self.screen.continues();
+            self.phase = Phase::Working { since: now, prompt: "continue".to_owned() };
+            return;
+        }
+        if let Some((_, timer)) = self.timers.pop_front_if(|(time, _)| *time <= now) {
+            match timer {
+                Timer::Limit => self.limit_reached(now),
+                Timer::Dialog => self.phase = Phase::Dialog { asks: Asks::Permission, choice: 0 },
+                Timer::Compact => {
+                    let (since, asked_for) = (now, false);
+                    self.phase = Phase::Compacting { since, asked_for };
+                }
+            }
+        }
+    }
+
+    fn next_wakeup(&self, now: Duration) -> Duration {
+        let spin = match self.phase {
+            Phase::Working { .. } | Phase::Compacting { .. } => now + SPIN,
+            Phase::Idle | Phase::Dialog { .. } => now + LOOK_AT_SIZE,
+        };
+        let timer = self.timers.front().map(|(time, _)| *time);
+        [timer, self.continues, self.exit_armed.map(|since| since + EXIT_ARMED)]
+            .into_iter()
+            .flatten()
+            .filter(|time| *time > now)
+            .fold(spin, Duration::min)
+    }
+
+    fn key(&mut self, key: Key, now: Duration) {
+        if !matches!(key, Key::Interrupt) {
+            self.exit_armed = None;
+        }
+        if let Phase::Dialog { asks, choice } = self.phase {
+            return self.answer_dialog(key, asks, choice);
+        }
+        if self.continues.take().is_some() {
+            self.record.note("automatic continue cancelled");
+        }
+        match key {
+            Key::Text(text) => self.draft.type_text(&text),
+            Key::Paste(text) => self.draft.paste(&text),
+            Key::Backspace => self.draft.backspace(),
+            Key::Clear => self.draft.clear(),
+            Key::Enter => self.enter(now),
+            Key::Escape => self.interrupt(),
+            Key::Interrupt => self.ctrl_c(now),
+            Key::EndOfInput if self.draft.is_empty() => self.left = true,
+            Key::EndOfInput | Key::Up | Key::Down => {}
+        }
+    }
+
+    fn paint(&mut self, now: Duration) -> Vec<u8> {
         self.screen.paint(&Look {
             now,
             phase: &self.phase,
             draft: &self.draft,
             queue: &self.queue,
             exit_armed: self.exit_armed.is_some(),
+            continues: self.continues.is_some().then_some(self.arguments.limit_resets.as_str()),
         })
     }
 
-    pub(super) fn has_left(&self) -> bool {
+    fn has_left(&self) -> bool {
         self.left
     }
 
-    pub(super) fn resize(&mut self, size: (usize, usize)) {
+    fn resize(&mut self, size: (usize, usize)) {
         self.screen.resize(size);
     }
 
@@ -365,32 +385,7 @@ impl Claude {
 
 pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
     let tty = Tty::raw()?;
-    let mut claude = Claude::new(arguments, tty.size())?;
-    let mut keys = Keys::default();
-    let start = Instant::now();
+    let claude = Claude::new(arguments, tty.size())?;
     tty.write(Screen::BEGIN)?;
-    while !claude.has_left() {
-        let now = start.elapsed();
-        claude.resize(tty.size());
-        claude.tick(now);
-        let bytes = claude.paint(now);
-        if !bytes.is_empty() {
-            tty.write(&bytes)?;
-        }
-        let patience =
-            if keys.is_unfinished() { ESCAPE } else { claude.next_wakeup(now).saturating_sub(now) };
-        let typed = match tty.read(Some(patience))? {
-            Input::End => return Ok(()),
-            Input::Nothing => keys.idle().into_iter().collect(),
-            Input::Bytes(bytes) => keys.feed(&bytes),
-        };
-        let now = start.elapsed();
-        for key in typed {
-            // A queued prompt may begin between two keys.
-            claude.tick(now);
-            claude.key(key, now);
-        }
-    }
-    tty.write(&claude.farewell())?;
-    Ok(())
+    drive(&tty, claude)
 }

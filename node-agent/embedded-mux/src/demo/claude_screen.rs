@@ -1,19 +1,16 @@
 //! How the scripted Claude Code looks: transcript above, live part below, inline on the primary screen.
 //!
-//! The transcript is written once and scrolls away. The live part (spinner, composer, footer, or a
-//! dialog instead of them) is taken back and written anew when it looks different. Every frame is one
-//! synchronised update. After a compaction and after a change of width the screen is cleared, with its
-//! history, and everything is written anew. The terminal's own cursor is hidden, below the last row;
-//! the one that is seen is a reversed blank.
+//! After a compaction and after a change of width the screen is cleared, with its history, and
+//! everything is written anew. The terminal's own cursor is hidden, below the last row; the one that is
+//! seen is a reversed blank.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use unicode_segmentation::UnicodeSegmentation as _;
-use wa_mux::codec::cell_width;
-
-use super::claude::{CHOICES, Phase, Style};
+use super::claude::{Asks, Phase, Style};
 use super::draft::Draft;
+use super::inline::{Inline, Live};
+use super::layout::{hang, wrap};
 
 const RULE: &str = "\x1b[2m\x1b[38;2;136;136;136m";
 const GREY: &str = "\x1b[38;2;153;153;153m";
@@ -34,6 +31,8 @@ pub(super) struct Look<'a> {
     pub(super) draft: &'a Draft,
     pub(super) queue: &'a VecDeque<String>,
     pub(super) exit_armed: bool,
+    /// It waits for this reset by itself.
+    pub(super) continues: Option<&'a str>,
 }
 
 /// A part of the transcript, laid out when it is written.
@@ -56,11 +55,7 @@ pub(super) struct Screen {
     release: String,
     cols: usize,
     rows: usize,
-    transcript: Vec<Block>,
-    /// Blocks of the transcript that are on the screen.
-    written: usize,
-    live: Vec<String>,
-    clear: bool,
+    inline: Inline<Block>,
 }
 
 impl Screen {
@@ -73,10 +68,7 @@ impl Screen {
             release: release.to_owned(),
             cols,
             rows,
-            transcript: vec![Block::Logo],
-            written: 0,
-            live: Vec::new(),
-            clear: false,
+            inline: Inline::new(vec![Block::Logo]),
         }
     }
 
@@ -84,143 +76,97 @@ impl Screen {
         self.rows = rows;
         if cols != self.cols {
             self.cols = cols;
-            self.clear = true;
+            self.inline.redraw();
         }
     }
 
     pub(super) fn prompt(&mut self, text: &str) {
-        self.transcript.push(Block::Prompt(text.to_owned()));
+        self.inline.push(Block::Prompt(text.to_owned()));
     }
 
     pub(super) fn answer(&mut self, text: &str, took: Duration) {
-        self.transcript.push(Block::Answer(text.to_owned()));
+        self.inline.push(Block::Answer(text.to_owned()));
         let took = format!("Brewed for {}s", took.as_secs());
-        self.transcript.push(Block::Notice(took));
+        self.inline.push(Block::Notice(took));
     }
 
     pub(super) fn interrupted(&mut self) {
         let text = "Interrupted · What should Claude do instead?";
-        self.transcript.push(Block::Result(text.to_owned()));
+        self.inline.push(Block::Result(text.to_owned()));
     }
 
     pub(super) fn permission(&mut self, granted: bool) {
-        self.transcript.push(Block::Answer("Bash(git push origin main)".to_owned()));
+        self.inline.push(Block::Answer("Bash(git push origin main)".to_owned()));
         let result =
             if granted { "Everything up-to-date" } else { "Interrupted · What should Claude do instead?" };
-        self.transcript.push(Block::Result(result.to_owned()));
+        self.inline.push(Block::Result(result.to_owned()));
     }
 
     pub(super) fn limit_reached(&mut self, resets: &str) {
         let text = format!(
             "You've hit your session limit · resets {resets}\n/upgrade to increase your usage limit."
         );
-        self.transcript.push(Block::Result(text));
+        self.inline.push(Block::Result(text));
+    }
+
+    /// It goes on by itself after a limit.
+    pub(super) fn continues(&mut self) {
+        self.inline.push(Block::Answer("Usage limit reset · continuing automatically".to_owned()));
     }
 
     /// The conversation before is gone; the logo and the marker stand in its place.
     pub(super) fn compacted(&mut self, asked_for: bool) {
-        self.clear = true;
-        self.transcript = vec![Block::Logo];
+        let mut transcript = vec![Block::Logo];
         match self.style {
             Style::V2_0 => {
                 let text = " Conversation compacted · ctrl+o for history ";
-                self.transcript.push(Block::DoubleRule(text));
+                transcript.push(Block::DoubleRule(text));
                 let read = "Read AGENTS.md (42 lines)";
-                self.transcript.push(Block::Result(read.to_owned()));
+                transcript.push(Block::Result(read.to_owned()));
             }
             Style::V2_1 => {
                 let text = "Conversation compacted (ctrl+o for history)";
-                self.transcript.push(Block::Notice(text.to_owned()));
+                transcript.push(Block::Notice(text.to_owned()));
             }
         }
         if asked_for {
-            self.prompt("/compact");
+            transcript.push(Block::Prompt("/compact".to_owned()));
             let text = "Compacted (ctrl+o to see full summary)";
-            self.transcript.push(Block::Result(text.to_owned()));
+            transcript.push(Block::Result(text.to_owned()));
         }
+        self.inline.replace(transcript);
     }
 
     /// The bytes that bring the screen up to date; none if it is.
     pub(super) fn paint(&mut self, look: &Look<'_>) -> Vec<u8> {
-        let live = self.lay_out_live(look);
-        if !self.clear && self.written == self.transcript.len() && live == self.live {
-            return Vec::new();
-        }
-        let mut out = String::from("\x1b[?2026h");
-        if std::mem::take(&mut self.clear) {
-            out.push_str("\x1b[2J\x1b[3J\x1b[H");
-            self.written = 0;
-        } else if !self.live.is_empty() {
-            let up = self.live.len();
-            out.extend(["\r\x1b[", &up.to_string(), "A\x1b[J"]);
-        }
-        for block in &self.transcript[self.written..] {
-            for row in self.lay_out(block) {
-                out.extend([row.as_str(), "\r\n"]);
-            }
-        }
-        self.written = self.transcript.len();
-        for row in &live {
-            out.extend([row, "\r\n"]);
-        }
-        out.push_str("\x1b[?2026l");
-        self.live = live;
-        out.into_bytes()
+        let mut rows = self.lay_out_live(look);
+        let cursor = (rows.len(), 0);
+        rows.push(String::new());
+        let live = Live { rows, cursor, ..Live::default() };
+        let (release, cols) = (&self.release, self.cols);
+        self.inline.paint(live, |block| lay_out(block, release, cols))
     }
 
     /// What is left on the screen when the program leaves.
     pub(super) fn farewell(&self, session: &str) -> Vec<u8> {
-        let up = self.live.len();
+        let back = self.inline.taken_back();
         format!(
-            "\r\x1b[{up}A\x1b[J{DIM}Resume this session with:{PLAIN}\r\n\
+            "{back}{DIM}Resume this session with:{PLAIN}\r\n\
              {DIM}claude --resume {session}{PLAIN}\r\n\x1b[?2004l\x1b[?25h"
         )
         .into_bytes()
     }
 
-    fn lay_out(&self, block: &Block) -> Vec<String> {
-        let narrow = self.cols.saturating_sub(2).max(1);
-        let mut rows = match block {
-            Block::Logo => vec![
-                format!(" {SPINNER}▐▛███▜▌{PLAIN}   \x1b[1mClaude Code{PLAIN} v{}", self.release),
-                format!("{SPINNER}▝▜█████▛▘{PLAIN}  {GREY}Sonnet 4.5 · Claude Max{PLAIN}"),
-                format!("{SPINNER}  ▘▘ ▝▝  {PLAIN}  {GREY}~/webapp{PLAIN}"),
-            ],
-            Block::Prompt(text) => hang(text, narrow, |first, row| {
-                let glyph = if first { "❯" } else { " " };
-                format!("{SUBMITTED_GLYPH}{glyph} {SUBMITTED_TEXT}{row}{PLAIN}")
-            }),
-            Block::Answer(text) => hang(text, narrow, |first, row| {
-                let glyph = if first { "⏺" } else { " " };
-                format!("{glyph} {row}")
-            }),
-            Block::Notice(text) => hang(text, narrow, |first, row| {
-                let glyph = if first { "✻" } else { " " };
-                format!("{DIM}{glyph} {row}{PLAIN}")
-            }),
-            Block::Result(text) => {
-                let mut rows = hang(text, self.cols.saturating_sub(5).max(1), |first, row| {
-                    let glyph = if first { "⎿" } else { " " };
-                    format!("  {glyph}  {row}")
-                });
-                // It belongs to what stands right above it.
-                rows.push(String::new());
-                return rows;
-            }
-            Block::DoubleRule(text) => {
-                let room = self.cols.saturating_sub(text.chars().count());
-                let (left, right) = (room / 2, room - room / 2);
-                vec![format!("{}{text}{}", "═".repeat(left), "═".repeat(right))]
-            }
-        };
-        rows.push(String::new());
-        rows
-    }
-
     fn lay_out_live(&self, look: &Look<'_>) -> Vec<String> {
         let mut rows = Vec::new();
         match look.phase {
-            Phase::Dialog { choice } => return self.dialog(*choice),
+            Phase::Dialog { asks: Asks::Permission, choice } => return self.permission_dialog(*choice),
+            Phase::Dialog { asks: Asks::Limit, choice } => {
+                let mut rows = vec!["  What do you want to do?".to_owned()];
+                rows.extend(choices(Asks::Limit, *choice, "  "));
+                rows.extend([String::new(), format!("  {GREY}Enter to confirm · Esc to cancel{PLAIN}")]);
+                return rows;
+            }
             Phase::Idle => {}
             Phase::Working { since, .. } => {
                 let passed = look.now.saturating_sub(*since);
@@ -283,6 +229,12 @@ impl Screen {
     }
 
     fn footer(&self, look: &Look<'_>) -> String {
+        if let Some(resets) = look.continues {
+            let (clock, _) = resets.split_once(" (").unwrap_or((resets, ""));
+            return format!(
+                "  {GREY}⚠ Usage limit reached · continuing automatically at {clock} · esc or type to cancel{PLAIN}"
+            );
+        }
         let text = if look.exit_armed {
             "Press Ctrl-C again to exit"
         } else if *look.phase != Phase::Idle {
@@ -295,7 +247,7 @@ impl Screen {
         format!("  {GREY}{text}{PLAIN}")
     }
 
-    fn dialog(&self, marked: usize) -> Vec<String> {
+    fn permission_dialog(&self, marked: usize) -> Vec<String> {
         let mut rows = vec![
             format!("{RULE}{}{PLAIN}", "─".repeat(self.cols)),
             " \x1b[1mBash command\x1b[0m".to_owned(),
@@ -305,68 +257,60 @@ impl Screen {
             String::new(),
             " Do you want to proceed?".to_owned(),
         ];
-        for (at, choice) in CHOICES.iter().enumerate() {
-            let number = at + 1;
-            rows.push(if at == marked {
-                format!(" \x1b[38;2;177;185;249m❯ {number}. {choice}{PLAIN}")
-            } else {
-                format!("   {number}. {choice}")
-            });
-        }
+        rows.extend(choices(Asks::Permission, marked, " "));
         rows.push(String::new());
         rows.push(format!(" {GREY}Esc to cancel · Tab to amend{PLAIN}"));
         rows
     }
 }
 
-fn hang(text: &str, width: usize, mut row: impl FnMut(bool, &str) -> String) -> Vec<String> {
-    wrap(text, width).iter().enumerate().map(|(at, line)| row(at == 0, line)).collect()
-}
-
-/// Cuts a text into rows, between words where that is possible. At least one row.
-fn wrap(text: &str, width: usize) -> Vec<String> {
-    let mut rows = Vec::new();
-    for line in text.split('\n') {
-        let mut row = String::new();
-        let mut used = 0;
-        for word in line.split_inclusive(' ') {
-            let wanted = columns(word.trim_end());
-            if used > 0 && used + wanted > width {
-                rows.push(std::mem::take(&mut row));
-                used = 0;
-            }
-            for grapheme in word.graphemes(true).filter(|g| !g.chars().any(char::is_control)) {
-                let wide = cell_width(grapheme) as usize;
-                if used + wide > width {
-                    if grapheme == " " {
-                        continue;
-                    }
-                    rows.push(std::mem::take(&mut row));
-                    used = 0;
-                }
-                row.push_str(grapheme);
-                used += wide;
-            }
+fn choices(asks: Asks, marked: usize, indent: &str) -> Vec<String> {
+    let row = |(at, choice): (usize, &&str)| {
+        let number = at + 1;
+        if at == marked {
+            format!("{indent}\x1b[38;2;177;185;249m❯ {number}. {choice}{PLAIN}")
+        } else {
+            format!("{indent}  {number}. {choice}")
         }
-        rows.push(row);
-    }
+    };
+    asks.choices().iter().enumerate().map(row).collect()
+}
+
+fn lay_out(block: &Block, release: &str, cols: usize) -> Vec<String> {
+    let narrow = cols.saturating_sub(2).max(1);
+    let mut rows = match block {
+        Block::Logo => vec![
+            format!(" {SPINNER}▐▛███▜▌{PLAIN}   \x1b[1mClaude Code{PLAIN} v{}", release),
+            format!("{SPINNER}▝▜█████▛▘{PLAIN}  {GREY}Sonnet 4.5 · Claude Max{PLAIN}"),
+            format!("{SPINNER}  ▘▘ ▝▝  {PLAIN}  {GREY}~/webapp{PLAIN}"),
+        ],
+        Block::Prompt(text) => hang(text, narrow, |first, row| {
+            let glyph = if first { "❯" } else { " " };
+            format!("{SUBMITTED_GLYPH}{glyph} {SUBMITTED_TEXT}{row}{PLAIN}")
+        }),
+        Block::Answer(text) => hang(text, narrow, |first, row| {
+            let glyph = if first { "⏺" } else { " " };
+            format!("{glyph} {row}")
+        }),
+        Block::Notice(text) => hang(text, narrow, |first, row| {
+            let glyph = if first { "✻" } else { " " };
+            format!("{DIM}{glyph} {row}{PLAIN}")
+        }),
+        Block::Result(text) => {
+            let mut rows = hang(text, cols.saturating_sub(5).max(1), |first, row| {
+                let glyph = if first { "⎿" } else { " " };
+                format!("  {glyph}  {row}")
+            });
+            // It belongs to what stands right above it.
+            rows.push(String::new());
+            return rows;
+        }
+        Block::DoubleRule(text) => {
+            let room = cols.saturating_sub(text.chars().count());
+            let (left, right) = (room / 2, room - room / 2);
+            vec![format!("{}{text}{}", "═".repeat(left), "═".repeat(right))]
+        }
+    };
+    rows.push(String::new());
     rows
-}
-
-fn columns(text: &str) -> usize {
-    text.graphemes(true).map(|g| cell_width(g) as usize).sum()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_are_cut_between_words() {
-        assert_eq!(wrap("", 10), [""]);
-        assert_eq!(wrap("one two three", 8), ["one two ", "three"]);
-        assert_eq!(wrap("abcdefghij", 4), ["abcd", "efgh", "ij"]);
-        assert_eq!(wrap("漢字漢字", 5), ["漢字", "漢字"]);
-        assert_eq!(wrap("a\n\nb", 5), ["a", "", "b"]);
-    }
 }

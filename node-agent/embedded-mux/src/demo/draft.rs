@@ -1,7 +1,15 @@
 //! What stands in a composer before it is sent.
 
-/// Longer pastes are shown folded: characters, lines.
-const FOLD_ABOVE: (usize, usize) = (800, 3);
+/// How an agent shows a long paste.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fold {
+    /// `[Pasted text #1 +N lines]`, from 801 characters or three newlines on.
+    Claude,
+    /// `[Pasted Content N chars]`, from 1001 characters on; lines do not count.
+    Codex,
+    /// `[Pasted Text: N chars]` from 501 characters on, `[Pasted Text: N lines]` from six lines on.
+    Gemini,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Piece {
@@ -10,13 +18,18 @@ enum Piece {
 }
 
 /// Typed text and pastes, in order. The insert point is always at the end.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Draft {
+    fold: Fold,
     pieces: Vec<Piece>,
     pastes: usize,
 }
 
 impl Draft {
+    pub(super) fn new(fold: Fold) -> Self {
+        Self { fold, pieces: Vec::new(), pastes: 0 }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.pieces.is_empty()
     }
@@ -34,15 +47,26 @@ impl Draft {
     }
 
     pub(super) fn paste(&mut self, text: &str) {
-        let newlines = text.matches('\n').count();
-        if text.chars().count() <= FOLD_ABOVE.0 && newlines < FOLD_ABOVE.1 {
-            return self.type_text(text);
+        match self.label(text) {
+            None => self.type_text(text),
+            Some(label) => {
+                self.pastes += 1;
+                self.pieces.push(Piece::Folded { label, text: text.to_owned() });
+            }
         }
-        self.pastes += 1;
-        self.pieces.push(Piece::Folded {
-            label: format!("[Pasted text #{} +{newlines} lines]", self.pastes),
-            text: text.to_owned(),
-        });
+    }
+
+    fn label(&self, text: &str) -> Option<String> {
+        let (characters, newlines) = (text.chars().count(), text.matches('\n').count());
+        match self.fold {
+            Fold::Claude if characters > 800 || newlines >= 3 => {
+                Some(format!("[Pasted text #{} +{newlines} lines]", self.pastes + 1))
+            }
+            Fold::Codex if characters > 1000 => Some(format!("[Pasted Content {characters} chars]")),
+            Fold::Gemini if newlines >= 5 => Some(format!("[Pasted Text: {} lines]", newlines + 1)),
+            Fold::Gemini if characters > 500 => Some(format!("[Pasted Text: {characters} chars]")),
+            Fold::Claude | Fold::Codex | Fold::Gemini => None,
+        }
     }
 
     pub(super) fn backspace(&mut self) {
@@ -71,6 +95,14 @@ impl Draft {
             .collect()
     }
 
+    /// What stands for long pastes.
+    pub(super) fn labels(&self) -> impl Iterator<Item = &str> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Folded { label, .. } => Some(label.as_str()),
+            Piece::Text(_) => None,
+        })
+    }
+
     /// As it is sent.
     pub(super) fn text(&self) -> String {
         self.pieces
@@ -88,7 +120,7 @@ mod tests {
 
     #[test]
     fn long_pastes_are_folded_and_sent_whole() {
-        let mut draft = Draft::default();
+        let mut draft = Draft::new(Fold::Claude);
         draft.type_text("look: ");
         draft.paste("a\nb\nc\nd");
         draft.type_text("!");
@@ -105,5 +137,22 @@ mod tests {
         draft.clear();
         draft.paste(&long[1..]);
         assert_eq!(draft.shown(), draft.text());
+    }
+
+    #[test]
+    fn each_agent_folds_in_its_own_way() {
+        let shown = |fold, text: &str| {
+            let mut draft = Draft::new(fold);
+            draft.paste(text);
+            assert_eq!(draft.text(), text);
+            draft.shown()
+        };
+        let (lines, long) = ("1\n2\n3\n4\n5\n6", "x".repeat(1001));
+        assert_eq!(shown(Fold::Codex, lines), lines);
+        assert_eq!(shown(Fold::Codex, &long), "[Pasted Content 1001 chars]");
+        assert_eq!(shown(Fold::Codex, &long[1..]), long[1..]);
+        assert_eq!(shown(Fold::Gemini, lines), "[Pasted Text: 6 lines]");
+        assert_eq!(shown(Fold::Gemini, &long[..501]), "[Pasted Text: 501 chars]");
+        assert_eq!(shown(Fold::Gemini, &long[..500]), long[..500]);
     }
 }

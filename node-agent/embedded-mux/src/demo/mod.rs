@@ -1,16 +1,32 @@
 //! Scripted agents for `wa up --demo` and for tests.
 //!
 //! One program plays all of them; what it does depends on the name it is started under, so that the
-//! process table shows that name: `claude` is an interactive program written for this purpose,
-//! `codex`, `gemini` and any other name play a recording. [`install`] puts the recordings and the
-//! names into a folder; a program that is linked to them calls [`agent_main`] when [`is_agent`] says
-//! that it was started under one.
+//! process table shows that name: `claude`, `codex` and `gemini` are interactive programs written for
+//! this purpose, which draw what the real ones were recorded to draw and take keys as they do; `codex
+//! replay` and `gemini replay` play a recording. [`install`] puts the recording and the names into a
+//! folder; a program that is linked to them calls [`agent_main`] when [`is_agent`] says that it was
+//! started under one.
 
 mod arguments;
 mod claude;
 mod claude_screen;
+mod codex;
+mod codex_login;
+mod codex_menu;
+mod codex_screen;
+mod codex_session;
 mod draft;
+mod driver;
+mod gemini;
+mod gemini_screen;
+mod gemini_session;
+mod home;
+mod http;
+mod inline;
 mod input;
+mod layout;
+mod quota;
+mod record;
 mod replay;
 mod tty;
 
@@ -38,26 +54,35 @@ pub struct Stream {
 
 const SIZE: Size = Size { cols: 80, rows: 24 };
 
-/// The recordings. Codex 0.89 ends idle, with warnings of its usage limits (up to byte 36 839: the
-/// first of them); Gemini CLI 0.24 ends idle, after its welcome and a turn.
-pub const STREAMS: &[Stream] = &[
-    Stream {
-        name: "codex-0.89.0-80x24.raw",
-        size: SIZE,
-        bytes: include_bytes!("../../testdata/demo/codex-0.89.0-80x24.raw"),
-    },
-    Stream {
-        name: "gemini-0.24.0-80x24.raw",
-        size: SIZE,
-        bytes: include_bytes!("../../testdata/demo/gemini-0.24.0-80x24.raw"),
-    },
-];
+/// The recordings. Gemini CLI 0.24 ends idle, after its welcome and a turn.
+pub const STREAMS: &[Stream] = &[Stream {
+    name: "gemini-0.24.0-80x24.raw",
+    size: SIZE,
+    bytes: include_bytes!("../../testdata/demo/gemini-0.24.0-80x24.raw"),
+}];
 
 /// Names that the program is linked under.
 const AGENTS: &[&str] = &["claude", "codex", "gemini"];
 
 /// The file that tells what the demonstration's Claude Code was told, in the folder of [`install`].
 pub const CLAUDE_RECORD: &str = "claude-prompts.txt";
+
+/// The file that tells what the demonstration's Codex was told, in the folder of [`install`].
+pub const CODEX_RECORD: &str = "codex-prompts.txt";
+
+/// What the demonstration's Codex is asked: a turn that warns of a limit, one that runs into it, and the limit's length.
+const CODEX_SCRIPT: &[&str] = &[
+    "--prompt",
+    "1s=summarise what the parser does",
+    "--warn-turn",
+    "1",
+    "--prompt",
+    "6s=now the lexer",
+    "--limit-turn",
+    "2",
+    "--limit-for",
+    "5s",
+];
 
 /// A pane of the demonstration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,10 +141,12 @@ pub fn install(folder: &Path, program: &Path) -> io::Result<Vec<DemoPane>> {
         DemoPane { name, command: Command::new(args), size: SIZE }
     };
     let path = |name: &str| -> PathBuf { folder.join(name) };
+    let mut codex = agent("codex", &[&"--record", &path(CODEX_RECORD)]);
+    codex.command.args.extend(CODEX_SCRIPT.iter().map(OsString::from));
     Ok(vec![
         agent("claude", &[&"--compact-after", &"6s", &"--record", &path(CLAUDE_RECORD)]),
-        agent("codex", &[&path(STREAMS[0].name), &"--to", &"36839", &"--pace", &"6000"]),
-        agent("gemini", &[&path(STREAMS[1].name), &"--pace", &"16000"]),
+        codex,
+        agent("gemini", &[&"replay", &path(STREAMS[0].name), &"--pace", &"16000"]),
         DemoPane { name: "shell", command: Command::new(["/bin/sh", "-c", SHELL_SCRIPT]), size: SIZE },
     ])
 }
@@ -135,16 +162,17 @@ pub fn is_agent(argv0: Option<&OsString>) -> bool {
 }
 
 /// Plays an agent. `arguments` begins with the name that the program was started under; under
-/// `wa-demo-agent` the next one names the agent.
+/// `wa-demo-agent` the next one names the agent; any other name plays a recording.
 pub fn agent_main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
     if base_name(arguments.first()) == "wa-demo-agent" && arguments.len() > 1 {
         arguments.remove(0);
     }
-    let outcome = if base_name(arguments.first()) == "claude" {
-        claude::Arguments::try_parse_from(arguments).map(claude::run)
-    } else {
-        replay::Arguments::try_parse_from(arguments).map(|arguments| replay::run(&arguments))
+    let outcome = match base_name(arguments.first()).to_str() {
+        Some("claude") => claude::Arguments::try_parse_from(arguments).map(claude::run),
+        Some("codex") => codex::Arguments::try_parse_from(arguments).map(codex::run),
+        Some("gemini") => gemini::Arguments::try_parse_from(arguments).map(gemini::run),
+        _ => replay::Arguments::try_parse_from(arguments).map(|arguments| replay::run(&arguments)),
     };
     match outcome {
         Ok(Ok(())) => ExitCode::SUCCESS,

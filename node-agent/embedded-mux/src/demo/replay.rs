@@ -13,9 +13,9 @@ use super::tty::{Input, Tty};
 const STEP: Duration = Duration::from_millis(20);
 
 /// Plays a recorded stream of terminal bytes and stays.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 #[command(after_help = "Example:
-  codex codex-0.89.0-80x24.raw --to 36839 --pace 6000")]
+  gemini replay gemini-0.24.0-80x24.raw --pace 16000")]
 pub(super) struct Arguments {
     /// The recording
     file: PathBuf,

@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use wa_match::{Detected, Engine, Facts, Observation, PaneMatcher, ProcessInfo, Redactor, Testimony};
 use wa_mux::codec::{RenderChanges, Row};
 use wa_proto::wire::v1;
-use wa_proto::{AgentKind, Event, EventId, Frame, GapCause, PaneRef, Timestamp};
+use wa_proto::{AccountAlias, AgentKind, Event, EventId, Frame, GapCause, PaneRef, Timestamp};
 use wa_screen::{Input, Options, Output, PaneScreen, Removal};
 
 use super::Shared;
@@ -36,7 +36,7 @@ use super::view::View;
 use crate::process::ProcessId;
 use crate::rules::{Rules, Strange};
 use crate::spool::Group;
-use crate::vault::Vault;
+use crate::vault::{Seen, Vault};
 use conversation::SessionFile;
 use hand::Hand;
 use logging::Logging;
@@ -101,6 +101,8 @@ pub(super) struct Watched {
     group: Arc<Vec<ProcessInfo>>,
     /// Of the agent that last held the terminal.
     last_agent: Option<ProcessId>,
+    /// Whose home that agent uses.
+    account: Option<AccountAlias>,
     conversation: SessionFile,
     last_output: Option<Timestamp>,
     seen: Option<Observation>,
@@ -174,6 +176,7 @@ impl Watched {
             facts: Facts { zone: Some(wa_link::clock::zone()), ..Facts::default() },
             group: Arc::default(),
             last_agent: None,
+            account: None,
             conversation: SessionFile::new(position.map(|position| position.session).unwrap_or_default()),
             last_output: None,
             seen: None,
@@ -315,7 +318,9 @@ impl Watched {
 
     /// When something is to be done here; not before `now`.
     pub(super) fn wake_at(&self, now: Moment) -> Option<Instant> {
-        let wall = [self.screen.next_wakeup(), self.matcher.next_wakeup()].into_iter().flatten().min();
+        // A look that is to come anyway serves the matcher, too; until then there is nothing to wake for.
+        let matcher = self.matcher.next_wakeup().filter(|_| self.match_at.is_none());
+        let wall = [self.screen.next_wakeup(), matcher].into_iter().flatten().min();
         let wall =
             wall.map(|at| now.here + Duration::try_from(at.duration_since(now.wall)).unwrap_or_default());
         let leave = [self.batch.due(), self.store_at].into_iter().flatten().min();
@@ -445,13 +450,17 @@ impl Watched {
         tracing::info!("event");
         let clean = |text: &str| self.redactor.redact(text).into_owned();
         let fields = detected.fields.iter().map(|(name, value)| (name.clone(), clean(value)));
+        let id = EventId::generate();
+        let row = detected.row.map(|row| self.stable(row)).or(detected.stable_row);
+        let (layout, at) = (self.screen.layout(), now);
+        let seen = Seen { event: id, layout, row: row.filter(|_| !self.frame.alternate), at };
         // Who may see them asks for them by the handle.
         let secrets = detected
             .secrets
             .iter()
-            .map(|(name, value)| (name.clone(), self.vault.keep(&self.pane, name, value.clone())));
+            .map(|(name, value)| (name.clone(), self.vault.keep(&self.pane, &seen, name, value.clone())));
         let event = Event {
-            id: EventId::generate(),
+            id,
             pane: Some(self.pane.clone()),
             kind: detected.kind,
             agent: detected.agent.clone(),
@@ -461,8 +470,8 @@ impl Watched {
             fields: fields.chain(secrets).collect(),
             witnesses: detected.witnesses.clone(),
             line: clean(&detected.line),
-            row: detected.row.map(|row| self.stable(row)).or(detected.stable_row).unwrap_or(0),
-            layout: self.screen.layout(),
+            row: row.unwrap_or(0),
+            layout,
         };
         self.batch.event(event, wa_link::trace::current_parent(), now);
     }
@@ -499,6 +508,14 @@ impl Watched {
         self.publish();
         self.look_soon();
         self.apply(Input::AgentProcess(agent.map(ProcessId::number)))
+    }
+
+    /// Whose home the agent of the terminal uses, as just looked up.
+    pub(super) fn set_account(&mut self, account: Option<&AccountAlias>) {
+        if account != self.account.as_ref() {
+            self.account = account.cloned();
+            self.altered = true;
+        }
     }
 
     /// The process table does not know its terminal, and will not.

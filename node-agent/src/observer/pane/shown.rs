@@ -54,6 +54,7 @@ impl Watched {
             mirror: self.mirror,
             excluded: self.logging.excluded(),
             touched: self.touched,
+            layout: self.screen.layout(),
             seq: self.seq,
         })
     }
@@ -131,7 +132,7 @@ impl Watched {
             mirror: self.mirror,
             session: session.cloned(),
             not_logged: self.not_logged(),
-            account: None,
+            account: self.account.clone(),
         }
     }
 }

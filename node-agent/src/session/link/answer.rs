@@ -1,4 +1,4 @@
-//! Questions of the controller about panes and rules, and the sets of rules that it sends.
+//! Questions of the controller about panes, rules and accounts, and the sets of rules that it sends.
 //!
 //! Answers are made beside the stream, a bounded number at a time; whoever asks beyond that is told so at once.
 
@@ -52,9 +52,18 @@ impl Link<'_> {
     }
 
     pub(super) fn account(&mut self, request: v1::AccountRequest) {
-        let error = "the node keeps no homes of accounts".to_owned();
+        let request_id = request.request_id;
+        let error = match &self.parts.accounts {
+            Some(_) if self.answers.len() >= MAX_ANSWERS => "too many questions at once",
+            Some(accounts) => {
+                let answer = accounts.answer(request);
+                return self.answers.push(Box::pin(async move { Message::AccountReply(answer.await) }));
+            }
+            None => "the node keeps no homes of accounts",
+        };
+        let error = error.to_owned();
         self.push(Message::AccountReply(v1::AccountReply {
-            request_id: request.request_id,
+            request_id,
             error,
             ..v1::AccountReply::default()
         }));

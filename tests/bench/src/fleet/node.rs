@@ -80,6 +80,7 @@ impl SimNode {
             rules: Rules::fixed(Arc::clone(engine), Arc::clone(&board)),
             permits: desk,
             screens: Arc::new(NoScreens),
+            accounts: None,
             actions: Actions { accepted, refused },
             clock: Arc::new(ControllerClock::default()),
         };

@@ -1,0 +1,332 @@
+//! An interactive program that looks and reacts like Gemini CLI 0.61: Enter right behind a paste is a newline, a limit is a
+//! dialog that takes the place of everything else, two Ctrl+C leave.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::arguments::duration;
+use super::draft::{Draft, Fold};
+use super::driver::{LOOK_AT_SIZE, Program, SPIN, drive};
+use super::gemini_screen::{Block, EXHAUSTED, FAILED, Look, Screen};
+use super::gemini_session::{Chat, Said};
+use super::input::Key;
+use super::quota::Quota;
+use super::record::Record;
+use super::tty::Tty;
+use super::{home, replay};
+use crate::clock;
+
+pub(super) const MODEL: &str = "gemini-3-flash-preview";
+/// How soon a limit is told.
+const REFUSED: Duration = Duration::from_millis(300);
+/// How long a first Ctrl+C makes the second one leave.
+const EXIT_ARMED: Duration = Duration::from_secs(3);
+const QUEUE_LIMIT: usize = 64;
+const ANSWER: &str = "Done. I read src/lib.rs, moved the parser into its own module and added three unit tests; cargo test \
+     passes (14 passed, 0 failed).\n\n - parser: split parse_line into two helpers\n - tests: cover empty input";
+
+/// Looks and reacts like Gemini CLI.
+#[derive(Debug, Clone, Parser)]
+#[command(after_help = "Examples:
+  gemini --limit-turn 2 --limit-for 10s --record prompts.txt
+  gemini replay gemini-0.24.0-80x24.raw --pace 16000")]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    command: Option<Word>,
+    /// Goes on with a session: its id, or `latest`
+    #[arg(long, value_name = "ID")]
+    resume: Option<String>,
+    /// The version that the banner tells
+    #[arg(long, value_name = "X.Y.Z", env = "SCRIPTED_RELEASE", default_value = "0.61.0")]
+    release: String,
+    /// How long a turn takes
+    #[arg(long, value_name = "DURATION", env = "SCRIPTED_TURN", default_value = "2s", value_parser = duration)]
+    turn: Duration,
+    /// The turn that runs into a usage limit
+    #[arg(long, value_name = "N")]
+    limit_turn: Option<u32>,
+    /// How long that limit lasts
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
+    limit_for: Duration,
+    /// A file of accounts that are used up: NAME INSTANT; the account is the API key
+    #[arg(long, value_name = "FILE", env = "SCRIPTED_QUOTA")]
+    quota: Option<PathBuf>,
+    /// Enter so soon behind a paste or a burst of keys is a newline
+    #[arg(long, value_name = "DURATION", default_value = "40ms", value_parser = duration)]
+    burst: Duration,
+    /// Appends a line for each prompt that was sent, each dialog that was answered and each Enter that came too soon
+    #[arg(long, value_name = "FILE", env = "SCRIPTED_RECORD")]
+    record: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum Word {
+    /// Plays a recording instead
+    Replay(replay::Arguments),
+}
+
+/// What the program is at. Times count from its start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Phase {
+    Idle,
+    Working {
+        since: Duration,
+        /// A limit stands in the way until then.
+        limit: Option<Timestamp>,
+    },
+    Dialog(Dialog),
+}
+
+/// The dialog of a limit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Dialog {
+    /// As it is printed.
+    pub(super) resets: String,
+    /// The marked choice.
+    pub(super) choice: usize,
+}
+
+impl Dialog {
+    pub(super) const CHOICES: [&'static str; 3] =
+        ["Switch to gemini-3-pro-preview", "Upgrade for higher limits", "Stop"];
+}
+
+/// See the head of the module.
+struct Gemini {
+    turn: Duration,
+    burst_is: Duration,
+    account: String,
+    chat: Chat,
+    quota: Quota,
+    phase: Phase,
+    draft: Draft,
+    /// When a paste or a burst of keys came.
+    burst: Option<Duration>,
+    queue: Vec<String>,
+    turns: u32,
+    exit_armed: Option<Duration>,
+    left: bool,
+    record: Record,
+    screen: Screen,
+}
+
+impl Gemini {
+    fn new(arguments: &Arguments, size: (usize, usize)) -> anyhow::Result<Self> {
+        let cwd = std::env::current_dir().unwrap_or_default();
+        let project = cwd.file_name().map_or("project".into(), |name| name.to_string_lossy().into_owned());
+        let key = std::env::var("GEMINI_API_KEY").unwrap_or_default();
+        let signed_in = if key.is_empty() { "Signed in with Google" } else { "Authenticated with gemini-api-key" };
+        let mut chat = Chat::new(&home::folder("GEMINI_CLI_HOME", "")?, &project);
+        let said = arguments.resume.as_deref().map(|wanted| chat.resume(wanted)).transpose()?;
+        let mut screen = Screen::new(&arguments.release, signed_in, &project, size.0);
+        for said in said.unwrap_or_default() {
+            screen.push(match said {
+                Said::Asked(text) => Block::Prompt(text),
+                Said::Answered(text) => Block::Answer(text),
+            });
+        }
+        Ok(Self {
+            turn: arguments.turn,
+            burst_is: arguments.burst,
+            account: key,
+            chat,
+            quota: Quota::new(arguments.quota.clone(), arguments.limit_turn, arguments.limit_for),
+            phase: Phase::Idle,
+            draft: Draft::new(Fold::Gemini),
+            burst: None,
+            queue: Vec::new(),
+            turns: 0,
+            exit_armed: None,
+            left: false,
+            record: Record::open(arguments.record.as_deref())?,
+            screen,
+        })
+    }
+
+    fn begin(&mut self, prompt: &str, now: Duration) {
+        self.turns += 1;
+        let wall = clock::now();
+        self.screen.push(Block::Prompt(prompt.to_owned()));
+        let written = self.chat.asked(prompt, wall);
+        self.told(written);
+        let limit = self.quota.stands_until(&self.account, self.turns, wall);
+        self.phase = Phase::Working { since: now, limit };
+    }
+
+    fn finish(&mut self, limit: Option<Timestamp>) {
+        match limit {
+            Some(until) => {
+                let resets = until.to_zoned(TimeZone::system()).strftime("%-I:%M %p %Z").to_string();
+                self.phase = Phase::Dialog(Dialog { resets, choice: 0 });
+            }
+            None => self.succeed(),
+        }
+    }
+
+    fn succeed(&mut self) {
+        self.phase = Phase::Idle;
+        self.screen.push(Block::Answer(ANSWER.to_owned()));
+        let written = self.chat.answered(ANSWER, clock::now());
+        self.told(written);
+    }
+
+    fn told(&mut self, written: std::io::Result<()>) {
+        if let Err(error) = written {
+            self.screen.push(Block::Error(format!("[the session file: {error}]")));
+        }
+    }
+
+    fn press(&mut self, key: &Key, now: Duration) {
+        let Phase::Dialog(dialog) = &mut self.phase else { return };
+        let last = Dialog::CHOICES.len() - 1;
+        let chosen = match key {
+            Key::Up => {
+                dialog.choice = dialog.choice.saturating_sub(1);
+                return;
+            }
+            Key::Down => {
+                dialog.choice = (dialog.choice + 1).min(last);
+                return;
+            }
+            Key::Enter => dialog.choice,
+            Key::Escape | Key::Interrupt => last,
+            Key::Text(text) => match text.parse::<usize>() {
+                Ok(number) if (1..=last + 1).contains(&number) => number - 1,
+                _ => return,
+            },
+            // A paste means nothing here.
+            _ => return,
+        };
+        self.record.note(&format!("dialog: {}", Dialog::CHOICES[chosen]));
+        if chosen == 0 {
+            // The other model has quota of its own.
+            self.phase = Phase::Working { since: now, limit: None };
+            return;
+        }
+        self.phase = Phase::Idle;
+        self.screen.push(Block::Error(EXHAUSTED.to_owned()));
+        self.screen.push(Block::Notice(FAILED.to_owned()));
+    }
+
+    fn enter(&mut self, now: Duration) {
+        if self.burst.take().is_some_and(|burst| now < burst + self.burst_is) {
+            self.record.note("newline");
+            return self.draft.type_text("\n");
+        }
+        let prompt = self.draft.text().trim().to_owned();
+        if prompt.is_empty() {
+            return;
+        }
+        self.draft.clear();
+        if matches!(prompt.as_str(), "/quit" | "/exit") {
+            self.left = true;
+            return;
+        }
+        self.record.note(&prompt);
+        if self.phase == Phase::Idle {
+            self.begin(&prompt, now);
+        } else if self.queue.len() < QUEUE_LIMIT {
+            self.queue.push(prompt);
+        }
+    }
+
+    fn cancel(&mut self) {
+        if self.phase != Phase::Idle {
+            self.phase = Phase::Idle;
+            self.screen.push(Block::Notice("Request cancelled.".to_owned()));
+        }
+    }
+
+    fn ctrl_c(&mut self, now: Duration) {
+        if self.exit_armed.is_some() {
+            self.left = true;
+        } else if self.draft.is_empty() {
+            self.cancel();
+            self.exit_armed = Some(now);
+        } else {
+            self.draft.clear();
+        }
+    }
+}
+
+impl Program for Gemini {
+    fn tick(&mut self, now: Duration) {
+        self.exit_armed = self.exit_armed.filter(|since| now < *since + EXIT_ARMED);
+        if let Phase::Working { since, limit } = self.phase {
+            let takes = if limit.is_some() { REFUSED } else { self.turn };
+            if now >= since + takes {
+                self.finish(limit);
+            }
+        }
+        if self.phase == Phase::Idle && !self.queue.is_empty() {
+            let prompt = self.queue.remove(0);
+            self.begin(&prompt, now);
+        }
+    }
+
+    fn next_wakeup(&self, now: Duration) -> Duration {
+        now + if matches!(self.phase, Phase::Working { .. }) { SPIN } else { LOOK_AT_SIZE }
+    }
+
+    fn key(&mut self, key: Key, now: Duration) {
+        if !matches!(key, Key::Interrupt) {
+            self.exit_armed = None;
+        }
+        if matches!(self.phase, Phase::Dialog(_)) {
+            return self.press(&key, now);
+        }
+        match key {
+            Key::Text(text) => {
+                self.burst = (text.chars().count() > 1).then_some(now).or(self.burst);
+                self.draft.type_text(&text);
+            }
+            Key::Paste(text) => {
+                self.burst = Some(now);
+                self.draft.paste(&text);
+            }
+            Key::Backspace => self.draft.backspace(),
+            Key::Clear => self.draft.clear(),
+            Key::Enter => self.enter(now),
+            Key::Escape => self.cancel(),
+            Key::Interrupt => self.ctrl_c(now),
+            Key::EndOfInput if self.draft.is_empty() => self.left = true,
+            Key::EndOfInput | Key::Up | Key::Down => {}
+        }
+    }
+
+    fn paint(&mut self, now: Duration) -> Vec<u8> {
+        self.screen.paint(&Look {
+            now,
+            phase: &self.phase,
+            draft: &self.draft,
+            queue: &self.queue,
+            exit_armed: self.exit_armed.is_some(),
+        })
+    }
+
+    fn has_left(&self) -> bool {
+        self.left
+    }
+
+    fn resize(&mut self, size: (usize, usize)) {
+        self.screen.resize(size);
+    }
+
+    fn farewell(&self) -> Vec<u8> {
+        self.screen.farewell(&self.chat.id)
+    }
+}
+
+pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
+    if let Some(Word::Replay(recording)) = &arguments.command {
+        return replay::run(recording);
+    }
+    let tty = Tty::raw()?;
+    let gemini = Gemini::new(&arguments, tty.size())?;
+    tty.write(Screen::BEGIN)?;
+    drive(&tty, gemini)
+}

@@ -1,0 +1,164 @@
+//! Usage limits while people sleep: waited out, the agent told to go on once; its dialogs answered by their labels, its own
+//! automatic continue left alone. Where that cannot be done, people are told, and the pane stays as it is.
+
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
+use std::fs;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use wa_tests::{Scene, Stage, wait_for};
+
+const SOON: Duration = Duration::from_secs(40);
+/// Agents print whole minutes: the next one may be a little more than a minute away.
+const MINUTES: Duration = Duration::from_secs(100);
+
+/// The configuration of a controller whose limits are waited out by the built-in workflow, but for its pauses.
+fn impatient(stage: &Stage) -> String {
+    let built_in = include_str!("../../controller/workflow/workflows/limit-wait.toml");
+    let mut quick = built_in.to_owned();
+    for (long, short) in [("2m", "1s"), ("1m", "1s"), ("20s", "3s")] {
+        let before = quick.len();
+        quick = quick
+            .replace(&format!("grace = \"{long}\""), &format!("grace = \"{short}\""))
+            .replace(&format!("jitter = \"{long}\""), &format!("jitter = \"{short}\""))
+            .replace(&format!("timeout = \"{long}\""), &format!("timeout = \"{short}\""));
+        assert_eq!(before - quick.len(), usize::from(long == "20s"), "the workflow has changed: {long}");
+    }
+    fs::write(stage.path("limit-wait.toml"), quick).unwrap();
+    let config = stage.path("controller.toml");
+    fs::write(&config, "workflows = ['limit-wait.toml']\n[[override]]\nvars = { proceed = 'go on' }\n")
+        .unwrap();
+    config.to_str().unwrap().to_owned()
+}
+
+/// The agent with these arguments, and a controller that is impatient.
+fn scene(agent: &str, args: &[&str]) -> Scene {
+    let stage = Stage::new().unwrap();
+    let config = impatient(&stage);
+    let scene = Scene::with_agent(stage, agent, &["--config", &config], args);
+    // A limit that stands there before anything was asked of the agent is an old one.
+    scene.wait_state("idle");
+    scene
+}
+
+/// The first whole minute that is at least ten seconds away.
+fn next_minute() -> Timestamp {
+    let soon = wa_link::clock::now() + SignedDuration::from_secs(69);
+    Timestamp::from_second(soon.as_second().div_euclid(60) * 60).unwrap()
+}
+
+/// The run of the workflow, once it is in this state.
+fn run_in(scene: &Scene, state: &str, time: Duration) -> Value {
+    wait_for(&format!("a run that is {state}"), time, || {
+        scene.runs().into_iter().find(|run| run["workflow"] == "limit-wait" && run["state"] == state)
+    })
+}
+
+#[test]
+fn codex_is_told_to_go_on_when_its_limit_has_lifted() {
+    // A popup opens over the composer: what is typed there would answer it.
+    let scene = scene("codex", &["--turn", "1s", "--limit-turn", "1", "--limit-for", "8s", "--offer", "limit"]);
+    scene.tell("begin");
+    let reached = wait_for("the limit", SOON, || scene.events("limit.reached").pop());
+    // Its session file tells the second, its screen only the minute.
+    let reset: Timestamp = reached["fields"]["reset_time"].as_str().unwrap().parse().unwrap();
+    let done = run_in(&scene, "succeeded", SOON);
+    assert_eq!(done["reason"], "the limit lifted, and the agent works again");
+    let told: Timestamp = done["ended"].as_str().unwrap().parse().unwrap();
+    assert!(told >= reset, "told {told}, before {reset}");
+    assert_eq!(scene.submitted(), ["begin", "dialog: Keep current model", "go on"]);
+    assert_eq!(scene.notices(), [Value::Null; 0]);
+}
+
+#[test]
+fn gemini_is_stopped_by_the_label_and_told_to_go_on() {
+    let stage = Stage::new().unwrap();
+    let config = impatient(&stage);
+    let (quota, reset) = (stage.path("quota"), next_minute());
+    fs::write(&quota, format!(" {reset}\n")).unwrap();
+    let args = ["--turn", "1s", "--quota", quota.to_str().unwrap()];
+    let scene = Scene::with_agent(stage, "gemini", &["--config", &config], &args);
+    scene.wait_state("idle");
+    scene.tell("begin");
+    let waiting = run_in(&scene, "waiting", SOON);
+    wait_for("the dialog to be answered", SOON, || (scene.submitted().len() == 2).then_some(()));
+    assert_eq!(scene.submitted(), ["begin", "dialog: Stop"], "neither another model nor an upgrade");
+    let done = run_in(&scene, "succeeded", MINUTES);
+    assert_eq!((&done["run"], &done["actions_done"]), (&waiting["run"], &Value::from(2)));
+    assert!(wa_link::clock::now() >= reset, "told before the limit had lifted");
+    assert_eq!(scene.submitted(), ["begin", "dialog: Stop", "go on"], "once");
+}
+
+#[test]
+fn claude_is_stopped_by_the_label_and_told_to_go_on() {
+    let reset = next_minute();
+    let printed = reset.strftime("%-I:%M%P (UTC)").to_string();
+    let args = ["--turn", "1s", "--limit-after", "8s", "--limit-menu", "--limit-resets", &printed];
+    let scene = scene("claude", &args);
+    scene.tell("begin");
+    wait_for("the menu to be answered", SOON, || (scene.submitted().len() == 2).then_some(()));
+    let stop = "dialog: Stop and wait for limit to reset";
+    assert_eq!(scene.submitted(), ["begin", stop]);
+    let done = run_in(&scene, "succeeded", MINUTES);
+    assert!(wa_link::clock::now() >= reset, "told before the limit had lifted");
+    assert_eq!(scene.submitted(), ["begin", stop, "go on"], "once");
+    let explained = scene.stage.wa(&["run", "explain", done["run"].as_str().unwrap(), "-o", "json"]);
+    assert_eq!(explained.json()["inputs"].as_array().unwrap().last().unwrap()["state"], "succeeded");
+    assert_eq!(scene.notices(), [Value::Null; 0]);
+}
+
+#[test]
+fn claude_that_goes_on_by_itself_is_not_disturbed() {
+    let printed = next_minute().strftime("%-I:%M%P (UTC)").to_string();
+    let release = ["--release", "2.1.240"];
+    let args = ["--turn", "3s", "--limit-after", "6s", "--auto-continue", "8s", "--limit-resets", &printed];
+    let scene = scene("claude", &[&release[..], &args].concat());
+    scene.tell("begin");
+    let reached = wait_for("the limit", SOON, || scene.events("limit.reached").pop());
+    assert_eq!(reached["agent"], "claude");
+    let done = run_in(&scene, "succeeded", SOON);
+    assert_eq!((&done["reason"], &done["actions_done"]), (&"the agent went on by itself".into(), &0.into()));
+    // Any key would have ended its waiting.
+    assert_eq!(scene.submitted(), ["begin"]);
+}
+
+#[test]
+fn a_menu_that_cannot_be_answered_safely_is_left_to_a_person() {
+    let scene = scene("codex", &["--turn", "1s", "--limit-turn", "1", "--limit-for", "5s", "--offer", "permission"]);
+    scene.tell("begin");
+    let asking = run_in(&scene, "asking", SOON);
+    let notice = wait_for("the question", SOON, || {
+        scene.notices().into_iter().find(|notice| notice["run"] == asking["run"])
+    });
+    assert!(notice["text"].as_str().unwrap().contains("cannot be answered safely"), "{notice}");
+    assert_eq!((asking["actions_done"].as_u64(), scene.state().as_deref()), (Some(0), Some("waiting")));
+    assert_eq!(scene.submitted(), ["begin"], "nothing was chosen");
+    // A person sees to it.
+    assert_eq!(scene.stage.wa(&["deny", &scene.pane]).code, 0);
+    let answer = scene.stage.wa(&["notice", "answer", &notice["id"].to_string(), "done"]);
+    assert_eq!(answer.code, 0, "{answer:?} {notice}");
+    assert_eq!(run_in(&scene, "succeeded", SOON)["reason"], "left to a person");
+}
+
+#[test]
+fn a_limit_that_has_not_lifted_after_all_is_told_once_and_people_hear_of_it() {
+    let stage = Stage::new().unwrap();
+    let config = impatient(&stage);
+    let quota = stage.path("quota");
+    // The provider changes its mind after it told the reset.
+    let later = |seconds: i64| wa_link::clock::now() + SignedDuration::from_secs(seconds);
+    let args = ["--turn", "1s", "--quota", quota.to_str().unwrap()];
+    let scene = Scene::with_agent(stage, "codex", &["--config", &config], &args);
+    scene.wait_state("idle");
+    fs::write(&quota, format!(" {}\n", later(6))).unwrap();
+    scene.tell("begin");
+    wait_for("the limit", SOON, || scene.events("limit.reached").pop());
+    fs::write(&quota, format!(" {}\n", later(3600))).unwrap();
+    let failed = run_in(&scene, "failed", SOON);
+    assert!(failed["reason"].as_str().unwrap().contains("limit.reached came"), "{failed}");
+    assert!(scene.notices().iter().any(|notice| notice["level"] == "warning" && notice["run"] == failed["run"]));
+    assert_eq!(scene.submitted(), ["begin", "go on"], "and not again");
+    wait_for("the pane to be safe", SOON, || (scene.state().as_deref() == Some("limited")).then_some(()));
+}

@@ -1,0 +1,115 @@
+//! The desk of an operator: a host in the network that calls the controller as `wa` does, and writes down when it had its
+//! answer.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tonic::transport::Channel;
+use wa_link::context::Context;
+use wa_link::{dial, tls};
+use wa_proto::wire::v1;
+use wa_proto::wire::v1::fleet_client::FleetClient;
+
+use super::controller::Head;
+use super::host::{Host, here};
+
+pub(crate) const NAME: &str = "desk";
+/// For one call.
+const LIMIT: Duration = Duration::from_secs(8);
+
+/// A time in which nothing may begin.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Quiet {
+    /// When the pause was answered.
+    pub(crate) from: Duration,
+    /// When it began to be taken back.
+    pub(crate) until: Duration,
+}
+
+type Written = Arc<Mutex<Vec<Quiet>>>;
+
+pub(crate) struct Desk {
+    pub(crate) host: Host,
+    written: Written,
+    /// One pause at a time: taking one back takes back all.
+    busy: Arc<AtomicBool>,
+}
+
+fn lock(written: &Written) -> MutexGuard<'_, Vec<Quiet>> {
+    written.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn now() -> Duration {
+    here().map(|(_, at)| at).unwrap_or_default()
+}
+
+async fn call(context: &Context, request: v1::PauseRequest) -> Result<(), String> {
+    let tls = tls::client_config(&context.identity).map_err(|error| error.to_string())?;
+    let channel: Channel =
+        dial::connect(&context.controller, tls, LIMIT).await.map_err(|error| error.to_string())?;
+    let mut fleet = FleetClient::new(channel);
+    let answer = tokio::time::timeout(LIMIT, fleet.pause(request)).await;
+    answer.map_err(|error| error.to_string())?.map(drop).map_err(|status| status.to_string())
+}
+
+impl Desk {
+    pub(crate) fn new(host: Host) -> Self {
+        Self { host, written: Written::default(), busy: Arc::default() }
+    }
+
+    pub(crate) fn start(&mut self, at: Duration) {
+        self.host.start(at, async {});
+    }
+
+    /// Every time in which a pause held that the operator knew of.
+    pub(crate) fn quiet(&self) -> Vec<Quiet> {
+        lock(&self.written).clone()
+    }
+
+    fn context(head: &Head) -> Option<Context> {
+        let _here = head.host.enter();
+        Context::load(&head.folder().join("operator.context.toml")).ok()
+    }
+
+    /// Pauses everything for so long.
+    pub(crate) fn pause(&self, head: &Head, long: Duration) {
+        let Some(context) = Self::context(head) else { return };
+        let (written, busy) = (Arc::clone(&self.written), Arc::clone(&self.busy));
+        if busy.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        self.spawn(async move {
+            let request = v1::PauseRequest { paused: true, reason: "a simulation".into(), ..Default::default() };
+            if call(&context, request).await.is_ok() {
+                let from = now();
+                tokio::time::sleep(long).await;
+                lock(&written).push(Quiet { from, until: now() });
+            }
+            take_back(&context).await;
+            busy.store(false, Ordering::Relaxed);
+        });
+    }
+
+    /// Whatever was paused goes on.
+    pub(crate) fn unpause(&self, head: &Head) {
+        let Some(context) = Self::context(head) else { return };
+        self.spawn(async move { take_back(&context).await });
+    }
+
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.host.within(async {
+            #[expect(clippy::disallowed_methods, reason = "an operator has no owner, and ends with the simulation")]
+            drop(tokio::spawn(work));
+        });
+    }
+}
+
+async fn take_back(context: &Context) {
+    for _ in 0..60 {
+        if call(context, v1::PauseRequest::default()).await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
