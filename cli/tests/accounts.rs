@@ -13,6 +13,7 @@ use std::time::Duration;
 use portable_pty::{CommandBuilder, PtySize, native_pty_system};
 use serde_json::Value;
 use support::head::Head;
+use support::shell::Shell;
 use support::{answer, said, wa};
 
 /// Put together here, so that it stands nowhere else.
@@ -118,6 +119,28 @@ fn an_account_is_added_changed_and_forgotten() {
     let (code, _, err) = head.wa(&["account", "add", "bare", "--agent", "claude"]);
     assert!(code == 0 && err.contains("bare has no credentials"), "{code} {err}");
     assert_ne!(head.wa(&["account", "add", "bare", "--agent", "claude"]).0, 0, "there is one already");
+    let brings = |how: &str| {
+        let file = write(head.home.path(), "key.toml", &format!("api_key = '{key}'\n"), 0o600);
+        head.wa(&["account", "update", "bare", "--credentials-file", &file, "--sign-in", how, "-o", "json"])
+    };
+    let (code, _, err) = brings("device-code");
+    assert!(code == 2 && !err.contains(&key), "it has no password: {code} {err}");
+    let (code, out, err) = brings("api-key");
+    let bare: Value = serde_json::from_str(&out).unwrap_or_default();
+    assert_eq!((code, &bare["sign_in"]), (0, &"api_key".into()), "{err}");
+    // Once more by hand: then nothing of it is used.
+    assert_eq!(json(&head, &["account", "update", "bare", "--sign-in", "manual"])["sign_in"], "manual");
+
+    // Another key seals them all, and all can be opened.
+    let rotated = json(&head, &["account", "rotate"]);
+    let held = json(&head, &["account", "list"]);
+    let held =
+        held["items"].as_array().unwrap().iter().map(|one| one["credentials"].as_array().unwrap().len());
+    assert_eq!(
+        (&rotated["schema"], &rotated["entries"]),
+        (&"wa.vault_key/1".into(), &held.sum::<usize>().into())
+    );
+    assert_ne!(json(&head, &["account", "rotate"])["key"], rotated["key"]);
 
     let listed = json(&head, &["account", "list"]);
     let aliases: Vec<&str> =
@@ -211,6 +234,31 @@ fn an_agent_touches_no_accounts() {
         let (code, out, err) = answer(wa(head.home.path(), args).env("WA_CONTEXT_FILE", &agent));
         assert_eq!((code, out.as_str()), (4, ""), "{args:?}: {err}");
     }
+}
+
+#[test]
+fn a_sign_in_begins_in_a_pane_of_its_own() {
+    let head = Head::start();
+    assert_eq!(head.wa(&["account", "add", "mine", "--agent", "codex"]).0, 0);
+    let shell = Shell::open(&head);
+    let login = ["account", "login", "mine", "--host", "a", "-o", "json"];
+    let (code, out, err) = head.wa(&login);
+    assert_eq!(code, 0, "{err}");
+    let run: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(run["schema"], "wa.run_list/1");
+    let pane = run["pane"].as_str().unwrap();
+    assert!(pane.starts_with("a/") && pane != "a/0", "{run}");
+    assert!(err.contains(&format!("wa show {pane} --reveal")), "{err}");
+    let id = run["run"].as_str().unwrap();
+    assert!(err.contains(&format!("wa run explain {id}")), "{err}");
+    assert_eq!(head.wa(&["run", "cancel", id]).0, 0);
+    // No agent runs in the shell's pane: there is no session to go on with.
+    for dry_run in [&[][..], &["--dry-run"]] {
+        let (code, _, err) = head.wa(&[&["switch-account", "a/0"][..], dry_run].concat());
+        assert!(code == 4 && err.starts_with("wa: "), "{code} {err}");
+    }
+    assert_eq!(head.wa(&["account", "login", "mine", "--host", "nowhere"]).0, 3);
+    shell.close(&head);
 }
 
 /// A terminal with `wa` at it: what it showed, and how it ended.

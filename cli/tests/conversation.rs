@@ -134,7 +134,8 @@ impl Head {
             let running = Controller::start(config.clone(), tasks.clone()).await.unwrap();
             let store = running.store();
             let spool = SpoolId::generate();
-            let batch = Batch { host, spool, lane: Lane::Bulk, records: records(), bytes: 1000 };
+            let batch =
+                Batch { host, spool, lane: Lane::Bulk, records: records(), unknown: vec![], bytes: 1000 };
             store.ingest(batch).await.unwrap().wait().await.unwrap();
             store.save_nodes(vec![node]).await.unwrap();
             assert!(tasks.finish(Duration::from_secs(10)).await.failure.is_none());

@@ -4,8 +4,14 @@
 
 mod support;
 
+use std::time::Duration;
+
 use serde_json::Value;
 use support::head::Head;
+use support::shell::Shell;
+use support::{Running, wait_for};
+
+const LIMIT: Duration = Duration::from_secs(40);
 
 fn rows(head: &Head, args: &[&str]) -> Vec<Value> {
     let (code, out, err) = head.wa(&[&["audit", "-o", "jsonl"], args].concat());
@@ -143,4 +149,73 @@ decision = 'ask'
     assert_eq!(test(&anna[..6]).0, 2, "an empty file is no policy");
     std::fs::remove_file(&file).unwrap();
     assert_eq!(test(&anna[..6]).0, 3);
+}
+
+fn open_approval(head: &Head) -> Value {
+    wait_for("an approval", LIMIT, || {
+        let (_, out, _) = head.wa(&["approval", "list", "-o", "jsonl"]);
+        out.lines().next().map(|line| serde_json::from_str(line).unwrap())
+    })
+}
+
+#[test]
+fn a_held_action_is_allowed_once_or_denied() {
+    let head = Head::start_with(|config, home| {
+        let policy = home.join("policy.toml");
+        let text =
+            "[[rule]]\nname = 'people ask'\nwho = ['operator:*']\nverbs = ['send']\ndecision = 'ask'\n";
+        std::fs::write(&policy, text).unwrap();
+        config.policy = Some(policy);
+    });
+    let shell = Shell::open(&head);
+    let send = |text: &str| Running::start(&mut head.command(&["send", "a/0", text, "-o", "json"]));
+
+    let sending = send("echo allowed-$((40 + 2))");
+    let held = open_approval(&head);
+    let id = held["id"].as_str().unwrap().to_owned();
+    assert_eq!(
+        [&held["pane"], &held["who"], &held["verb"], &held["state"]],
+        ["a/0", "operator:owner", "send", "open"]
+    );
+    let (code, out, err) = head.wa(&["approve", &id, "--dry-run"]);
+    assert!(code == 0 && out.contains(&id) && err.contains("would be allowed"), "{out}{err}");
+    let (code, out, err) = head.wa(&["approve", &id, "-o", "json"]);
+    assert_eq!(code, 0, "{out}{err}");
+    let answered: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        [&answered["schema"], &answered["state"], &answered["outcome"], &answered["answered_by"]],
+        ["wa.approvals/1", "used", "submitted", "operator:owner"]
+    );
+    let (code, out, err) = sending.end();
+    assert!(code == 0 && out.contains(r#""outcome": "submitted""#), "{code} {out}{err}");
+    let (_, screen, _) = head.wa(&["screen", "a/0"]);
+    assert!(screen.contains("allowed-42"), "{screen}");
+    // Once: the same words are held again, and an answer counts no second time.
+    assert_eq!(head.wa(&["approve", &id]).0, 4);
+
+    let sending = send("echo denied-$((40 + 2))");
+    let id = open_approval(&head)["id"].as_str().unwrap().to_owned();
+    let (code, out, err) = head.wa(&["deny", &id]);
+    assert!(code == 0 && out.contains("denied"), "{out}{err}");
+    let (code, out, _) = sending.end();
+    assert!(code == 4 && out.contains(r#""outcome": "refused""#), "{code} {out}");
+    assert!(!head.wa(&["screen", "a/0"]).1.contains("denied-42"));
+    let (_, all, _) = head.wa(&["approval", "list", "--all", "-o", "wide"]);
+    assert!(all.lines().count() == 3 && all.contains("people ask"), "{all}");
+    // The policy that is in force says the same beforehand.
+    let (code, out, err) = head.wa(&[
+        "policy",
+        "test",
+        "--who",
+        "operator:anna",
+        "--verb",
+        "send",
+        "--pane",
+        "a/0",
+        "--text",
+        "x",
+    ]);
+    assert!(code == 4 && out.contains("ask"), "{out}{err}");
+    assert_eq!(head.wa(&["audit", "verify"]).0, 0);
+    shell.close(&head);
 }

@@ -353,9 +353,16 @@ fn a_workflow_is_tried_on_a_recorded_session() {
     };
     let begun = says("begins, by limit.reached");
     assert_eq!(lines[begun]["beyond"], false);
-    assert!(says("would type \"proceed\"") > begun);
+    assert!(says("the agent went on by itself") > begun, "as the recording has it");
     let times: Vec<&str> = lines.iter().map(|line| line["time"].as_str().unwrap()).collect();
     assert!(times.is_sorted_by_key(|time| time.parse::<wa_proto::Timestamp>().unwrap()), "{times:?}");
+    // Had it ended at the limit: the reset is waited for, long after the recording.
+    let (code, lines, stderr) = run("limit-wait", &["--dry-run", "--agent", "codex", "--offset", "8157"]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    let typed = lines.iter().find(|line| line["text"].as_str().unwrap().contains("would type \"proceed\""));
+    let typed = typed.unwrap_or_else(|| panic!("{lines:#?}"));
+    assert_eq!(typed["beyond"], true);
+    assert!(typed["time"].as_str().unwrap() > NOW, "{typed}");
     let (_, lines, _) = run("claude-compaction-reread", &["--dry-run", "--agent", "codex"]);
     assert!(lines[0]["text"].as_str().unwrap().contains("is not for codex"), "{lines:?}");
 

@@ -231,4 +231,19 @@ mod tests {
         let error = ConfigFile::load(&path).unwrap().definitions().unwrap_err().to_string();
         assert!(error.contains("greet.toml") && error.contains("ball"), "{error}");
     }
+
+    #[test]
+    fn the_places_of_the_vaults_key_are_relative_to_the_file() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("controller.toml");
+        std::fs::write(&path, "[vault]\nkey_file = 'new'\nprevious_passphrase_file = '/etc/old'\n").unwrap();
+        let vault = ConfigFile::load(&path).unwrap().vault;
+        assert_eq!(vault.key_file, Some(place.path().join("new")));
+        assert_eq!(vault.previous_passphrase_file, Some("/etc/old".into()));
+        let both = VaultConfig { passphrase_file: Some("words".into()), ..vault };
+        let error = Config { vault: both, ..Config::local(place.path()) }.check().unwrap_err().to_string();
+        assert!(error.contains("key_file and passphrase_file"), "{error}");
+        std::fs::write(&path, "[vault]\nkey = 'x'\n").unwrap();
+        assert!(ConfigFile::load(&path).unwrap_err().to_string().contains("vault"));
+    }
 }

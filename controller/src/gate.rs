@@ -99,6 +99,8 @@ pub enum Verdict {
         first: bool,
         who: String,
         trace_parent: String,
+        /// Host, mux and pane, as the audit trail names them.
+        target: String,
     },
     Refused(String),
     Expired(String),
@@ -111,6 +113,8 @@ pub struct Gate {
 }
 
 struct Inner {
+    /// When this was made: what an earlier life of the controller has permitted, it had permitted by then.
+    born: Instant,
     open: HashMap<ActionId, Open>,
     /// Open actions of a host by fence.
     by_host: HashMap<Host, BTreeMap<u64, ActionId>>,
@@ -326,6 +330,7 @@ impl Gate {
             return Verdict::Refused(judged.reason);
         }
         let place = (host.clone(), wanted.pane.clone());
+        let target = format!("{host} {} {}", wanted.pane.mux, wanted.pane.pane_id);
         if !spawns && permitted_fence.get(&place).is_some_and(|fence| *fence > wanted.fence) {
             return Verdict::Refused("a later action on this pane has begun".into());
         }
@@ -341,7 +346,7 @@ impl Gate {
         if let Some(open) = inner.open.get_mut(&action) {
             open.leave = Leave::Permitted(clock::monotonic());
         }
-        Verdict::Granted { first, who, trace_parent }
+        Verdict::Granted { first, who, trace_parent, target }
     }
 
     // ---- policy
@@ -404,7 +409,7 @@ impl Gate {
         // Which panes the scopes name is not asked again: waiting for one permit too many costs a second.
         let permitted = inner.open.values().filter_map(|open| match open.leave {
             Leave::Permitted(at) => Some(at),
-            Leave::NotYet | Leave::GivenUp => None,
+            Leave::NotYet | Leave::GivenUp => open.queued.inherited.then_some(inner.born),
         });
         permitted.max().map(|last| last + PERMIT_LIFE + PERMIT_TRAVEL)
     }
@@ -423,6 +428,7 @@ impl Gate {
 impl Default for Inner {
     fn default() -> Self {
         Self {
+            born: clock::monotonic(),
             open: HashMap::new(),
             by_host: HashMap::new(),
             permitted_fence: HashMap::new(),

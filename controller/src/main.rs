@@ -12,6 +12,7 @@ use clap::Parser;
 use wa_controller::identity::rotation::{self, Step};
 use wa_controller::policy::PolicyFile;
 use wa_controller::signin::chamber;
+use wa_controller::store::forget_vault;
 use wa_controller::{Config, ConfigFile, Controller, PANES_PER_MINUTE};
 use wa_link::files::LockFile;
 use wa_link::shutdown::{Hangups, Shutdown, Tasks, on_signals};
@@ -53,6 +54,10 @@ struct Args {
     /// finish, each a day after the other.
     #[arg(long, value_name = "STEP")]
     rotate_ca: Option<Step>,
+    /// Only gives up the credentials of all accounts and what waits to be typed, while no controller runs on the
+    /// directory: for when the vault's key is lost for good.
+    #[arg(long, conflicts_with = "rotate_ca")]
+    forget_credentials: bool,
 }
 
 impl Args {
@@ -92,7 +97,7 @@ fn main() -> ExitCode {
         return code;
     }
     let args = Args::parse_from(arguments);
-    let (check_only, rotate) = (args.check_config, args.rotate_ca);
+    let (check_only, rotate, forget) = (args.check_config, args.rotate_ca, args.forget_credentials);
     let config = match args.config() {
         Ok(config) => config,
         Err(error) => {
@@ -109,6 +114,7 @@ fn main() -> ExitCode {
     }
     let done = match rotate {
         Some(step) => rotate_ca(&config, step),
+        None if forget => forget_credentials(&config),
         None => run(config),
     };
     match done {
@@ -124,6 +130,18 @@ fn rotate_ca(config: &Config, step: Step) -> anyhow::Result<()> {
     let _lock = LockFile::acquire(&config.data_dir.join("lock"))?;
     let next = rotation::rotate(&config.data_dir.join("ca"), step, clock::now())?;
     eprintln!("wa-controller: {next}");
+    Ok(())
+}
+
+fn forget_credentials(config: &Config) -> anyhow::Result<()> {
+    let _lock = LockFile::acquire(&config.data_dir.join("lock"))?;
+    let path = config.data_dir.join("state.db");
+    anyhow::ensure!(path.exists(), "there is no database {}: nothing was given up", path.display());
+    let forgotten = forget_vault(&path, clock::now())?;
+    eprintln!(
+        "wa-controller: {} credentials and {} actions were given up; bring the credentials again with `wa account update`",
+        forgotten.credentials, forgotten.actions
+    );
     Ok(())
 }
 

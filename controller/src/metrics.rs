@@ -53,6 +53,7 @@ metrics! {
     permits: "counter" "permits_total" "Actions that were permitted to begin.",
     permits_refused: "counter" "permits_refused_total" "Actions that were not permitted to begin.",
     unknown_messages: "counter" "unknown_messages_total" "Messages of a kind that this version does not know.",
+    unknown_records: "counter" "unknown_records_total" "Records that this version does not know; they are kept.",
 }
 
 impl Metrics {

@@ -145,8 +145,9 @@ impl Controller {
             let policy = config.policy.map(PolicyFile::open).transpose().map_err(InvalidConfig::from)?;
             let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
             let sources = Sources::find(&config.vault, credentials.as_deref(), &data_dir)?;
-            let parts = open(&data_dir.join("state.db"), sources, authority, automation)?;
+            let mut parts = open(&data_dir.join("state.db"), sources, authority, automation)?;
             let providers = providers(&config.sign_in_providers)?;
+            parts.accounts = parts.accounts.by(&providers);
             Ok::<_, StartError>((lock, parts, policy, providers))
         });
         let (lock, mut parts, policy, providers) = opening.await.map_err(|_| StartError::Interrupted)??;
@@ -165,6 +166,14 @@ impl Controller {
             Some(address) => Some(serve_admin(address, &parts, &tasks).await?),
             None => None,
         };
+        match parts.store.write(|tx| tx.take_in_unknown()).await {
+            Ok(0) => {}
+            Ok(taken) => {
+                tracing::info!(taken, "records that an older version could not read are in the log now")
+            }
+            // They are still there for the next start.
+            Err(error) => tracing::error!(%error, "records of an unknown kind could not be read again"),
+        }
         serve(listener, &parts, &tasks)?;
         let (of_approvals, shutdown) = (parts.clone(), tasks.shutdown().clone());
         tasks.spawn("look at what is held", async move {

@@ -28,6 +28,8 @@ words! {
         Restored = "restored",
         /// The node's configuration excluded the pane while they were printed.
         Excluded = "excluded",
+        /// One that this version has no word for: a newer node told it.
+        Unknown = "unknown",
     }
 }
 

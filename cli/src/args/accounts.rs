@@ -102,6 +102,7 @@ pub(crate) struct AddAccount {
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
   wa account update work-2 --credentials-file work-2.toml   new ones; what the file leaves out stays
+  wa account update bare --credentials-file bare.toml --sign-in device-code
   wa account update work-2 --pool night --max-panes 2
   wa account update work-2 --default-on web-1 --default-on web-2
   wa account update work-2 --no-default")]
@@ -110,6 +111,9 @@ pub(crate) struct UpdateAccount {
     /// Another pool
     #[arg(long, value_name = "POOL")]
     pub(crate) pool: Option<String>,
+    /// Another way to sign in, for which the vault must hold what it needs
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub(crate) sign_in: Option<SignIn>,
     /// Another name at the provider
     #[arg(long, value_name = "NAME")]
     pub(crate) username: Option<String>,
@@ -130,6 +134,7 @@ impl UpdateAccount {
     /// Whether nothing is to be changed.
     pub(crate) fn is_nothing(&self) -> bool {
         self.pool.is_none()
+            && self.sign_in.is_none()
             && self.username.is_none()
             && self.max_panes.is_none()
             && self.default_on.is_empty()

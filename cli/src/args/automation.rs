@@ -10,7 +10,8 @@ use wa_proto::{AgentKind, PaneAddress, Timestamp};
   wa run list web-1/3
   wa run explain 0199aa…                each thing that happened to it, and where that led
   wa run start limit-wait web-1/3
-  wa run cancel 0199aa… --reason \"I do it myself\"")]
+  wa run cancel 0199aa… --reason \"I do it myself\"
+  wa run retry 0199aa…")]
 pub(crate) enum Run {
     /// The latest first
     List(RunList),
@@ -26,6 +27,13 @@ pub(crate) enum Run {
         /// Why; kept with the run
         #[arg(long, default_value = "")]
         reason: String,
+    },
+    /// Begin one that failed again, from the step at which it failed
+    Retry {
+        run: String,
+        /// You have looked at the pane: also where nobody knows whether an action arrived
+        #[arg(long)]
+        sure: bool,
     },
 }
 
@@ -82,6 +90,9 @@ pub(crate) struct Rehearsal {
     /// Columns and rows [default: 80x24]
     #[arg(long, value_name = "COLSxROWS", value_parser = super::rules::size)]
     pub(crate) size: Option<(u16, u16)>,
+    /// Only the first so many bytes; `wa rules scan --raw` says where something happened
+    #[arg(long, value_name = "N")]
+    pub(crate) offset: Option<u64>,
     /// When the last byte came: RFC 3339 [default: now]
     #[arg(long, value_name = "TIME")]
     pub(crate) now: Option<Timestamp>,

@@ -17,8 +17,8 @@ use crate::{prompt, secrets};
 pub(crate) fn check(command: &Account) -> Result<(), Failure> {
     match command {
         Account::Update(args) if args.is_nothing() => Err(Failure::usage(format!(
-            "nothing to change: give {} --pool, --max-panes, --username, --default-on, --no-default or \
-             --credentials-file",
+            "nothing to change: give {} --pool, --sign-in, --max-panes, --username, --default-on, --no-default \
+             or --credentials-file",
             args.alias
         ))),
         Account::Remove { alias, yes: false } if !prompt::can_ask() => {
@@ -33,7 +33,9 @@ pub(crate) fn check(command: &Account) -> Result<(), Failure> {
 pub(crate) fn gather(command: &mut Account) -> Result<(), Failure> {
     match command {
         Account::Add(args) => secrets::gather(&mut args.given, args.username.as_deref(), args.sign_in, true),
-        Account::Update(args) => secrets::gather(&mut args.given, args.username.as_deref(), None, false),
+        Account::Update(args) => {
+            secrets::gather(&mut args.given, args.username.as_deref(), args.sign_in, false)
+        }
         Account::Remove { alias, yes: false } => {
             let question = format!("Forget the account {alias}, with its credentials?");
             match prompt::confirm(&question)? {
@@ -81,7 +83,7 @@ async fn add(desk: &mut Desk<'_>, args: &AddAccount) -> Result<Exit, Failure> {
         let alias = &args.alias;
         say(&format!(
             "{alias} has no credentials: a person signs in (`wa account login {alias} --host HOST`), or \
-             `wa account update {alias} --credentials-file FILE` brings them"
+             `wa account update {alias} --credentials-file FILE --sign-in HOW` brings them"
         ));
     }
     Ok(Exit::Done)
@@ -129,6 +131,7 @@ fn wanted(args: &UpdateAccount) -> v1::UpdateAccountRequest {
     v1::UpdateAccountRequest {
         alias: args.alias.to_string(),
         pool: args.pool.clone(),
+        sign_in: args.sign_in.map(|how| how.as_str().to_owned()),
         max_panes: args.max_panes,
         default_hosts: (args.no_default || !args.default_on.is_empty()).then_some(hosts),
         credentials: credentials.then(|| args.given.credentials.wire(args.username.as_deref())),

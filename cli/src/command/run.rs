@@ -30,6 +30,7 @@ pub(super) async fn run(desk: &mut Desk<'_>, command: &Run) -> Result<Exit, Fail
         }
         Run::Start { workflow, pane } => start(desk, workflow, pane).await,
         Run::Cancel { run, reason } => cancel(desk, run, reason).await,
+        Run::Retry { run, sure } => retry(desk, run, *sure).await,
     }
 }
 
@@ -69,6 +70,16 @@ async fn start(desk: &mut Desk<'_>, workflow: &str, pane: &PaneAddress) -> Resul
             "no run began yet: another one acts on {pane}, or this one began too often there; see `wa run list {pane}`"
         )),
     }
+    Ok(Exit::Done)
+}
+
+async fn retry(desk: &mut Desk<'_>, run: &str, sure: bool) -> Result<Exit, Failure> {
+    let session = &desk.session;
+    let request = v1::RetryRunRequest { run_id: run.to_owned(), sure };
+    let answer = session.call(session.within(ANSWER), session.fleet().retry_run(request)).await?;
+    let run =
+        answer.run.ok_or_else(|| Failure::failed("the controller did not say how the new run stands"))?;
+    desk.out.one(&RunItem::try_from(run)?)?;
     Ok(Exit::Done)
 }
 

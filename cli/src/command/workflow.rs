@@ -80,7 +80,8 @@ pub(crate) fn validate(files: &[PathBuf]) -> Result<Exit, Failure> {
 pub(crate) fn rehearse(args: &Rehearsal, out: &mut Out) -> Result<Exit, Failure> {
     let definition = definition(&args.workflow)?;
     let end = args.now.unwrap_or(out.look.now);
-    let played = rules::recorded(&args.recording, args.size, args.agent.as_ref(), end)?;
+    let stream = rules::Stream { size: args.size, agent: args.agent.as_ref(), offset: args.offset };
+    let played = rules::recorded(&args.recording, &stream, end)?;
     let agent = args.agent.as_ref().or(played.last_agent()).filter(|agent| agent.as_str() != "shell");
     let lines = wa_controller::rehearse(&definition, agent, &Vars::new(), &played.moments);
     let items: Vec<RehearsedItem> = lines.into_iter().map(RehearsedItem::from).collect();

@@ -107,7 +107,7 @@ impl Window {
         }
         match (self.reached, self.percent_used) {
             (true, _) => text.push_str(" reached"),
-            (false, Some(percent)) => text.push_str(&format!(" {percent:.0}%")),
+            (false, Some(percent)) => text = format!("{text} {percent:.0}%"),
             (false, None) => {}
         }
         match self.resets {

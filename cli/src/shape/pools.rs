@@ -80,7 +80,7 @@ impl Shape for CheckItem {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct VaultKey {
     key: String,
-    /// Accounts whose credentials were sealed anew.
+    /// What was sealed anew.
     entries: u32,
 }
 

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -22,11 +22,17 @@ pub(crate) struct Head {
 
 impl Head {
     pub(crate) fn start() -> Self {
+        Self::start_with(|_, _| {})
+    }
+
+    /// With another configuration than a local controller has; it is given the home, too.
+    pub(crate) fn start_with(change: impl FnOnce(&mut Config, &Path)) -> Self {
         wa_link::tls::install_provider();
         let home = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let tasks = Tasks::new(Shutdown::new());
-        let config = Config::local(home.path().join("controller"));
+        let mut config = Config::local(home.path().join("controller"));
+        change(&mut config, home.path());
         let running = runtime.block_on(Controller::start(config, tasks.clone())).unwrap();
         Self { home, running, runtime, tasks }
     }

@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 pub(crate) mod head;
+pub(crate) mod shell;
 
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};

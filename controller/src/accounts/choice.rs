@@ -48,9 +48,21 @@ impl Window {
 
     /// Percent that is left, while the figure still says something.
     fn left(&self, now: Timestamp) -> Option<f64> {
-        let passed = self.resets.is_some_and(|resets| resets <= now);
+        let ends = self.resets.or_else(|| self.observed.checked_add(self.span()).ok());
+        let passed = ends.is_none_or(|ends| ends <= now);
         let used = self.percent_used.filter(|used| used.is_finite() && !passed)?;
         Some(100.0 - used.clamp(0.0, 100.0))
+    }
+
+    /// How long the window is, by its name.
+    fn span(&self) -> SignedDuration {
+        let hours = match self.window.as_str() {
+            "5h" | "session" => 5,
+            "weekly" => 7 * 24,
+            "monthly" => 31 * 24,
+            _ => 24,
+        };
+        SignedDuration::from_hours(hours)
     }
 
     fn is_for(&self, model: &str) -> bool {

@@ -69,7 +69,10 @@ fn the_most_left_is_chosen_and_the_reason_told() {
 fn an_account_of_which_nothing_is_known_counts_as_full() {
     let pool = [candidate("a", vec![window("5h", 1.0, Some(NOW + 60))]), candidate("b", vec![])];
     assert_eq!(chosen(&ask(&pool, None, "")), Some("b"));
-    // What was counted before a reset says nothing any more.
+    // What was counted long ago, or before a reset, says nothing any more.
+    let old = Window { observed: at(NOW - 18_000), ..window("5h", 50.0, None) };
+    let pool = [candidate("a", vec![window("weekly", 1.0, None)]), candidate("b", vec![old])];
+    assert_eq!(chosen(&ask(&pool, None, "")), Some("b"));
     let pool =
         [candidate("a", vec![window("5h", 1.0, None)]), candidate("b", vec![window("5h", 90.0, Some(NOW))])];
     assert_eq!(chosen(&ask(&pool, None, "")), Some("b"));
@@ -199,10 +202,9 @@ fn may(one: &Candidate, from: Option<&AccountAlias>, model: &str) -> bool {
 }
 
 fn least(one: &Candidate, model: &str) -> i64 {
-    let counts = |w: &&Window| {
-        (w.model.is_empty() || model.is_empty() || w.model == model)
-            && w.resets.is_none_or(|resets| resets > at(NOW))
-    };
+    let ends = |w: &Window| w.resets.unwrap_or_else(|| at(w.observed.as_second() + 18_000));
+    let counts =
+        |w: &&Window| (w.model.is_empty() || model.is_empty() || w.model == model) && ends(w) > at(NOW);
     let used = one.windows.iter().filter(counts).filter_map(|w| w.percent_used).fold(0.0, f64::max);
     ((100.0 - used) * 1000.0).round() as i64
 }

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 use ring::pbkdf2;
 use serde::Deserialize;
-use wa_link::files;
+use wa_link::{disk, files};
 use zeroize::Zeroizing;
 
 use super::vault::{self, KeyId, Vault, VaultError};
@@ -69,14 +69,16 @@ pub enum KeyFileError {
     #[error("[vault] names both {0} and {1}: keep one")]
     Both(&'static str, &'static str),
     #[error(
-        "the vault's key {} is missing, and accounts are sealed with it ({wanted}): bring it back from a backup", path.display()
+        "the vault's key {} is missing, and accounts are sealed with it ({wanted}): bring it back from a backup; if it is \
+         lost for good, `wa-controller --forget-credentials` goes on without what it sealed", path.display()
     )]
     Missing { path: PathBuf, wanted: KeyId },
     #[error("the database says nothing usable of how the vault's passphrase is stretched")]
     Stretching,
     #[error(
-        "the key in force comes from {0}, which only you can change: give the new key there and the present one as the \
-         previous (`wa-controller --help` names the keys of [vault]), start the controller again, and rotate then"
+        "the key in force comes from {0}, which only you can change: give the present one as the previous key ([vault] \
+         previous_key_file or previous_passphrase_file, or the systemd credential wa-vault-key-previous or \
+         wa-vault-passphrase-previous), put the new one in its place, start the controller again, and rotate then"
     )]
     NotOurs(String),
 }
@@ -353,7 +355,7 @@ fn forget_others(path: &Path) {
         let other = entry.file_name();
         let rest = other.to_str().and_then(|other| other.strip_prefix(name)?.strip_prefix('.'));
         if rest.is_some_and(|id| id.len() == 16 && id.chars().all(|c| c.is_ascii_hexdigit())) {
-            drop(std::fs::remove_file(entry.path()));
+            drop(disk::remove(&entry.path()));
         }
     }
 }
@@ -361,7 +363,7 @@ fn forget_others(path: &Path) {
 /// The new key takes the old one's name.
 fn take_over(path: &Path, id: KeyId) -> Result<(), VaultError> {
     let failed = |problem: String| KeyFileError::Write { path: path.to_owned(), problem };
-    std::fs::rename(next_of(path, id), path).map_err(|e| failed(e.to_string()))?;
+    disk::rename(&next_of(path, id), path).map_err(|e| failed(e.to_string()))?;
     let directory = path.parent().unwrap_or(Path::new("."));
     Ok(files::sync_dir(directory).map_err(|e| failed(e.to_string()))?)
 }

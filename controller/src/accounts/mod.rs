@@ -19,6 +19,7 @@ use wa_link::shutdown::Tasks;
 use wa_proto::AccountAlias;
 use zeroize::Zeroizing;
 
+use crate::signin::Providers;
 use crate::store::{Store, StoreError};
 use vault::{Place, Vault, VaultError};
 
@@ -86,11 +87,23 @@ pub(crate) fn with_place<T>(alias: &str, field: &str, work: impl FnOnce(Place<'_
 pub struct Accounts {
     store: Arc<Store>,
     data_dir: PathBuf,
+    /// Names that the sign-in data has.
+    providers: Arc<[String]>,
 }
 
 impl Accounts {
     pub(crate) fn new(store: Arc<Store>, data_dir: PathBuf) -> Self {
-        Self { store, data_dir }
+        Self { store, data_dir, providers: Arc::default() }
+    }
+
+    /// The providers by which accounts may sign in.
+    pub(crate) fn by(mut self, providers: &Providers) -> Self {
+        self.providers = providers.names().map(str::to_owned).collect();
+        self
+    }
+
+    pub(crate) fn providers(&self) -> &[String] {
+        &self.providers
     }
 
     fn vault(&self) -> &Vault {

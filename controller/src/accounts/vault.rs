@@ -51,7 +51,8 @@ pub enum VaultError {
     Key(KeyFileError),
     #[error(
         "the vault's key {given} ({source_of}) is not the one that the accounts are sealed with ({wanted}): nothing was \
-         changed; bring that key back, or give it as the previous one and run `wa account rotate`"
+         changed; bring that key back, or give it as the previous one and run `wa account rotate`; if it is lost for good, \
+         `wa-controller --forget-credentials` goes on without what it sealed"
     )]
     WrongKey { given: KeyId, wanted: KeyId, source_of: String },
     #[error("{what} is sealed with a key ({key}) that is not here: was the database restored without it?")]

@@ -46,13 +46,13 @@ impl Fleet {
             return Err(usage(message));
         }
         let credentials = credentials(request.credentials.unwrap_or_default())?;
-        let sign_in = sign_in(&request.sign_in, &request.agent, &credentials)?;
+        let sign_in = sign_in(&request.sign_in, &request.agent, &names_of(&credentials))?;
         let account = AccountRow {
             alias: alias.clone(),
             agent: AgentKind::new(request.agent),
             pool: pool_name(&request.pool)?,
             sign_in,
-            provider: provider(request.provider)?,
+            provider: self.provider(request.provider)?,
             max_panes: max_panes(request.max_panes)?,
             disabled: false,
             default_hosts: hosts(request.default_hosts)?,
@@ -70,12 +70,18 @@ impl Fleet {
         request: v1::UpdateAccountRequest,
     ) -> Result<v1::UpdateAccountResponse, Status> {
         let alias = alias(&request.alias)?;
+        let before = self.account_state(&alias).await?;
+        let credentials = credentials(request.credentials.unwrap_or_default())?;
+        let held =
+            names_of(&credentials).into_iter().chain(before.fields.iter().map(String::as_str)).collect();
+        let agent = before.account.agent.as_str();
         let change = AccountChange {
             disabled: request.disabled,
+            sign_in: request.sign_in.as_deref().map(|way| sign_in(way, agent, &held)).transpose()?,
             pool: request.pool.as_deref().map(pool_name).transpose()?,
             max_panes: request.max_panes.map(max_panes).transpose()?,
             default_hosts: request.default_hosts.map(|list| hosts(list.hosts)).transpose()?,
-            credentials: credentials(request.credentials.unwrap_or_default())?,
+            credentials,
         };
         let nothing = change.is_empty();
         let who = peer.who();
@@ -96,6 +102,15 @@ impl Fleet {
         let stored = self.store.write(move |tx| tx.change_account(&changed, &change, &who));
         stored.await.map_err(|e| no_account(&alias, &status(&e)))?;
         Ok(v1::UpdateAccountResponse { account: Some(self.one_account(peer, &alias).await?) })
+    }
+
+    /// Empty: the agent's own.
+    fn provider(&self, name: String) -> Result<String, Status> {
+        let known = self.accounts.providers();
+        if name.is_empty() || known.contains(&name) {
+            return Ok(name);
+        }
+        Err(usage(format!("provider {name:?} is not in the sign-in data, which has {}", known.join(", "))))
     }
 
     async fn one_account(&self, peer: &Peer, alias: &AccountAlias) -> Result<v1::Account, Status> {
@@ -290,13 +305,6 @@ fn pool_name(text: &str) -> Result<String, Status> {
     Ok(name.to_owned())
 }
 
-fn provider(text: String) -> Result<String, Status> {
-    if !text.is_empty() {
-        word("provider", &text)?;
-    }
-    Ok(text)
-}
-
 fn word(what: &str, text: &str) -> Result<(), Status> {
     let sound = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if text.is_empty() {
@@ -360,11 +368,15 @@ fn credentials(given: v1::Credentials) -> Result<Credentials, Status> {
     Ok(Credentials { username, password, one_time_secret, api_key })
 }
 
-/// How it signs in: as it was said, else as the credentials allow.
-fn sign_in(text: &str, agent: &str, credentials: &Credentials) -> Result<SignIn, Status> {
+fn names_of(credentials: &Credentials) -> BTreeSet<&str> {
+    credentials.fields().map(|(name, _)| name).collect()
+}
+
+/// How it signs in: as it was said, else as the credentials allow that are `held`.
+fn sign_in(text: &str, agent: &str, held: &BTreeSet<&str>) -> Result<SignIn, Status> {
     let way = match text {
-        "" if credentials.api_key.is_some() => SignIn::ApiKey,
-        "" if credentials.username.is_some() || credentials.password.is_some() => SignIn::DeviceCode,
+        "" if held.contains("api_key") => SignIn::ApiKey,
+        "" if held.contains("username") || held.contains("password") => SignIn::DeviceCode,
         "" => {
             return Err(usage(
                 "the credentials are empty: give username and password, or api_key, or say sign_in manual",
@@ -374,15 +386,19 @@ fn sign_in(text: &str, agent: &str, credentials: &Credentials) -> Result<SignIn,
             usage(format!("sign_in {text:?}: one of {}", SignIn::ALL.map(SignIn::as_str).join(", ")))
         })?,
     };
-    let missing = |name: &str| Err(usage(format!("{name} is missing: sign_in {} needs it", way.as_str())));
-    match way {
-        SignIn::DeviceCode if agent != "codex" => Err(usage(format!(
-            "{agent} does not sign in by a device code: say sign_in manual, or give api_key"
-        ))),
-        SignIn::DeviceCode if credentials.username.is_none() => missing("username"),
-        SignIn::DeviceCode if credentials.password.is_none() => missing("password"),
-        SignIn::ApiKey if credentials.api_key.is_none() => missing("api_key"),
-        way => Ok(way),
+    let needed: &[&str] = match way {
+        SignIn::DeviceCode if agent != "codex" => {
+            return Err(usage(format!(
+                "{agent} does not sign in by a device code: say sign_in manual, or give api_key"
+            )));
+        }
+        SignIn::DeviceCode => &["username", "password"],
+        SignIn::ApiKey => &["api_key"],
+        SignIn::Manual => &[],
+    };
+    match needed.iter().find(|name| !held.contains(**name)) {
+        Some(name) => Err(usage(format!("{name} is missing: sign_in {} needs it", way.as_str()))),
+        None => Ok(way),
     }
 }
 

@@ -3,13 +3,20 @@
 //! Constraints: which choice approves and which denies is read from the labels that the event listed; what approves more than
 //! this once is never taken unless a person names it; the node answers only if the very same dialog still stands there.
 
+use std::time::Duration;
+
 use tonic::Status;
+use wa_link::clock;
 use wa_proto::wire::v1;
-use wa_proto::{ErrorCode, EventKind, PaneAddress};
+use wa_proto::{ErrorCode, EventKind, PaneAddress, PaneRef, PaneState};
 
 use super::{Fleet, address, status, usage};
 use crate::identity::peer::Peer;
-use crate::store::EventRange;
+use crate::registry::changed_before;
+use crate::store::{EventRange, StoredEvent};
+
+/// How long what a waiting pane asks may take to arrive.
+const EVENT_COMES: Duration = Duration::from_secs(2);
 
 impl Fleet {
     pub(super) async fn decide_dialog(
@@ -35,17 +42,24 @@ impl Fleet {
         self.carry_out(peer, act).await
     }
 
-    /// Labels and identity of the dialog that was told last of this pane.
+    /// Labels and identity of the dialog that was told last of this pane. That a pane waits is known a moment before what it
+    /// asks: the state comes live, the event through the spool.
     async fn last_dialog(&self, pane: &PaneAddress) -> Result<(Vec<String>, String), Status> {
         let view = self.pane_here(pane)?;
-        let range = EventRange {
-            pane: Some(pane.clone()),
-            kinds: vec![EventKind::ApprovalRequested],
-            ..EventRange::default()
+        let deadline = clock::monotonic() + EVENT_COMES;
+        let mut grew = self.store.events_grew();
+        let event = loop {
+            grew.mark_unchanged();
+            let newest = self.newest_dialog(pane, &view.pane.pane).await?;
+            // Of the same clock, and hardly of the same instant.
+            let begun = view.pane.detail.since.map(|since| since.checked_sub(EVENT_COMES).unwrap_or(since));
+            let told = newest.as_ref().is_some_and(|stored| begun.is_none_or(|begun| stored.time >= begun));
+            let waits = view.pane.state == PaneState::Waiting && !told;
+            if !waits || !changed_before(&mut grew, deadline).await {
+                break newest.map(|stored| stored.event);
+            }
         };
-        let found = self.store.events(range, 1, true).await.map_err(|e| status(&e))?;
-        let event = found.into_iter().next_back().map(|stored| stored.event);
-        let event = event.filter(|event| event.pane.as_ref() == Some(&view.pane.pane)).ok_or_else(|| {
+        let event = event.ok_or_else(|| {
             ErrorCode::NotFound.status(format!("no dialog of {pane} is known; look with `wa screen {pane}`"))
         })?;
         let field = |name: &str| event.fields.get(name).cloned().unwrap_or_default();
@@ -58,6 +72,16 @@ impl Fleet {
             return Err(ErrorCode::Refused.status(message));
         }
         Ok((choices, dialog))
+    }
+
+    async fn newest_dialog(&self, pane: &PaneAddress, here: &PaneRef) -> Result<Option<StoredEvent>, Status> {
+        let range = EventRange {
+            pane: Some(pane.clone()),
+            kinds: vec![EventKind::ApprovalRequested],
+            ..EventRange::default()
+        };
+        let found = self.store.events(range, 1, true).await.map_err(|e| status(&e))?;
+        Ok(found.into_iter().next_back().filter(|stored| stored.event.pane.as_ref() == Some(here)))
     }
 }
 

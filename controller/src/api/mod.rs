@@ -368,6 +368,14 @@ impl v1::fleet_server::Fleet for Fleet {
         self.cancel(&peer, request.into_inner()).await.map(Response::new)
     }
 
+    async fn retry_run(
+        &self,
+        request: Request<v1::RetryRunRequest>,
+    ) -> Result<Response<v1::RetryRunResponse>, Status> {
+        let peer = self.doorkeeper.admit(&request, OPERATORS)?;
+        self.retry(&peer, request.into_inner()).await.map(Response::new)
+    }
+
     async fn start_run(
         &self,
         request: Request<v1::StartRunRequest>,

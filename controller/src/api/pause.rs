@@ -73,7 +73,7 @@ impl Fleet {
             return Err(status(&error));
         }
         if let Some(quiet) = quiet {
-            let _ = (quiet, sleep_until);
+            sleep_until(quiet).await;
         }
         Ok(())
     }

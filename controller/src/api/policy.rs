@@ -12,7 +12,7 @@ use super::act::MAX_TEXT;
 use super::{Fleet, address, usage};
 use crate::gate::Labels;
 use crate::identity::peer::Peer;
-use crate::policy::{Judgement, Policy, Question};
+use crate::policy::{Judgement, Policy, Question, spawn_into};
 
 /// Labels of a pane that is described.
 const MAX_LABELS: usize = 64;
@@ -28,7 +28,15 @@ impl Fleet {
         check_who(&request.who)?;
         check_text(verb, &request.text)?;
         let labels = match request.pane {
-            Some(pane) => self.pane(&address(peer, pane)?)?.labels(),
+            Some(pane) => {
+                let view = self.pane(&address(peer, pane)?)?;
+                let mut labels = view.labels();
+                if verb == VerbName::Spawn {
+                    labels.clear();
+                    spawn_into(&mut labels, &view.host, &view.pane.pane.mux);
+                }
+                labels
+            }
             None => described(request.labels)?,
         };
         let question = Question { who: &request.who, verb, text: &request.text, labels: &labels };

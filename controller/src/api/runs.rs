@@ -76,6 +76,54 @@ impl Fleet {
         Ok(v1::CancelRunResponse { run: Some(self.told_run(summary)) })
     }
 
+    /// Begins a run again where it failed, as a new one.
+    pub(super) async fn retry(
+        &self,
+        peer: &Peer,
+        request: v1::RetryRunRequest,
+    ) -> Result<v1::RetryRunResponse, Status> {
+        let (failed, _) = self.known_run(peer, run_id(&request.run_id)?).await?;
+        let failed = failed.run;
+        let refused = |why: String| ErrorCode::Refused.status(why);
+        let definition = self.definition(&failed.workflow)?;
+        let from = failed.again_from(definition, request.sure).map_err(|not| refused(not.to_string()))?;
+        if let Some(why) = self.gate.workflow_paused(&failed.workflow) {
+            return Err(refused(why));
+        }
+        let pane = crate::gate::address(&failed.trigger.host, &failed.trigger.pane);
+        if self.pane_here(&pane)?.pane.pane != failed.trigger.pane {
+            return Err(refused(format!("{pane} is another pane now: the mux server was restarted")));
+        }
+        let (id, who, of) = (RunId::generate(), peer.who(), failed.id);
+        // What its beginning asks for is not done again.
+        let (run, _) =
+            Run::start(definition, id, failed.trigger.clone(), &failed.vars, wa_link::clock::now());
+        let begun = self.store.write(move |tx| {
+            if tx.open_run(&run.trigger.host, &run.trigger.pane)?.is_some() {
+                return Ok(false);
+            }
+            tx.audit(&Entry {
+                who: &who,
+                what: "start",
+                target: &format!(
+                    "{} {} {}",
+                    run.trigger.host, run.trigger.pane.mux, run.trigger.pane.pane_id
+                ),
+                decision: "retried",
+                detail: &format!("workflow {} run {id} after {of}", run.workflow),
+            })?;
+            tx.save_run(&run, None)?;
+            let input = Input::Again { step: from };
+            tx.inbox_input(&run.trigger.host, &run.trigger.pane, id, &input, "")?;
+            Ok(true)
+        });
+        if !begun.await.map_err(|e| status(&e))? {
+            return Err(refused(format!("another run acts on {pane}: see `wa run list {pane}`")));
+        }
+        let (summary, _) = self.known_run(peer, id).await?;
+        Ok(v1::RetryRunResponse { run: Some(self.told_run(summary)) })
+    }
+
     pub(super) async fn begin_run(
         &self,
         peer: &Peer,

@@ -163,3 +163,16 @@ fn no_permit_outlives_a_pause() {
         }
     }
 }
+
+/// Right after a restart a permit of the life before may still be good.
+#[test]
+fn a_pause_waits_out_what_an_earlier_life_has_permitted() {
+    let inherited = Queued { inherited: true, ..queued(1, 3) };
+    let before = Instant::now();
+    let gate = Gate::from_kept(std::slice::from_ref(&inherited), &[], 1);
+    let quiet = gate.pause(&[Scope::Everything], "operator:o", "");
+    assert!(quiet.is_some_and(|quiet| quiet >= before + PERMIT_LIFE), "{quiet:?}");
+    gate.settle(outcome(inherited.action.id));
+    assert_eq!(gate.pause(&[Scope::Everything], "operator:o", ""), None, "it has ended");
+    assert_eq!(Gate::default().pause(&[Scope::Everything], "operator:o", ""), None);
+}

@@ -8,7 +8,7 @@ use wa_proto::{Host, PaneRef};
 use wa_workflow::{Definition, End, Level, Run, Status};
 
 use crate::gate::Scope;
-use crate::store::{Entry, StoreError, Tx};
+use crate::store::{StoreError, Tx};
 
 /// So many bad ends …
 const BAD_ENDS: u64 = 5;
@@ -48,13 +48,6 @@ pub(super) fn ended(tx: &Tx<'_>, run: &Run) -> Result<(), StoreError> {
     let reason = format!("{bad} of its runs ended badly within {WITHIN:#}");
     tx.add_pause(&scope.to_string(), WHO, &reason)?;
     tx.tell_held(scope.clone(), WHO, &reason);
-    tx.audit(&Entry {
-        who: WHO,
-        what: "pause",
-        target: &scope.to_string(),
-        decision: "paused",
-        detail: &reason,
-    })?;
     let name = &run.workflow;
     tx.notify(
         run,

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, Semaphore};
 use tracing::Instrument as _;
 use wa_link::shutdown::{Shutdown, Tasks};
 use wa_link::{clock, trace};
+use wa_match::Redactor;
 use wa_proto::wire::v1;
 use wa_proto::wire::v1::account_request::About;
 use wa_proto::{AccountAlias, ActionId, AgentKind, Host, PaneRef, RunId, Timestamp};
@@ -295,6 +296,7 @@ impl Errand {
             Ok(false) => return,
             Ok(true) => (Input::SignedIn { step }, "signed_in", String::new()),
             Err(Failed { code, reason }) => {
+                let reason = Redactor::builtin().redact(&reason).into_owned();
                 (Input::SignInFailed { step, reason }, "sign_in_failed", format!(" {code}"))
             }
         };

@@ -10,7 +10,11 @@
 //! inbox, and wake-ups that came due meanwhile, are worked off at its start by the task that wakes runs.
 //!
 //! A run that waits for its pane is fed the pane's present state after each of its steps, once, and then whatever
-//! reports change. Nothing is fed from nodes that are away.
+//! reports change. Nothing is fed from nodes that are away. Accounts are leased in the commit (`accounts.rs`); their homes and
+//! sign-ins are errands outside of it (`errands.rs`), whose results come back as inputs.
+//!
+//! Of workflows that one event begins, those that another stands in for do not begin; what a person asks for takes the
+//! place of what it stands in for and merely waits.
 
 mod accounts;
 mod brakes;
@@ -117,6 +121,9 @@ impl Orchestrator {
             // What a person asked for is not told to be another's.
             let admission = match admit(definition, active.as_ref()) {
                 Admission::Merge if workflow.is_some() => Admission::Queue,
+                Admission::Queue if workflow.is_none() && self.absorbs(active.as_ref(), definition) => {
+                    Admission::Merge
+                }
                 admission => admission,
             };
             match admission {
@@ -144,6 +151,11 @@ impl Orchestrator {
         }
         let reason = format!("replaced by {}", definition.name);
         self.drive(tx, active, Input::Cancel { reason })
+    }
+
+    fn absorbs(&self, active: Option<&Run>, definition: &Definition) -> bool {
+        let of_active = active.and_then(|run| Some((run, self.definition_of(run)?)));
+        of_active.is_some_and(|(run, of_run)| of_run.absorbs(run, &definition.name))
     }
 
     /// Those that may begin now; where one stands in for others, only that one. `asked`: for this workflow alone.

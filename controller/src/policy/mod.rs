@@ -45,9 +45,9 @@ use serde::{Deserialize, Deserializer};
 use wa_link::config::ConfigError;
 use wa_proto::policy::{Decision, VerbName, Words, glob};
 use wa_proto::selector::Selector;
-use wa_proto::{Host, PaneRef, Verb};
+use wa_proto::{Host, MuxName, PaneRef, Verb};
 
-use crate::gate::Labels;
+use crate::gate::{Labels, address};
 use crate::identity::ca::hex;
 
 /// Bytes of a file.
@@ -304,14 +304,21 @@ impl Policy {
         mut labels: Labels,
     ) -> Judgement {
         if matches!(verb, Verb::Spawn { .. }) {
-            let mux = &pane.mux;
-            let address = if mux.is_main() { format!("{host}/{NEW}") } else { format!("{host}/{mux}/{NEW}") };
-            labels.insert("pane".to_owned(), address);
-            labels.insert("mux".to_owned(), mux.to_string());
+            spawn_into(&mut labels, host, &pane.mux);
+        } else {
+            // Of a pane that nobody has told of yet.
+            labels.entry("pane".to_owned()).or_insert_with(|| address(host, pane).to_string());
         }
         let text = verb.text();
         self.judge(&Question { who, verb: VerbName::of(verb), text: &text, labels: &labels })
     }
+}
+
+/// What rules see of a pane that is not there yet.
+pub(crate) fn spawn_into(labels: &mut Labels, host: &Host, mux: &MuxName) {
+    let address = if mux.is_main() { format!("{host}/{NEW}") } else { format!("{host}/{mux}/{NEW}") };
+    let of_it = [("host", host.to_string()), ("mux", mux.to_string()), ("pane", address)];
+    labels.extend(of_it.map(|(name, value)| (name.to_owned(), value)));
 }
 
 impl Rule {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::sample::select;
 use tokio::time::Instant;
-use wa_proto::{Generation, MuxName};
+use wa_proto::Generation;
 
 use super::*;
 

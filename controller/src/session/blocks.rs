@@ -1,7 +1,8 @@
 //! A block of records at the door: decompressed under a cap, decoded, checked.
 //!
 //! Nothing in a block is believed before it is checked: the sizes it claims, the seqs of its records, their lane. What
-//! does not fit refuses the whole block, and with it the stream.
+//! does not fit refuses the whole block, and with it the stream. A record of a kind that is not known here, or with a word
+//! that is not, is no misfit: a newer node sent it, and it is handed on as the bytes that came.
 
 use std::borrow::Cow;
 
@@ -11,7 +12,7 @@ use wa_proto::wire::{Invalid, packed, v1};
 use wa_proto::{Hole, Host, Lane, Record, RecordBody, SpoolId};
 use zstd::bulk::Decompressor;
 
-use crate::store::Batch;
+use crate::store::{Batch, UnknownRecord};
 
 /// A block holds no more than this before compression. A node's record is at most 4 MiB, and goes alone when it is
 /// large: to refuse what a node has spooled would stop its lane for ever, so the rest is for the wrapping.
@@ -36,6 +37,8 @@ pub(crate) enum BadBlock {
     Decode(#[from] prost::DecodeError),
     #[error("block: {got} records where it claims {claimed}")]
     Count { claimed: u32, got: usize },
+    #[error("block: {0} records; at most {MAX_RECORDS} go")]
+    TooMany(usize),
     #[error("block: its records are not the seqs that follow from {first}")]
     Seqs { first: u64 },
     #[error("block: a record of another lane")]
@@ -52,8 +55,9 @@ pub(crate) fn open(host: &Host, spool: SpoolId, block: v1::RecordBlock) -> Resul
         return Err(BadBlock::TooLarge(claimed.max(block.data.len())));
     }
     let raw = decompress(&block, claimed)?;
-    let got = entries(&raw)?;
-    if got == 0 || got > MAX_RECORDS || usize::try_from(block.count) != Ok(got) {
+    let entries = entries(&raw)?;
+    let got = entries.len();
+    if got == 0 || usize::try_from(block.count) != Ok(got) {
         return Err(BadBlock::Count { claimed: block.count, got });
     }
     let wire = match v1::RecordForm::try_from(block.form) {
@@ -64,20 +68,58 @@ pub(crate) fn open(host: &Host, spool: SpoolId, block: v1::RecordBlock) -> Resul
         }
         Err(_) => return Err(BadBlock::Form(block.form)),
     };
-    let mut records = Vec::with_capacity(wire.len());
+    let (mut records, mut unknown) = (Vec::with_capacity(wire.len()), Vec::new());
     let mut next = Some(block.first_seq);
-    for record in wire {
-        let record = Record::try_from(record)?;
-        if record.lane != lane {
-            return Err(BadBlock::Lane);
+    for (record, entry) in wire.into_iter().zip(entries) {
+        let (seq, is_ours) = (record.seq, record.lane == block.lane);
+        match read(record, entry, block.form)? {
+            _ if !is_ours => return Err(BadBlock::Lane),
+            Found::Record(record) if next.is_some_and(|next| follows(&record, next)) => records.push(record),
+            // Whatever it is, it is no hole.
+            Found::Unknown(other) if next == Some(seq) => unknown.push(other),
+            Found::Record(_) | Found::Unknown(_) => return Err(BadBlock::Seqs { first: block.first_seq }),
         }
-        if !next.is_some_and(|next| follows(&record, next)) {
-            return Err(BadBlock::Seqs { first: block.first_seq });
-        }
-        next = record.seq.checked_add(1);
-        records.push(record);
+        next = seq.checked_add(1);
     }
-    Ok(Batch { host: host.clone(), spool, lane, records, bytes: raw.len() })
+    Ok(Batch { host: host.clone(), spool, lane, records, unknown, bytes: raw.len() })
+}
+
+/// What an entry is.
+enum Found {
+    Record(Record),
+    Unknown(UnknownRecord),
+}
+
+fn read(mut record: v1::Record, entry: &[u8], form: i32) -> Result<Found, BadBlock> {
+    // Kept for the case that it cannot be read.
+    let body = record.body.take();
+    let head = record.clone();
+    let missing = body.is_none();
+    record.body = body;
+    let why = match Record::try_from(record) {
+        Ok(record) => return Ok(Found::Record(record)),
+        Err(Invalid::Missing(_)) if missing => "its kind".to_owned(),
+        Err(Invalid::Word { field, problem }) => format!("{field}: {problem}"),
+        Err(invalid) => return Err(invalid.into()),
+    };
+    let whole =
+        if form == i32::from(v1::RecordForm::Packed) { last_field(entry, WHOLE)? } else { Some(entry) };
+    // A record without any body is one that its node has spoilt.
+    let whole = whole.filter(|whole| !missing || holds_more(whole));
+    let whole = whole.ok_or(Invalid::Missing("record.body"))?;
+    // Messages that follow each other are one.
+    let (seq, time_us) = (head.seq, head.time_us);
+    let mut bytes = head.encode_to_vec();
+    bytes.extend_from_slice(whole);
+    Ok(Found::Unknown(UnknownRecord { seq, time_us, why, bytes }))
+}
+
+/// The field of `PackedRecord` with a record that was not packed.
+const WHOLE: u32 = 5;
+
+/// Whether a record's bytes have fields that are not known.
+fn holds_more(record: &[u8]) -> bool {
+    v1::Record::decode(record).is_ok_and(|known| known.encoded_len() < record.len())
 }
 
 /// The records in their form: as many bytes as were claimed, and no more are ever unpacked.
@@ -106,17 +148,53 @@ fn decompress(block: &v1::RecordBlock, claimed: usize) -> Result<Cow<'_, [u8]>, 
     Ok(raw)
 }
 
-/// How many records there are, in either form, before room is made for them: one may take two bytes here and hundreds
-/// when it is decoded.
-fn entries(mut raw: &[u8]) -> Result<usize, prost::DecodeError> {
-    use prost::encoding::{DecodeContext, WireType, decode_key, skip_field};
-    let mut count = 0;
-    while !raw.is_empty() {
-        let (tag, wire_type) = decode_key(&mut raw)?;
-        count += usize::from(tag == 1 && wire_type == WireType::LengthDelimited);
-        skip_field(wire_type, tag, &mut raw, DecodeContext::default())?;
+/// The records as they came, in either form, before room is made for them: one may take two bytes here and hundreds when it
+/// is decoded.
+fn entries(raw: &[u8]) -> Result<Vec<&[u8]>, BadBlock> {
+    let (mut entries, mut count) = (Vec::new(), 0);
+    for_each_field(raw, |tag, bytes| {
+        if tag == 1 {
+            count += 1;
+            // Of too many, only the number counts.
+            if entries.len() <= MAX_RECORDS {
+                entries.push(bytes);
+            }
+        }
+    })?;
+    if count > MAX_RECORDS {
+        return Err(BadBlock::TooMany(count));
     }
-    Ok(count)
+    Ok(entries)
+}
+
+/// The last field of this number that has bytes.
+fn last_field(message: &[u8], wanted: u32) -> Result<Option<&[u8]>, BadBlock> {
+    let mut found = None;
+    for_each_field(message, |tag, bytes| {
+        if tag == wanted {
+            found = Some(bytes);
+        }
+    })?;
+    Ok(found)
+}
+
+/// Calls with the number and the bytes of each field that has bytes.
+fn for_each_field<'a>(
+    mut rest: &'a [u8],
+    mut each: impl FnMut(u32, &'a [u8]),
+) -> Result<(), prost::DecodeError> {
+    use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
+    while !rest.is_empty() {
+        let (tag, wire_type) = decode_key(&mut rest)?;
+        let mut field = rest;
+        skip_field(wire_type, tag, &mut rest, DecodeContext::default())?;
+        if wire_type == WireType::LengthDelimited {
+            let length = decode_varint(&mut field)?;
+            let bytes = usize::try_from(length).ok().and_then(|length| field.get(..length));
+            each(tag, bytes.unwrap_or_default());
+        }
+    }
+    Ok(())
 }
 
 /// The next seq, or a hole that reaches from it to the record's own.
@@ -236,7 +314,7 @@ mod tests {
             let count = u32::try_from(raw.len() / 2).unwrap();
             let block = v1::RecordBlock { count, form: form.into(), ..block(&raw) };
             let refused = open(&host(), SpoolId::generate(), block).unwrap_err();
-            assert!(matches!(refused, BadBlock::Count { got, .. } if got == MAX_RECORDS + 1), "{refused}");
+            assert!(matches!(refused, BadBlock::TooMany(got) if got == MAX_RECORDS + 1), "{refused}");
         }
     }
 

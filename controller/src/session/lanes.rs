@@ -125,6 +125,7 @@ impl Session {
         Metrics::add(&metrics.lines, ingested.lines);
         Metrics::add(&metrics.messages, ingested.messages);
         Metrics::add(&metrics.messages_cut, ingested.messages_cut);
+        Metrics::add(&metrics.unknown_records, ingested.unknown);
         Metrics::add(&metrics.bytes, sizes.raw);
         // Before the node is told, so that it is never ahead of these books.
         self.bulk_in_flight.fetch_sub(sizes.wire, Ordering::Relaxed);

@@ -349,13 +349,13 @@ impl Session {
         let mut permit =
             v1::Permit { action_id: request.action_id.clone(), refused: String::new(), expired: false };
         match verdict {
-            Verdict::Granted { first, who, trace_parent } => {
+            Verdict::Granted { first, who, trace_parent, target } => {
                 let span = tracing::info_span!("permit", host = %self.host, %action);
                 trace::set_parent(&span, &trace_parent);
                 Metrics::add(&self.link.metrics.permits, 1);
                 self.send(Down::Permit(permit)).instrument(span).await?;
                 if first {
-                    self.note_permit(action, who).await;
+                    self.note_permit(action, who, target).await;
                 }
                 return Ok(());
             }
@@ -367,8 +367,7 @@ impl Session {
     }
 
     /// After the answer, not before it: the node waits.
-    async fn note_permit(&self, action: ActionId, who: String) {
-        let target = self.host.to_string();
+    async fn note_permit(&self, action: ActionId, who: String, target: String) {
         let noted = self.link.store.write_later(move |tx| tx.mark_permitted(action, &who, &target));
         if let Err(error) = noted.await {
             tracing::warn!(%action, %error, "a permit is missing in the audit trail");

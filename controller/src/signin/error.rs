@@ -11,11 +11,11 @@ pub enum SignInError {
     )]
     PrintedUrl { provider: String },
     #[error(
-        "the account has no {what} in the vault: add it (`wa account login`), or confirm the code yourself in a browser"
+        "the account has no {what} in the vault: add it (`wa account update`), or confirm the code yourself in a browser"
     )]
     NoCredential { what: &'static str },
     #[error(
-        "{provider} refused user name or password: correct them in the vault (`wa account login`) before the next \
+        "{provider} refused user name or password: correct them in the vault (`wa account update`) before the next \
          try, or the account may be locked"
     )]
     WrongPassword { provider: String },

@@ -103,6 +103,10 @@ fn what_a_page_is_follows_from_its_whole_origin() {
     ] {
         assert_eq!(standing(url), expected, "{url}");
     }
+    // The code has its own page; that does not make it one for passwords.
+    let apart = parse(&GOOD.replace("[\"https://login.example.test\", ", "[")).unwrap();
+    let url = Url::parse("https://login.example.test/device").unwrap();
+    assert_eq!(apart.standing(&url), own(false, true));
     for printed in [
         "https://login.example.test/device/..",
         "https://LOGIN.example.test:444/device",

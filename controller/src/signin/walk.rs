@@ -227,3 +227,23 @@ fn parts<'t>(found: &[Found], text: &'t str) -> Option<Vec<&'t str>> {
     let fits = !found.is_empty() && found.len() == single.len() && found.iter().all(|found| found.most == 1);
     fits.then_some(single)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(most: &[i64]) -> Vec<Found> {
+        let one =
+            |most: &i64| serde_json::from_value(serde_json::json!({"element": {}, "most": most})).unwrap();
+        most.iter().map(one).collect()
+    }
+
+    #[test]
+    fn a_code_goes_into_one_input_or_into_as_many_boxes_as_it_has_characters() {
+        assert_eq!(parts(&found(&[-1]), "AB-12"), Some(vec!["AB-12"]));
+        assert_eq!(parts(&found(&[1, 1, 1, 1]), "AB-12"), Some(vec!["A", "B", "1", "2"]));
+        assert_eq!(parts(&found(&[1, 1, 1]), "AB-12"), None);
+        assert_eq!(parts(&found(&[-1, -1]), "AB"), None, "which of the two is meant nobody knows");
+        assert_eq!(parts(&[], "AB"), None);
+    }
+}

@@ -41,6 +41,7 @@ pub struct AccountRow {
 #[derive(Debug, Clone, Default)]
 pub struct AccountChange {
     pub disabled: Option<bool>,
+    pub sign_in: Option<SignIn>,
     pub pool: Option<String>,
     pub max_panes: Option<u32>,
     pub default_hosts: Option<Vec<String>>,
@@ -59,9 +60,10 @@ pub struct PoolRow {
 impl AccountChange {
     /// Whether nothing changes.
     pub fn is_empty(&self) -> bool {
-        let Self { disabled, pool, max_panes, default_hosts, credentials } = self;
-        let options = [disabled.is_some(), pool.is_some(), max_panes.is_some(), default_hosts.is_some()];
-        !options.contains(&true) && credentials.fields().next().is_none()
+        let Self { disabled, sign_in, pool, max_panes, default_hosts, credentials } = self;
+        let state = disabled.is_some() || sign_in.is_some();
+        let place = pool.is_some() || max_panes.is_some() || default_hosts.is_some();
+        !state && !place && credentials.fields().next().is_none()
     }
 }
 
@@ -256,6 +258,9 @@ impl Tx<'_> {
         if let Some(disabled) = change.disabled {
             words.push(if disabled { "disabled" } else { "enabled" }.to_owned());
         }
+        if let Some(way) = change.sign_in {
+            words.push(format!("signs in by {}", way.as_str()));
+        }
         if let Some(most) = change.max_panes {
             words.push(format!("max panes {most}"));
         }
@@ -264,14 +269,16 @@ impl Tx<'_> {
         }
         self.conn
             .prepare_cached(
-                "UPDATE accounts SET pool = ?2, disabled = ?3, max_panes = ?4, default_hosts = ?5 WHERE alias = ?1",
+                "UPDATE accounts SET pool = ?2, disabled = ?3, max_panes = ?4, default_hosts = ?5, sign_in = ?6
+                 WHERE alias = ?1",
             )?
             .execute(params![
                 alias.as_str(),
                 change.pool.as_ref().unwrap_or(&before.pool),
                 change.disabled.unwrap_or(before.disabled),
                 change.max_panes.unwrap_or(before.max_panes),
-                hosts_json(change.default_hosts.as_ref().unwrap_or(&before.default_hosts))?
+                hosts_json(change.default_hosts.as_ref().unwrap_or(&before.default_hosts))?,
+                change.sign_in.unwrap_or(before.sign_in).as_str()
             ])?;
         let fields = self.put_credentials(alias, &change.credentials)?;
         self.audit_account(who, alias.as_str(), "changed", &format!("{}{fields}", words.join(", ")))

@@ -526,3 +526,24 @@ async fn what_was_left_open_is_sealed_at_the_first_start_with_a_vault() {
     let sealed: Vec<u8> = conn.query_row("SELECT body FROM outbox", [], |row| row.get(0)).unwrap();
     assert!(!sealed.windows(11).any(|bytes| bytes == b"an old word"));
 }
+
+#[tokio::test]
+async fn without_the_key_the_accounts_stay_and_what_was_under_way_is_unknown() {
+    let place = tempfile::tempdir().unwrap();
+    let store = open(place.path());
+    add(&store, row("a")).await;
+    let action = typed("hello");
+    store.write(move |tx| tx.enqueue(&host(), action, None, None, "send …").map(drop)).await.unwrap();
+    drop(store);
+    std::fs::remove_file(place.path().join("vault.key")).unwrap();
+    let error = reopen(place.path()).err().unwrap().to_string();
+    assert!(error.contains("--forget-credentials"), "{error}");
+    let forgotten = forget_vault(&place.path().join("state.db"), now()).unwrap();
+    assert_eq!(forgotten, Forgotten { credentials: 3, actions: 1 });
+    let store = reopen(place.path()).unwrap();
+    let a = state(&store, "a").await;
+    assert!(a.fields.is_empty() && a.account == row("a"));
+    assert_eq!(store.actions(1).await.unwrap()[0].outcome.as_deref(), Some("unknown"));
+    assert_eq!(store.audit_trail().await.unwrap().last().unwrap().decision, "forgotten");
+    add(&store, row("b")).await;
+}

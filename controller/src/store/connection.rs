@@ -17,6 +17,7 @@ const STEPS: &[M<'_>] = &[
     M::up(include_str!("notices.sql")),
     M::up(include_str!("accounts.sql")),
     M::up(include_str!("approvals.sql")),
+    M::up(include_str!("unknown.sql")),
 ];
 const MIGRATIONS: Migrations<'_> = Migrations::from_slice(STEPS);
 

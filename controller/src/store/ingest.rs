@@ -13,9 +13,13 @@ use prost::Message as _;
 use rusqlite::{CachedStatement, OptionalExtension as _, params};
 use wa_link::trace;
 use wa_proto::wire::{to_us, v1};
-use wa_proto::{Event, Gap, Hole, Host, Lane, Line, Lines, PaneRef, Record, RecordBody, SpoolId, Timestamp};
+use wa_proto::{
+    Event, EventId, EventKind, Gap, GapCause, Hole, Host, Lane, Line, Lines, PaneRef, Record, RecordBody,
+    SpoolId, Timestamp,
+};
 
 use super::messages::Heard;
+use super::unknown::UnknownRecord;
 use super::{StoreError, Tx, int, words};
 
 /// Consecutive records of one lane, checked at the door.
@@ -25,6 +29,8 @@ pub struct Batch {
     pub spool: SpoolId,
     pub lane: Lane,
     pub records: Vec<Record>,
+    /// Those among them that this version cannot read; in order, too.
+    pub unknown: Vec<UnknownRecord>,
     /// Size before compression.
     pub bytes: usize,
 }
@@ -40,6 +46,8 @@ pub struct Ingested {
     pub messages: usize,
     /// Messages that were left out or changed, because of what was in them.
     pub messages_cut: usize,
+    /// Records that this version cannot read.
+    pub unknown: usize,
 }
 
 pub(super) fn lane_number(lane: Lane) -> i32 {
@@ -80,7 +88,7 @@ impl Tx<'_> {
 
     /// Puts the batch into the log and moves the mark.
     pub fn ingest(&self, batch: Batch) -> Result<Ingested, StoreError> {
-        let Batch { host, spool, lane, records, .. } = batch;
+        let Batch { host, spool, lane, records, unknown, .. } = batch;
         let before = self.acked(&host, spool, lane)?;
         for record in &records {
             if let RecordBody::Hole(hole) = &record.body {
@@ -89,20 +97,25 @@ impl Tx<'_> {
         }
         let mut done = Ingested { acked: before, ..Ingested::default() };
         let mut last = None;
-        for record in records {
-            if record.seq <= done.acked {
-                continue;
-            }
-            if record.seq > done.acked + 1 {
-                let seq = record.seq;
-                let over = self.over_holes(&host, spool, lane, done.acked, seq)?;
-                if over + 1 < seq {
-                    return Err(StoreError::Missing { acked: done.acked, got: seq });
+        let mut unknown = unknown.into_iter().peekable();
+        let mut records = records.into_iter().peekable();
+        loop {
+            let next = records.peek().map(|record| record.seq);
+            if let Some(other) = unknown.next_if(|other| next.is_none_or(|next| other.seq < next)) {
+                if self.reach(&host, spool, lane, other.seq, &mut done)? {
+                    self.keep_unknown(&host, spool, lane, &other)?;
+                    done.unknown += 1;
                 }
+            } else if let Some(record) = records.next() {
+                if self.reach(&host, spool, lane, record.seq, &mut done)? {
+                    if let (Lane::Events, RecordBody::Hole(hole)) = (lane, &record.body) {
+                        self.enter_lost_events(&host, spool, hole, record.time)?;
+                    }
+                    self.enter(&host, record, &mut last, &mut done)?;
+                }
+            } else {
+                break;
             }
-            done.acked = record.seq;
-            done.records += 1;
-            self.enter(&host, record, &mut last, &mut done)?;
         }
         if done.acked > before {
             self.conn
@@ -119,6 +132,26 @@ impl Tx<'_> {
                 .execute(params![host.as_str(), spool.as_bytes(), lane_number(lane), int(done.acked)?])?;
         }
         Ok(done)
+    }
+
+    /// Moves the mark to this seq. `false`: it was there already.
+    fn reach(
+        &self,
+        host: &Host,
+        spool: SpoolId,
+        lane: Lane,
+        seq: u64,
+        done: &mut Ingested,
+    ) -> Result<bool, StoreError> {
+        if seq <= done.acked {
+            return Ok(false);
+        }
+        if seq > done.acked + 1 && self.over_holes(host, spool, lane, done.acked, seq)? + 1 < seq {
+            return Err(StoreError::Missing { acked: done.acked, got: seq });
+        }
+        done.acked = seq;
+        done.records += 1;
+        Ok(true)
     }
 
     fn remember_hole(
@@ -179,8 +212,44 @@ impl Tx<'_> {
         Ok(mark)
     }
 
+    /// Events that are gone were to be heard by people and workflows: that they are is an event of its own. What a spool of
+    /// another id had was told under that id.
+    fn enter_lost_events(
+        &self,
+        host: &Host,
+        spool: SpoolId,
+        hole: &Hole,
+        time: Timestamp,
+    ) -> Result<(), StoreError> {
+        if hole.cause == GapCause::Restored {
+            return Ok(());
+        }
+        // Named by what it tells of, so that it stands once.
+        let name = u128::from_be_bytes(*spool.as_bytes()) ^ u128::from(hole.last_seq);
+        let Some(id) = EventId::from_slice(&name.to_be_bytes()) else { return Ok(()) };
+        let time = if time == Timestamp::UNIX_EPOCH { self.now } else { time };
+        let lost = hole.last_seq - hole.first_seq + 1;
+        let event = Event {
+            id,
+            pane: None,
+            kind: EventKind::CaptureGap,
+            agent: None,
+            agent_version: String::new(),
+            agent_pid: 0,
+            rule: String::new(),
+            fields: [("cause", hole.cause.as_str().to_owned()), ("events", lost.to_string())]
+                .map(|(name, value)| (name.to_owned(), value))
+                .into(),
+            witnesses: Vec::new(),
+            line: String::new(),
+            row: 0,
+            layout: 0,
+        };
+        self.enter_event(host, &event, time, "")
+    }
+
     /// One record's effects. `last` is the pane of the lines before, and its stream: mostly theirs, too.
-    fn enter(
+    pub(super) fn enter(
         &self,
         host: &Host,
         record: Record,

@@ -104,19 +104,23 @@ pub(super) fn states(conn: &Connection, pool: Option<&str>) -> Result<Vec<Accoun
     let state = |account: AccountRow| {
         let alias = account.alias.as_str();
         let fields = fields.query_map([alias], |row| row.get(0))?.collect::<Result<_, _>>()?;
-        let (leases, windows) = (leases(conn, Some(&account.alias))?, windows(conn, &account.alias)?);
+        let (leases, windows) = (leases(conn, Some(&account.alias), None)?, windows(conn, &account.alias)?);
         Ok(AccountState { fields, leases, windows, homes: homes(conn, &account.alias)?, account })
     };
     accounts::accounts(conn, pool)?.into_iter().map(state).collect()
 }
 
-/// Leases of an account, or all.
-pub(super) fn leases(conn: &Connection, alias: Option<&AccountAlias>) -> Result<Vec<LeaseRow>, StoreError> {
+/// Leases of an account, or all; on a host, or anywhere.
+pub(super) fn leases(
+    conn: &Connection,
+    alias: Option<&AccountAlias>,
+    host: Option<&Host>,
+) -> Result<Vec<LeaseRow>, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT alias, run_id, host, mux, pane_id, generation, since_us FROM account_leases
-         WHERE ?1 IS NULL OR alias = ?1 ORDER BY since_us",
+         WHERE (?1 IS NULL OR alias = ?1) AND (?2 IS NULL OR host = ?2) ORDER BY since_us",
     )?;
-    let mut rows = statement.query([alias.map(AccountAlias::as_str)])?;
+    let mut rows = statement.query([alias.map(AccountAlias::as_str), host.map(Host::as_str)])?;
     let mut out = Vec::new();
     while let Some(row) = rows.next()? {
         out.push(LeaseRow {
@@ -339,8 +343,8 @@ impl Tx<'_> {
 
     /// The pane uses none of our accounts any more.
     pub fn end_leases_of(&self, host: &Host, pane: &PaneRef) -> Result<(), StoreError> {
-        for lease in leases(self.conn, None)? {
-            if lease.host == *host && lease.pane == *pane {
+        for lease in leases(self.conn, None, Some(host))? {
+            if lease.pane == *pane {
                 self.end_lease(&lease, "the pane is gone")?;
             }
         }
@@ -349,7 +353,7 @@ impl Tx<'_> {
 
     /// The run gives its account back, unused.
     pub fn end_leases_of_run(&self, run: RunId) -> Result<(), StoreError> {
-        for lease in leases(self.conn, None)?.iter().filter(|lease| lease.run == run) {
+        for lease in leases(self.conn, None, None)?.iter().filter(|lease| lease.run == run) {
             self.end_lease(lease, "its run has not switched the pane")?;
         }
         Ok(())
@@ -370,10 +374,7 @@ impl Tx<'_> {
 
     /// Ends leases of panes that are gone or on another account, of one host or of all.
     pub(super) fn tidy_leases(&self, host: Option<&Host>) -> Result<(), StoreError> {
-        for lease in leases(self.conn, None)? {
-            if host.is_some_and(|host| *host != lease.host) {
-                continue;
-            }
+        for lease in leases(self.conn, None, host)? {
             if let Some(why) = self.outlived(&lease)? {
                 self.end_lease(&lease, &why)?;
             }

@@ -64,8 +64,8 @@ impl Tx<'_> {
         if !self.is_at_home(&account, host)? {
             return Ok(());
         }
-        let leased = leases(self.conn, Some(&account.alias))?;
-        let leased = leased.iter().filter(|lease| lease.host == *host && lease.pane == pane.pane);
+        let leased = leases(self.conn, Some(&account.alias), Some(host))?;
+        let leased = leased.iter().filter(|lease| lease.pane == pane.pane);
         let since = leased.map(|lease| lease.since).max();
         for limit in &session.rate_limits {
             if since.is_some_and(|since| limit.observed_at <= since) {
@@ -142,8 +142,8 @@ impl Tx<'_> {
         if let Some(stored) = stored.as_ref().filter(|stored| stored.agent_pid == event.agent_pid) {
             return account_of(self.conn, host, stored);
         }
-        let of_pane = |lease: &&LeaseRow| lease.host == *host && lease.pane == *pane;
-        if let Some(lease) = leases(self.conn, None)?.iter().rfind(of_pane) {
+        let of_pane = |lease: &&LeaseRow| lease.pane == *pane;
+        if let Some(lease) = leases(self.conn, None, Some(host))?.iter().rfind(of_pane) {
             return self.account(&lease.alias);
         }
         match (stored, &event.agent) {

@@ -78,7 +78,7 @@ pub(super) fn record(lane: Lane, seq: u64, body: RecordBody) -> Record {
 }
 
 pub(super) fn batch(spool: SpoolId, lane: Lane, records: Vec<Record>) -> Batch {
-    Batch { host: host(), spool, lane, records, bytes: 100 }
+    Batch { host: host(), spool, lane, records, unknown: Vec::new(), bytes: 100 }
 }
 
 pub(super) async fn ingest(store: &Store, batch: Batch) -> Result<Ingested, StoreError> {
@@ -199,6 +199,30 @@ async fn a_hole_is_passed_only_when_it_is_named() {
     let bad = Hole { first_seq: 9, last_seq: 8, cause: GapCause::Damaged, gaps: vec![] };
     let bad = record(Lane::Bulk, 8, RecordBody::Hole(bad));
     assert!(ingest(&store, batch(other, Lane::Bulk, vec![bad])).await.is_err());
+}
+
+/// Events that a full spool had to drop: a gap in the log of each pane that they told of, and an event that says so, once.
+#[tokio::test]
+async fn events_that_were_dropped_are_told() {
+    let place = tempfile::tempdir().unwrap();
+    let store = open(place.path());
+    let spool = SpoolId::generate();
+    let gap = Gap { pane: pane(1), layout: 1, first_row: None, rows: None, cause: GapCause::SpoolFull };
+    let hole = |first_seq, last_seq, cause| {
+        let hole = Hole { first_seq, last_seq, cause, gaps: vec![gap.clone()] };
+        record(Lane::Events, last_seq, RecordBody::Hole(hole))
+    };
+    for _ in 0..2 {
+        let dropped = batch(spool, Lane::Events, vec![hole(1, 7, GapCause::SpoolFull)]);
+        assert_eq!(ingest(&store, dropped).await.unwrap().acked, 7);
+    }
+    let earlier = batch(SpoolId::generate(), Lane::Events, vec![hole(1, 90, GapCause::Restored)]);
+    ingest(&store, earlier).await.unwrap();
+    let told = store.events(EventRange::default(), 1000, false).await.unwrap();
+    let told: Vec<_> = told.iter().map(|row| (row.event.kind, row.event.fields.clone())).collect();
+    let fields = [("cause", "spool_full"), ("events", "7")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+    assert_eq!(told, [(EventKind::CaptureGap, fields.into())]);
+    assert_eq!(texts(&log(&store, 1).await)[0], "gap spool_full None");
 }
 
 #[tokio::test]

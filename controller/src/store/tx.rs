@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use rusqlite::Connection;
+use wa_proto::wire::{from_us, to_us};
 use wa_proto::{Action, ActionId, Host, Outcome, PaneRef, RunId, Timestamp};
 
 use super::{Revoked, RuleSet, StoreError};
@@ -80,7 +81,8 @@ impl<'c> Tx<'c> {
     ) -> Self {
         Self {
             conn,
-            now,
+            // As it is stored: what is stepped again with stored times goes as it went.
+            now: from_us("now", to_us(now)).unwrap_or(now),
             next_log_id,
             vault,
             told: RefCell::default(),

@@ -167,6 +167,7 @@ async fn what_cannot_be_an_account_is_refused_with_a_reason() {
         (with(|r| r.pool = "a pool".into()), "pool"),
         (with(|r| r.default_hosts = vec!["web 1".into()]), "default_hosts"),
         (with(|r| r.max_panes = 10_001), "max_panes"),
+        (with(|r| r.provider = "acme".into()), "which has openai"),
         (half, "password is missing"),
         (long, "at most 1024 bytes"),
         (control, "control character"),
@@ -182,8 +183,33 @@ async fn what_cannot_be_an_account_is_refused_with_a_reason() {
     admin.add_account(codex("work-1")).await.unwrap();
     let twice = admin.add_account(codex("work-1")).await.unwrap_err();
     assert!(twice.code() == Code::PermissionDenied && twice.message().contains("already"), "{twice}");
-    let nothing = v1::UpdateAccountRequest { alias: "work-1".into(), ..Default::default() };
-    assert_eq!(admin.update_account(nothing).await.unwrap_err().code(), Code::InvalidArgument);
+    let update = |change: fn(&mut v1::UpdateAccountRequest)| {
+        let mut request = v1::UpdateAccountRequest { alias: "work-1".into(), ..Default::default() };
+        change(&mut request);
+        request
+    };
+    let cases = [
+        (update(|_| ()), "nothing is to be changed"),
+        (update(|r| (r.remove, r.disabled) = (true, Some(true))), "not changed as well"),
+        (update(|r| r.sign_in = Some("api_key".into())), "api_key is missing"),
+        (update(|r| r.max_panes = Some(u32::MAX)), "max_panes"),
+    ];
+    for (request, words) in cases {
+        let status = admin.update_account(request).await.unwrap_err();
+        assert!(status.code() == Code::InvalidArgument && status.message().contains(words), "{status}");
+    }
+    let manual = v1::AddAccountRequest { sign_in: "manual".into(), credentials: None, ..codex("hand") };
+    admin.add_account(manual).await.unwrap();
+    let bring = |sign_in: Option<&str>| v1::UpdateAccountRequest {
+        alias: "hand".into(),
+        credentials: Some(credentials()),
+        sign_in: sign_in.map(str::to_owned),
+        ..Default::default()
+    };
+    for (said, then) in [(None, "manual"), (Some(""), "device_code")] {
+        let account = admin.update_account(bring(said)).await.unwrap().into_inner().account.unwrap();
+        assert_eq!(account.sign_in, then);
+    }
 }
 
 /// A pane that met its limit, in a pool of three.
@@ -267,12 +293,8 @@ async fn a_switch_and_a_sign_in_begin_their_runs() {
     let mut node = limited(&desk, SpoolId::generate()).await;
     let mut admin = desk.admin().await;
     admin.set_pool(v1::SetPoolRequest { name: "default".into(), switching: true }).await.unwrap();
-    // What waits for the reset has the pane.
     let runs = admin.list_runs(v1::ListRunsRequest::default()).await.unwrap().into_inner().runs;
-    for run in runs.into_iter().filter(|run| run.ended_us == 0) {
-        let cancel = v1::CancelRunRequest { run_id: run.run_id, reason: String::new() };
-        admin.cancel_run(cancel).await.unwrap();
-    }
+    assert_eq!(runs.iter().map(|run| run.workflow.as_str()).collect::<Vec<_>>(), ["limit-wait"]);
     let switch =
         v1::SwitchAccountRequest { pane: Some(address("web-1", 1)), alias: "c".into(), dry_run: false };
     let switched = admin.switch_account(switch).await.unwrap().into_inner();
@@ -281,6 +303,9 @@ async fn a_switch_and_a_sign_in_begin_their_runs() {
         (run.workflow.as_str(), switched.choice.unwrap().alias.as_str()),
         ("codex-account-switch", "c")
     );
+    let waited = v1::GetRunRequest { run_id: runs[0].run_id.clone() };
+    let waited = admin.get_run(waited).await.unwrap().into_inner().run.unwrap();
+    assert!(waited.ended_us > 0, "the one that waited for the reset is over: {waited:?}");
     let login = v1::LoginAccountRequest { alias: "b".into(), host: "web-1".into() };
     let shell = async {
         let action = node.action().await;
@@ -343,4 +368,48 @@ async fn a_lease_is_seen_by_people_and_by_the_agents_of_its_host() {
         v1::SwitchAccountRequest { pane: Some(address("web-1", 1)), dry_run: true, ..Default::default() };
     let told = admin.switch_account(elsewhere).await.unwrap().into_inner().choice.unwrap();
     assert_eq!(told.alias, "b", "c was used last: {told:?}");
+}
+
+/// The program itself: its memory goes nowhere, its key comes from systemd, and another key is no start.
+#[tokio::test]
+async fn the_program_keeps_its_memory_to_itself_and_refuses_another_key() {
+    use std::process::Stdio;
+
+    let place = tempfile::tempdir().unwrap();
+    let credentials = place.path().join("credentials");
+    wa_link::files::create_private_dir(&credentials).unwrap();
+    let key = credentials.join("wa-vault-key");
+    let program = || {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_wa-controller"));
+        command
+            .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir"])
+            .arg(place.path().join("data"))
+            .env("CREDENTIALS_DIRECTORY", &credentials)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command
+    };
+    wa_link::files::write_private(&key, &[5; 32]).unwrap();
+    let running = program().spawn().unwrap();
+    until("the start", async || place.path().join("data/operator.context.toml").exists().then_some(())).await;
+    let pid = running.id().unwrap().to_string();
+    #[cfg(target_os = "linux")]
+    {
+        let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+        assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap();
+        assert!(!environment.windows(32).any(|bytes| bytes == [5; 32]));
+    }
+    assert!(std::process::Command::new("kill").arg(&pid).status().unwrap().success());
+    let ended = running.wait_with_output().await.unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{}", String::from_utf8_lossy(&ended.stderr));
+    assert!(!place.path().join("data/vault.key").exists(), "it was given one");
+
+    wa_link::files::write_private(&key, &[6; 32]).unwrap();
+    let refused = program().output().await.unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("wa-vault-key") && said.contains("nothing was changed"), "{said}");
 }

@@ -129,6 +129,23 @@ async fn a_limit_is_waited_out_over_a_restart_and_the_agent_told_once() {
     assert_eq!(scene.notices(false).await, []);
 }
 
+/// A run is the fold of its inputs also where all of them came in the commit that began it.
+#[tokio::test]
+async fn what_a_run_was_stepped_with_tells_the_same_again() {
+    let mut scene = Scene::limited().await;
+    scene.state(PaneState::Waiting).await;
+    let reset = clock::now() + Duration::from_secs(3600);
+    scene.event(EventKind::LimitReached, &[("reset_time", &reset.to_string())]).await;
+    let action = scene.node.action().await;
+    scene.outcome(&action, OutcomeKind::Submitted).await;
+    let run =
+        until("the wait for the reset", async || scene.run().await.filter(|run| run.step == "reset")).await;
+    let id = v1::GetRunRequest { run_id: run.run_id };
+    let shown = scene.desk.admin().await.get_run(id).await.unwrap().into_inner();
+    let told: Vec<_> = shown.inputs.iter().map(|input| (input.step.as_str(), input.state.as_str())).collect();
+    assert_eq!((told[0], told[1]), (("menu", "acting"), ("reset", "waiting")), "{told:?}");
+}
+
 #[tokio::test]
 async fn an_agent_that_goes_on_by_itself_is_left_alone() {
     let mut scene = Scene::limited().await;
@@ -254,6 +271,31 @@ async fn an_approval_is_told_and_answered_by_its_label() {
     assert_eq!(agent.decide(decide).await.unwrap_err().code(), Code::PermissionDenied);
 }
 
+/// A pane's state comes live, and the event that says what it asks a moment later.
+#[tokio::test]
+async fn an_answer_waits_for_what_is_asked() {
+    let mut scene = Scene::with(|_| {}).await;
+    scene.state(PaneState::Waiting).await;
+    let mut operator = scene.desk.fleet(Role::Operator, "ada").await;
+    until("the state", async || {
+        let panes = scene.desk.admin().await.list_panes(v1::ListPanesRequest::default()).await.unwrap();
+        panes.into_inner().panes.into_iter().find(|item| item.pane.as_ref().unwrap().state == "waiting")
+    })
+    .await;
+    let decide = v1::DecideRequest { pane: Some(address("web-1", 1)), ..Default::default() };
+    let mut deciding = Box::pin(async move { operator.decide(decide).await });
+    let early = tokio::time::timeout(Duration::from_millis(200), &mut deciding).await;
+    assert!(early.is_err(), "answered before anything was asked: {early:?}");
+    let fields = [("choices", CHOICES), ("dialog", "00000000deadbeef")];
+    let node = async {
+        scene.event(EventKind::ApprovalRequested, &fields).await;
+        let action = scene.node.action().await;
+        scene.outcome(&action, OutcomeKind::Submitted).await;
+    };
+    let (decided, ()) = tokio::join!(deciding, node);
+    assert_eq!(decided.unwrap().into_inner().outcome, "submitted");
+}
+
 #[tokio::test]
 async fn a_workflow_that_ends_badly_too_often_is_paused_everywhere() {
     let mut scene = Scene::with(|_| {}).await;
@@ -351,4 +393,42 @@ async fn a_crashed_agent_is_resumed_where_that_is_turned_on() {
         scene.state(PaneState::Idle).await;
         assert_eq!(scene.run_is("succeeded").await.reason, "the session was resumed in its pane");
     }
+}
+
+/// A run that failed begins again where it failed, by a person's word; one that is in doubt only when they are sure.
+#[tokio::test]
+async fn a_run_that_failed_is_begun_again_where_it_failed() {
+    let workflow = "name = 'two'\nversion = 1\non = 'bell'\nmax_actions = 2\n\
+        [[step]]\nid = 'one'\ndo = 'type'\ntext = 'one'\ntimeout = '10s'\n\
+        [[step]]\nid = 'seen'\ndo = 'verify'\nevents = ['turn.started']\ntimeout = '100ms'\n\
+        [[step]]\nid = 'two'\ndo = 'type'\ntext = 'two'\ntimeout = '10s'\n";
+    let mut scene = Scene::with(|config| config.workflows.push(Definition::parse(workflow).unwrap())).await;
+    scene.state(PaneState::Idle).await;
+    scene.event(EventKind::Bell, &[]).await;
+    let first = scene.node.action().await;
+    let mut operator = scene.desk.fleet(Role::Operator, "ada").await;
+    let run = scene.run_is("acting").await;
+    let retry = |run: &v1::Run, sure| v1::RetryRunRequest { run_id: run.run_id.clone(), sure };
+    let open = operator.retry_run(retry(&run, true)).await.unwrap_err();
+    assert!(open.message().contains("has not ended"), "{open}");
+    scene.outcome(&first, OutcomeKind::Submitted).await;
+    let failed = scene.run_is("failed").await;
+    let again = operator.retry_run(retry(&failed, false)).await.unwrap().into_inner().run.unwrap();
+    assert_eq!((again.state.as_str(), again.step.as_str()), ("waiting", "seen"));
+    scene.event(EventKind::TurnStarted, &[]).await;
+    let second = scene.node.action().await;
+    assert_eq!(text_of(&second), "two", "what was done is not done again");
+    scene.outcome(&second, OutcomeKind::Unknown).await;
+    let doubtful = scene.run_is("unknown").await;
+    let refused = operator.retry_run(retry(&doubtful, false)).await.unwrap_err();
+    assert!(refused.message().contains("look at the pane"), "{refused}");
+    operator.retry_run(retry(&doubtful, true)).await.unwrap();
+    let third = scene.node.action().await;
+    assert_eq!(text_of(&third), "two");
+    scene.outcome(&third, OutcomeKind::Submitted).await;
+    let done = scene.run_is("succeeded").await;
+    let id = v1::GetRunRequest { run_id: done.run_id };
+    let shown = scene.desk.admin().await.get_run(id).await.unwrap().into_inner();
+    assert_eq!(shown.inputs.last().unwrap().state, "succeeded", "it replays");
+    assert!(operator.retry_run(retry(&shown.run.unwrap(), true)).await.is_err());
 }

@@ -120,3 +120,20 @@ async fn of_a_workflow_leaves_people_alone() {
     let greet = v1::PauseRequest { workflow: "greet".into(), ..pause() };
     nothing_begins_after(greet, false, &[]).await;
 }
+
+/// The controller that gave the permit is gone; the one that pauses knows only that the action is open.
+#[tokio::test]
+async fn of_everything_right_after_a_restart() {
+    let mut desk = Desk::start().await;
+    let (mut node, action) = node(&desk, HOSTS[0], false).await;
+    let asked = Instant::now();
+    assert_eq!(node.ask(&action.action_id).await.refused, "");
+    desk.kill_and_restart().await;
+    let restarted = asked.elapsed();
+    desk.admin().await.pause(pause()).await.unwrap();
+    assert!(
+        asked.elapsed() >= PERMIT_LIFE,
+        "restarted after {restarted:?}, paused after {:?}",
+        asked.elapsed()
+    );
+}

@@ -279,6 +279,12 @@ async fn a_policy_is_tried_without_doing_anything() {
     };
     let told = test(described.clone()).await.unwrap();
     assert_eq!((told.decision.as_str(), told.rule.as_str()), ("ask", "spawns"));
+    // Of a pane, a spawn is for one beside it.
+    let beside = v1::TestPolicyRequest {
+        policy: policy.replace("db-1", "web-1"),
+        ..request("agent:web-1", "spawn", "cargo test")
+    };
+    assert_eq!(test(beside).await.unwrap().rule, "spawns");
 
     for (wrong, code, words) in [
         (request("operator:ada", "type", "x"), Code::InvalidArgument, "unknown verb \"type\""),

@@ -28,7 +28,7 @@ pub struct Definition {
     pub agents: Vec<AgentKind>,
     /// The events that start a run; none: only a person does.
     pub on: Vec<EventKind>,
-    /// Workflows that its event does not start where it starts this one.
+    /// Workflows that its event does not start where it starts this one, and nothing before `merge_until` while it runs.
     pub instead_of: Vec<String>,
     /// Until a run has done this step, more of its triggers tell of the same thing; `None`: until its first action.
     pub merge_until: Option<usize>,
@@ -336,6 +336,11 @@ impl Definition {
     /// Whether it takes accounts from their pool by itself.
     pub fn leases(&self) -> bool {
         self.steps.iter().any(|step| matches!(step.work, Work::LeaseAccount { login: false }))
+    }
+
+    /// Whether what would begin that workflow is this run's own doing, or its own to deal with.
+    pub fn absorbs(&self, run: &Run, other: &str) -> bool {
+        self.instead_of.iter().any(|name| name == other) && self.merges(run)
     }
 
     /// Whether one of its runs would do what another trigger asks for.

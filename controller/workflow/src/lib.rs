@@ -31,7 +31,7 @@ pub use machine::step;
 pub use overrides::{Override, resolve};
 pub use rehearsal::{Moment, Rehearsed, Seen, rehearse, state_after};
 pub use run::{
-    Admission, Effect, End, Expect, Input, PlaceOf, Run, Status, Trigger, WANTED_ACCOUNT, admit,
+    Admission, Effect, End, Expect, Input, NotAgain, PlaceOf, Run, Status, Trigger, WANTED_ACCOUNT, admit,
     resume_command,
 };
 pub use step::{Choice, Level, Place, Reset, Step, Work};

@@ -6,6 +6,7 @@
 //! that fails ends the run, or leads where its file says.
 
 mod accounts;
+mod reset;
 
 use jiff::SignedDuration;
 use uuid::Uuid;
@@ -14,7 +15,7 @@ use wa_proto::{ActionId, AgentKind, EventKind, OutcomeKind, PaneState, RunId, Ti
 use crate::Definition;
 use crate::definition::Follows;
 use crate::run::{Effect, End, Expect, Input, Run, Status, Trigger, login_command};
-use crate::step::{Place, Reset, Step, Work};
+use crate::step::{Choice, Place, Step, Work};
 use crate::template::{Quoting, Template, Vars};
 
 /// First pause after a refusal; doubles up to the longest.
@@ -23,12 +24,8 @@ const RETRY_LONGEST: SignedDuration = SignedDuration::from_secs(60);
 /// How long after an action's deadline a run still waits for the node's word. The action itself stays open: a late
 /// outcome is recorded, but the run no longer waits for it.
 const OUTCOME_GRACE: SignedDuration = SignedDuration::from_secs(60);
-/// An account that is free by less than this before the limit lifts is not waited for.
-const WORTH_IT: SignedDuration = SignedDuration::from_mins(1);
 /// The value that is the agent's own where nothing else is said.
 const LOGIN_COMMAND: &str = "login_command";
-/// For the reset of a limit to become known, when the event did not tell it.
-const RESET_KNOWN: SignedDuration = SignedDuration::from_secs(30);
 
 /// `at + by`, at most the end of time.
 fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
@@ -91,6 +88,8 @@ impl Run {
             vars,
             reset,
             free: None,
+            failed_at: None,
+            doubted: false,
             signed_in: false,
             pane_state: None,
             heard: std::collections::BTreeSet::new(),
@@ -180,15 +179,10 @@ impl<'a> Machine<'a> {
             },
             Work::DeviceLogin => self.sign_in(),
             Work::Ask { question, choices, events, heard } => {
-                if let Some(to) = heard.filter(|_| events.iter().any(|kind| self.run.heard.contains(kind))) {
-                    return self.enter(to);
+                match heard.filter(|_| events.iter().any(|kind| self.run.heard.contains(kind))) {
+                    Some(to) => self.enter(to),
+                    None => self.ask(question, choices),
                 }
-                let Some(question) = self.render(question, Quoting::None) else { return };
-                let choices = choices.iter().map(|choice| choice.label.clone()).collect();
-                self.run.status = Status::Asking;
-                let until = self.run.step_deadline;
-                self.effects.push(Effect::Ask { question, choices, until });
-                self.wake_at(until);
             }
             Work::Fail { reason } => {
                 if let Some(reason) = self.render(reason, Quoting::None) {
@@ -203,6 +197,15 @@ impl<'a> Machine<'a> {
         }
     }
 
+    fn ask(&mut self, question: &Template, choices: &[Choice]) {
+        let Some(question) = self.render(question, Quoting::None) else { return };
+        let choices = choices.iter().map(|choice| choice.label.clone()).collect();
+        self.run.status = Status::Asking;
+        let until = self.run.step_deadline;
+        self.effects.push(Effect::Ask { question, choices, until });
+        self.wake_at(until);
+    }
+
     /// The present step is done.
     fn go_on(&mut self) {
         let next = self.present().and_then(|step| step.next).unwrap_or(self.run.step + 1);
@@ -211,6 +214,7 @@ impl<'a> Machine<'a> {
 
     /// The present step cannot be done.
     fn fail(&mut self, reason: String) {
+        self.run.failed_at = Some(self.run.step);
         match self.present().and_then(|step| step.on_failure) {
             Some(to) => self.divert(to, reason),
             None => self.run.end(End::Failed, reason, self.now),
@@ -318,6 +322,7 @@ impl<'a> Machine<'a> {
             Input::SigningIn { step } => self.on_signing_in(*step),
             Input::SignedIn { step } => self.on_signed_in(*step),
             Input::SignInFailed { step, reason } => self.on_sign_in_failed(*step, reason),
+            Input::Again { step } => self.enter(*step),
             Input::Restarted => self.on_restart(),
             Input::Timer => self.on_timer(),
             Input::Cancel { reason } => self.run.end(End::Cancelled, reason.clone(), self.now),
@@ -369,6 +374,7 @@ impl<'a> Machine<'a> {
                     }
                 }
             }
+            Some(Work::DeviceLogin) => self.watch_for_code(false),
             Some(Work::Choose { .. }) if state == PaneState::Waiting && self.now >= not_before => self.act(),
             // An acting step that was refused waits here for a better moment.
             Some(Work::Type { .. } | Work::Keys { .. } | Work::Spawn { .. }) if self.now >= not_before => {
@@ -467,6 +473,8 @@ impl<'a> Machine<'a> {
 
     /// Nobody knows whether an action arrived.
     fn doubt(&mut self, reason: String) {
+        self.run.doubted = true;
+        self.run.failed_at = Some(self.run.step);
         self.run.actions_done += 1;
         match self.present().and_then(|step| step.on_unknown) {
             Some(to) => self.divert(to, reason),
@@ -517,6 +525,9 @@ impl<'a> Machine<'a> {
         if matches!(step.work, Work::WaitReset { .. }) {
             return self.wait_for_reset();
         }
+        if step.work == Work::DeviceLogin {
+            return self.watch_for_code(true);
+        }
         if self.now < self.run.step_deadline {
             if step.work.acts() && self.run.tries > 0 && self.now >= not_before {
                 return self.act();
@@ -534,51 +545,6 @@ impl<'a> Machine<'a> {
                 self.fail(format!("{}: nothing of what it waits for came in time", step.id))
             }
             _ => self.fail(format!("no good moment to act came in time (tried {} times)", self.run.tries)),
-        }
-    }
-
-    // ---- the reset of a limit
-
-    /// Waits on, goes on, or gives up, by what is known of the reset now.
-    fn wait_for_reset(&mut self) {
-        let Some(step) = self.present() else { return };
-        let Work::WaitReset { of, grace, jitter, unless, aside } = &step.work else { return };
-        let known = match of {
-            Reset::Limit => self.run.reset,
-            Reset::Account => match (self.run.free, self.run.reset) {
-                (None, _) => return self.fail("when an account can be used is not known".to_owned()),
-                (Some(free), Some(own)) if own <= later(free, WORTH_IT) => {
-                    return self.fail("no other account can be used much before this limit lifts".to_owned());
-                }
-                (free, _) => free,
-            },
-        };
-        let Some(reset) = known else {
-            let begun = self.run.step_deadline.saturating_sub(step.timeout).unwrap_or(self.run.started);
-            let known_by = later(begun, RESET_KNOWN).min(self.run.step_deadline);
-            return if self.now >= known_by {
-                self.fail("when the limit lifts is not known".to_owned());
-            } else {
-                self.wake_at(known_by);
-            };
-        };
-        let due = later(later(reset, *grace), self.run.jitter(*jitter));
-        if due > self.run.step_deadline {
-            return self.fail(format!("the limit lifts at {reset}, which is later than this workflow waits"));
-        }
-        if self.now < due {
-            return self.wake_at(due);
-        }
-        if self.run.pane_state.is_some_and(|state| unless.contains(&state)) {
-            return self.step_aside(*aside);
-        }
-        self.go_on();
-    }
-
-    fn step_aside(&mut self, aside: Option<usize>) {
-        match aside {
-            Some(to) => self.enter(to),
-            None => self.go_on(),
         }
     }
 }

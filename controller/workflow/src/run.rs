@@ -42,6 +42,12 @@ pub struct Run {
     /// When an account of the pool can be used again, as the last lease that failed said.
     #[serde(default)]
     pub free: Option<Timestamp>,
+    /// The step that failed last.
+    #[serde(default)]
+    pub failed_at: Option<usize>,
+    /// Of an action of this run nobody knows whether it arrived.
+    #[serde(default)]
+    pub doubted: bool,
     /// The home of the leased account was signed in when it was leased.
     #[serde(default)]
     pub signed_in: bool,
@@ -277,6 +283,10 @@ pub enum Input {
         step: usize,
         reason: String,
     },
+    /// A person has it begin at this step: an earlier run failed there.
+    Again {
+        step: usize,
+    },
     /// The controller was started anew: what it prepared for this run is lost.
     Restarted,
     /// The wake-up time that the run asked for has come.
@@ -363,7 +373,47 @@ pub fn admit(definition: &Definition, active: Option<&Run>) -> Admission {
     }
 }
 
+/// Why a run is not begun again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotAgain {
+    #[error("the run has not ended: cancel it first")]
+    Open,
+    #[error("the run succeeded")]
+    Succeeded,
+    #[error(
+        "whether one of its actions arrived is not known: look at the pane, and say that it may begin again"
+    )]
+    Doubt,
+    #[error("it held an account, which it has given back: begin the workflow anew")]
+    Account,
+    #[error("it only told people something")]
+    Nothing,
+    #[error("the workflow is at another version now: begin it anew")]
+    Version,
+}
+
 impl Run {
+    /// At which step a run that failed can begin again, by a new run. `sure`: a person has seen to what is in doubt.
+    pub fn again_from(&self, definition: &Definition, sure: bool) -> Result<usize, NotAgain> {
+        let Status::Ended { end, .. } = &self.status else { return Err(NotAgain::Open) };
+        if *end == End::Succeeded {
+            return Err(NotAgain::Succeeded);
+        }
+        if (self.doubted || *end == End::Unknown) && !sure {
+            return Err(NotAgain::Doubt);
+        }
+        if definition.name != self.workflow || definition.version != self.version {
+            return Err(NotAgain::Version);
+        }
+        if definition.max_actions == 0 {
+            return Err(NotAgain::Nothing);
+        }
+        if self.vars.contains_key("account") {
+            return Err(NotAgain::Account);
+        }
+        Ok(self.failed_at.unwrap_or(self.step).min(definition.steps.len() - 1))
+    }
+
     pub fn is_over(&self) -> bool {
         matches!(self.status, Status::Ended { .. })
     }

@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawMode};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::HomeError;
@@ -61,7 +61,7 @@ impl Dir {
         if stat.st_uid != rustix::process::geteuid().as_raw() {
             return Err(HomeError::Foreign { path, uid: stat.st_uid });
         }
-        let mode = u32::from(stat.st_mode as RawMode) & 0o7777;
+        let mode = Mode::from_raw_mode(stat.st_mode).bits();
         if mode & 0o077 != 0 {
             return Err(HomeError::Open { path, mode });
         }

@@ -1,7 +1,7 @@
 //! A key in the place where an agent reads it. Never in an environment, an argument or a typed text.
 //!
 //! Codex: `auth.json` with `OPENAI_API_KEY`, as `codex login --with-api-key` writes it (0.89.0, 0.144.0 and 0.169.0 take
-//! it). Gemini CLI: `.gemini/.env`, and settings of its own that choose the key (0.61.0); another `.env` that it would find
+//! it, unless their settings name the system's keyring as the only place). Gemini CLI: `.gemini/.env`, and settings of its own that choose the key (0.61.0); another `.env` that it would find
 //! first is refused, for with that it would work on another account or on none. Claude Code, by its documentation: a file
 //! and `apiKeyHelper` in settings of its own. Settings of one's own are the first home's with that change, written anew
 //! each time.
@@ -41,6 +41,10 @@ pub(super) fn write(
     }
     match kind.agent {
         "codex" => {
+            let config = first.join("config.toml");
+            if in_keyring(&config)? {
+                return Err(HomeError::Keyring(config));
+            }
             let content = Zeroizing::new(json!({ "OPENAI_API_KEY": key }).to_string());
             home.write("auth.json", content.as_bytes())
         }
@@ -66,6 +70,14 @@ pub(super) fn write(
             })
         }
     }
+}
+
+/// Whether Codex looks for its sign-in in the system's keyring alone, where no file can put it.
+fn in_keyring(config: &Path) -> Result<bool, HomeError> {
+    let text =
+        read(config, MAX_SETTINGS)?.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
+    let settings: toml::Table = text.parse().unwrap_or_default();
+    Ok(settings.get("cli_auth_credentials_store").and_then(toml::Value::as_str) == Some("keyring"))
 }
 
 /// The `.env` that Gemini CLI would read instead of the account's, working there.

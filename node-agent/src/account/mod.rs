@@ -58,7 +58,7 @@ enum HomeError {
     #[error("{} belongs to another user (uid {uid}): the home of an account must be the node's own", path.display())]
     Foreign { path: PathBuf, uid: u32 },
     #[error("{} is open to others (mode {mode:04o}): look who has been there, then run `chmod 700 {}`", path.display(), path.display())]
-    Open { path: PathBuf, mode: u32 },
+    Open { path: PathBuf, mode: rustix::fs::RawMode },
     #[error("nothing says where the agent keeps its files: its HOME is not known")]
     NoFirst,
     #[error("{} is the home of an account and shares its sessions with no other: move them to the agent's usual home", .0.display())]
@@ -74,6 +74,11 @@ enum HomeError {
     TooLarge { path: PathBuf, limit: u64 },
     #[error("{} is not read as JSON without comments, so the account gets no settings of its own from it", .0.display())]
     Settings(PathBuf),
+    #[error(
+        "{} keeps sign-ins in the system's keyring (cli_auth_credentials_store): the account's key would not be read; set it \
+         to \"file\" or \"auto\"", .0.display()
+    )]
+    Keyring(PathBuf),
     #[error("the account's key is no key: it is too long, or holds blanks, quotes or control characters")]
     NotAKey,
     #[error(

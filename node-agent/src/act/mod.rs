@@ -5,13 +5,15 @@
 //! `unknown`, and nobody types again blindly. One action at a time on a pane; the others wait, bounded.
 //! Operation: this module takes actions in, lets them wait for their pane, and hands outcomes over (journal first, then
 //! spool). `perform.rs` is one action from the permit to the outcome, `guard.rs` says whether to type, `text.rs` pastes and
-//! submits, `menu.rs` answers dialogs, `other.rs` presses keys, spawns and kills. Every step waits for frames; the only clock is the one before
+//! submits (`line.rs` reads a shell's line, `prompts.rs` an agent's transcript), `menu.rs` answers dialogs, `other.rs` presses keys, spawns and kills. Every step waits for frames; the only clock is the one before
 //! Enter, which agents need.
 
 mod guard;
+mod line;
 mod menu;
 mod other;
 mod perform;
+mod prompts;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -197,6 +197,44 @@ async fn a_draft_is_never_typed_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn only_an_operator_presses_keys_over_a_draft_or_where_an_agent_leaves() {
+    let stage = Stage::new(|dir| agent(dir, "plain"), Answer::Granted);
+    let pane = stage.ready(PaneState::Idle).await;
+    let placed = Verb::Send { text: "half a thought".into(), enter: false };
+    assert_eq!(stage.act(action(&pane, placed)).await.outcome, "placed");
+    let keys = |who: &str, key: &str| Action {
+        who: who.into(),
+        expect_agent: Some(AgentKind::claude()),
+        ..action(&pane, Verb::Keys(vec![key.parse().unwrap()]))
+    };
+    for key in ["C-c", "Esc", "x"] {
+        let outcome = stage.act(keys("workflow:codex-account-switch", key)).await;
+        assert_eq!(said(&outcome), ("refused", "a half-written draft stands in claude's composer"));
+    }
+    assert_eq!(stage.act(keys("operator:eve", "x")).await.outcome, "submitted");
+    stage.stop().await;
+    // A screen without a composer: it leaves, or has not begun.
+    let stage = Stage::new(
+        |dir| {
+            std::fs::write(dir.join("screen"), "Shutting down\n").unwrap();
+            crate::testing::shown(dir)
+        },
+        Answer::Granted,
+    );
+    let pane = stage.node.pane("the agent", |pane| pane.agent.is_some()).await;
+    let interrupt = Action {
+        who: "workflow:codex-account-switch".into(),
+        expect_agent: Some(AgentKind::claude()),
+        ..action(&pane, Verb::Keys(vec!["C-c".parse().unwrap()]))
+    };
+    let outcome = stage.act(interrupt).await;
+    let (kind, reason) = said(&outcome);
+    assert_eq!(kind, "refused", "{reason}");
+    assert!(reason.contains("on its way out"), "{reason}");
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_show_is_unknown() {
     let stage = Stage::new(|dir| agent(dir, "silent"), Answer::Granted);
     let pane = stage.ready(PaneState::Idle).await;

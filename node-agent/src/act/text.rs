@@ -17,11 +17,12 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use wa_match::{Composer, ComposerView, Foreground, Held, composer, shell};
 use wa_mux::codec::{Key, KeyCode};
-use wa_proto::{Action, AgentKind, Frame, FrameRow, OutcomeKind, PaneState};
+use wa_proto::{Action, AgentKind, OutcomeKind, PaneState};
 
 use super::guard::{self, Sight};
 use super::perform::Leave;
-use super::{End, Parts};
+use super::prompts::Prompts;
+use super::{End, Parts, line};
 use crate::observer::View;
 use crate::process::ProcessId;
 
@@ -33,8 +34,6 @@ const SHELL_GAP: Duration = Duration::from_millis(50);
 /// The text still stands there: Enter did not arrive.
 const ENTER_AGAIN: Duration = Duration::from_millis(1500);
 const MAX_ENTERS: u32 = 3;
-/// Cells of a prompt by which it is found again in the transcript.
-const PROMPT_HEAD: usize = 40;
 
 /// Where the text goes, and who holds the terminal there.
 struct Target {
@@ -59,7 +58,7 @@ enum Place {
 
 /// What a frame says of the text.
 #[derive(Debug, PartialEq, Eq)]
-enum Seen {
+pub(super) enum Seen {
     Nothing,
     /// All of it, and nothing else.
     Whole,
@@ -122,9 +121,9 @@ fn find_place(sight: &Sight, text: &str) -> Result<Place, End> {
     }
     let prompt = shell::prompt_row(&view.frame)
         .ok_or_else(|| End::refused("the shell shows no prompt: its cursor is hidden or off the screen"))?;
-    let row = stable(&view.frame, prompt.row);
-    let cursor = stable(&view.frame, prompt.cursor.0);
-    let prompt = up_to_cursor(&view.frame, row);
+    let row = line::stable(&view.frame, prompt.row);
+    let cursor = line::stable(&view.frame, prompt.cursor.0);
+    let prompt = line::up_to_cursor(&view.frame, row);
     if prompt.trim().is_empty() {
         return Err(End::refused("the shell shows no prompt: the cursor's line is empty"));
     }
@@ -343,7 +342,7 @@ impl Place {
                 let composer = composer::read(&view.frame, kind);
                 read_composer(view, &composer, text, *before, *was_working)
             }
-            Self::Shell { row, prompt, cursor } => read_shell(&view.frame, *row, prompt, *cursor, text),
+            Self::Shell { row, prompt, cursor } => line::read(&view.frame, *row, prompt, *cursor, text),
         }
     }
 
@@ -388,227 +387,7 @@ fn read_composer(
     }
 }
 
-/// How often the text stands on the screen outside of the composer, as a prompt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Prompts {
-    exact: usize,
-    /// It begins like the text, and is not it.
-    longer: usize,
-}
-
-impl Prompts {
-    fn of(frame: &Frame, composer: &ComposerView, text: &str) -> Self {
-        let wanted = squeeze(text);
-        // Agents may fold what is long.
-        let head: String = squeeze(text.lines().find(|line| !line.trim().is_empty()).unwrap_or(text))
-            .chars()
-            .take(PROMPT_HEAD.min((frame.cols as usize).saturating_sub(8)))
-            .collect();
-        let mut prompts = Self { exact: 0, longer: 0 };
-        if head.is_empty() {
-            return prompts;
-        }
-        let rows: Vec<String> = frame.rows.iter().map(|row| squeeze(&row.text)).collect();
-        // A note at the right edge stands apart.
-        let noteless =
-            |row: &FrameRow| squeeze(row.text.trim_end().rsplit_once("   ").map_or("", |(text, _)| text));
-        for at in (0..rows.len()).filter(|at| !composer.rows.contains(at)) {
-            let Some(found) = rows[at].find(&head) else { continue };
-            // Before it stands a glyph or a border, not words.
-            if rows[at][..found].chars().any(char::is_alphanumeric) {
-                continue;
-            }
-            let end = if at < composer.rows.start { composer.rows.start } else { rows.len() };
-            let alone = || noteless(&frame.rows[at]).get(found..).is_some_and(|text| text == wanted);
-            if is_prompt(&rows[at..end], found, &wanted, &head) || alone() {
-                prompts.exact += 1;
-            } else {
-                prompts.longer += 1;
-            }
-        }
-        prompts
-    }
-}
-
-/// Whether the rows, from this byte of the first on, hold the wanted text and no more of their own, or an end of it that was
-/// folded.
-fn is_prompt(rows: &[String], from: usize, wanted: &str, head: &str) -> bool {
-    let mut seen = String::new();
-    for (at, row) in rows.iter().enumerate() {
-        let row = if at == 0 { &row[from..] } else { row.as_str() };
-        // The other side of a box.
-        let row = row.trim_end_matches('│').trim_start_matches('│');
-        if row.is_empty() {
-            break;
-        }
-        seen.push_str(row);
-        if seen == wanted {
-            return true;
-        }
-        if !wanted.starts_with(&seen) {
-            return false;
-        }
-    }
-    seen.len() >= head.len()
-}
-
-fn read_shell(frame: &Frame, row: i64, prompt: &str, cursor: i64, text: &str) -> Seen {
-    let Ok(at) = usize::try_from(frame.cursor.row) else {
-        return Seen::Other("the cursor has left the screen");
-    };
-    let on_the_line = row_index(frame, row).is_none_or(|start| is_one_line(frame, start, at));
-    let wanted = squeeze(prompt) + &squeeze(text);
-    let now = squeeze(&up_to_cursor(frame, row));
-    if on_the_line && now == wanted {
-        return Seen::Whole;
-    }
-    if now == squeeze(prompt) && stable(frame, at) == cursor {
-        return Seen::Nothing;
-    }
-    if stable(frame, at) == cursor {
-        return Seen::Other("the prompt line holds something else");
-    }
-    // The cursor stands below the line that holds the text, or a command has cleared the screen and it stands above.
-    let line = row_index(frame, row).filter(|start| *start <= at);
-    match line.map(|start| echo(&frame.rows[start..at.min(frame.rows.len())], &squeeze(text))) {
-        None => Seen::Cleared,
-        Some(Echo::Alone) => Seen::Gone,
-        Some(Echo::Longer) => Seen::Other("the line that ran is not exactly the text"),
-        Some(Echo::Missing) if frame.alternate => Seen::Gone,
-        Some(Echo::Missing) => Seen::Other("the prompt line holds something else"),
-    }
-}
-
-/// How a text stands in the line that a shell has taken.
-enum Echo {
-    /// It ends its row, but for a note at the right edge.
-    Alone,
-    Longer,
-    Missing,
-}
-
-fn echo(rows: &[FrameRow], wanted: &str) -> Echo {
-    let mut line = String::new();
-    for row in rows {
-        line.push_str(&squeeze(&row.text));
-        let Some(at) = line.find(wanted) else { continue };
-        let more = &line[at + wanted.len()..];
-        let note = row.text.trim_end().rsplit_once("   ").map_or("", |(_, note)| note);
-        return if more.is_empty() || squeeze(note) == more { Echo::Alone } else { Echo::Longer };
-    }
-    Echo::Missing
-}
-
-/// Whether the rows before the cursor's are filled to the edge, so that all of them are one line that goes on. The
-/// cursor below a row that ends early stands on another line: a command that prints nothing yet has been taken, and one
-/// more Enter would go to it.
-fn is_one_line(frame: &Frame, start: usize, at: usize) -> bool {
-    let cells = |row: &FrameRow| -> u32 {
-        row.text.chars().map(|c| wa_mux::codec::cell_width(c.encode_utf8(&mut [0; 4]))).sum()
-    };
-    let mut before = frame.rows.get(start..at.min(frame.rows.len())).into_iter().flatten();
-    before.all(|row| row.wrapped || cells(row) >= frame.cols)
-}
-
-/// What stands from a stable row to the cursor.
-fn up_to_cursor(frame: &Frame, row: i64) -> String {
-    let Ok(at) = usize::try_from(frame.cursor.row) else { return String::new() };
-    let start = row_index(frame, row).unwrap_or(0);
-    if start > at {
-        return String::new();
-    }
-    let mut text = join(frame, start, at);
-    let Some(last) = frame.rows.get(at) else { return text };
-    let mut cells = 0_u32;
-    for c in last.text.chars() {
-        if cells >= frame.cursor.col {
-            break;
-        }
-        text.push(c);
-        cells += wa_mux::codec::cell_width(c.encode_utf8(&mut [0; 4]));
-    }
-    text
-}
-
-/// The rows `start..end`, joined.
-fn join(frame: &Frame, start: usize, end: usize) -> String {
-    frame
-        .rows
-        .get(start..end.min(frame.rows.len()))
-        .into_iter()
-        .flatten()
-        .map(|row| row.text.as_str())
-        .collect()
-}
-
-fn stable(frame: &Frame, row: usize) -> i64 {
-    frame.first_row.saturating_add(i64::try_from(row).unwrap_or(i64::MAX))
-}
-
-fn row_index(frame: &Frame, row: i64) -> Option<usize> {
-    usize::try_from(row.checked_sub(frame.first_row)?).ok().filter(|at| *at < frame.rows.len())
-}
-
-fn squeeze(text: &str) -> String {
+/// Blanks do not count: wraps eat them.
+pub(super) fn squeeze(text: &str) -> String {
     text.chars().filter(|c| !c.is_whitespace()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use wa_proto::Cursor;
-
-    fn frame(first_row: i64, rows: &[&str], cursor: (i64, u32)) -> Frame {
-        Frame {
-            cols: 20,
-            rows: rows.iter().map(|row| FrameRow::plain(*row)).collect(),
-            first_row,
-            cursor: Cursor { row: cursor.0, col: cursor.1, visible: true },
-            alternate: false,
-        }
-    }
-
-    #[test]
-    fn a_shell_line_is_followed_from_prompt_to_output() {
-        // A right-hand prompt stands behind the cursor all the time.
-        let before = frame(10, &["out", "$       12:00"], (1, 2));
-        let prompt = up_to_cursor(&before, 11);
-        assert_eq!(prompt, "$ ");
-        let read = |frame: &Frame| read_shell(frame, 11, &prompt, 11, "echo hi");
-        assert_eq!(read(&before), Seen::Nothing);
-        assert_eq!(
-            read(&frame(10, &["out", "$ echo"], (1, 6))),
-            Seen::Other("the prompt line holds something else")
-        );
-        assert_eq!(read(&frame(10, &["out", "$ echo hi   12:00"], (1, 9))), Seen::Whole);
-        assert_eq!(read(&frame(10, &["out", "$ echo hi", "hi", "$ "], (3, 2))), Seen::Gone);
-        // Scrolled: the prompt line has left the screen.
-        assert_eq!(read(&frame(14, &["hi", "$ "], (1, 2))), Seen::Cleared);
-    }
-
-    #[test]
-    fn a_command_that_prints_nothing_yet_was_taken() {
-        let quiet = frame(10, &["$ sleep 5", ""], (1, 0));
-        assert_eq!(read_shell(&quiet, 10, "$ ", 10, "sleep 5"), Seen::Gone);
-        // Right at the edge the cursor waits on the next row before Enter, and on the one after that behind it.
-        let edge = frame(10, &["$ 0123456789abcdefgh", ""], (1, 0));
-        assert_eq!(read_shell(&edge, 10, "$ ", 10, "0123456789abcdefgh"), Seen::Whole);
-        let taken = frame(10, &["$ 0123456789abcdefgh", "", ""], (2, 0));
-        assert_eq!(read_shell(&taken, 10, "$ ", 10, "0123456789abcdefgh"), Seen::Gone);
-    }
-
-    #[test]
-    fn a_command_that_clears_the_screen_was_taken() {
-        let cleared = frame(10, &["$ ", "", ""], (0, 2));
-        assert_eq!(read_shell(&cleared, 12, "$ ", 12, "clear"), Seen::Cleared);
-    }
-
-    #[test]
-    fn a_wrapped_command_is_read_over_its_rows() {
-        let long = "0123456789abcdefghij-and-more";
-        let after = frame(10, &["$ 0123456789abcdefgh", "ij-and-more"], (1, 11));
-        assert_eq!(read_shell(&after, 10, "$ ", 10, long), Seen::Whole);
-        let changed = frame(10, &["$ 0123456789abcdefgh", "ij-and-mor"], (1, 10));
-        assert_ne!(read_shell(&changed, 10, "$ ", 10, long), Seen::Whole);
-    }
 }

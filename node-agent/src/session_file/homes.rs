@@ -1,7 +1,8 @@
 //! Where an agent keeps its session files.
 //!
 //! The agent's own process decides: its `HOME`, `CODEX_HOME` or `CLAUDE_CONFIG_DIR`, read from its environment. Only
-//! where that cannot be read, the node's own stand for them.
+//! where that cannot be read, the node's own stand for them. The home of an account shares its sessions with another one:
+//! then the files are looked for there, and each has one name (`crate::account`).
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -564,8 +564,17 @@ pub(super) fn gaps_of(record: &v1::Record) -> Vec<v1::Gap> {
             cause,
         }],
         Some(v1::record::Body::Gap(gap)) => vec![v1::Gap { cause, ..gap.clone() }],
+        // No rows went, but something that was told of the pane.
+        Some(v1::record::Body::Event(event)) => unheard(&event.pane, event.layout, cause),
+        Some(v1::record::Body::Conversation(conversation)) => unheard(&conversation.pane, 0, cause),
         _ => Vec::new(),
     }
+}
+
+/// A gap whose rows nobody can count.
+fn unheard(pane: &Option<v1::PaneRef>, layout: u64, cause: String) -> Vec<v1::Gap> {
+    let gap = |pane| v1::Gap { pane: Some(pane), layout, first_row: None, rows: None, cause };
+    pane.clone().map(gap).into_iter().collect()
 }
 
 /// Reads one record back; checked.

@@ -116,8 +116,8 @@ impl IdentityPage {
         let router = Router::new().fallback(answer).with_state(Arc::clone(&book));
         let listener = runtime.block_on(tokio::net::TcpListener::bind(("127.0.0.1", 0)))?;
         let at = listener.local_addr()?;
-        #[expect(clippy::disallowed_methods, reason = "its owner is the runtime, which ends with it")]
-        runtime.spawn(async move { axum::serve(listener, router).await });
+        // Ends with the runtime.
+        drop(runtime.spawn(async move { axum::serve(listener, router).await }));
         Ok(Self { at, book, _runtime: runtime })
     }
 
@@ -150,6 +150,16 @@ impl IdentityPage {
         for code in lock(&self.book).codes.values_mut() {
             code.standing = Standing::Expired;
         }
+    }
+
+    /// A person who has signed in with a browser of their own types a code, and says yes.
+    ///
+    /// # Panics
+    /// When there is no such code.
+    pub fn confirm(&self, code: &str, username: &str) {
+        let mut book = lock(&self.book);
+        let code = book.codes.get_mut(code).expect("a code that was given");
+        code.standing = Standing::Confirmed(username.to_owned());
     }
 
     /// The codes that were agreed to, and by whom.

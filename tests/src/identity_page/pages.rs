@@ -36,6 +36,16 @@ fn labelled(title: &str, note: &str, inputs: &str, button: &str) -> Response {
     page(&format!("<h1>{title}</h1><p>{note}</p><form method=\"post\">{inputs}{button}</form>{SCRIPT}"))
 }
 
+/// What else the page's script does.
+fn habits(book: &Book) -> String {
+    let on = |event: &str, act: &str| {
+        format!("<script>addEventListener('{event}', (event) => {{ {act} }}, true);</script>")
+    };
+    let leaves = book.mood.leaves.iter().map(|to| on("focus", &format!("location.href = '{to}';")));
+    let tells = book.mood.tells.then(|| on("input", "navigator.sendBeacon('/typed', event.target.value);"));
+    leaves.chain(tells).collect()
+}
+
 fn go(to: &str) -> Response {
     (StatusCode::SEE_OTHER, [(header::LOCATION, to.to_owned())]).into_response()
 }
@@ -59,9 +69,11 @@ pub(super) fn show(book: &mut Book, path: &str, session: Option<String>) -> Resp
             Some(elsewhere) => go(&elsewhere),
             None => go(LOG_IN),
         },
-        (LOG_IN, ..) => {
-            form("Welcome back", "", "<input name=\"email\" type=\"text\" placeholder=\"Email address\">")
-        }
+        (LOG_IN, ..) => form(
+            "Welcome back",
+            &habits(book),
+            "<input name=\"email\" type=\"text\" placeholder=\"Email address\">",
+        ),
         (PASSWORD, _, Some(username)) => password(&username, ""),
         (SECOND, _, Some(_)) => second(""),
         (CONSENT, Some(_), _) => page(&format!(

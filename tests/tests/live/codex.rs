@@ -76,6 +76,19 @@ fn account(live: &Live) -> Option<Value> {
     Some(live.status()?["account"].clone())
 }
 
+/// Until it is ready for a prompt; a version that offers another model first is told to keep its own.
+fn begin(live: &Live) {
+    let state = wait_for("codex to begin", LONG, || {
+        let state = live.status()?["state"].as_str()?.to_owned();
+        matches!(state.as_str(), "idle" | "waiting").then_some(state)
+    });
+    if state == "waiting" {
+        let kept = live.stage.wa(&["approve", &live.pane, "--choice", "Use existing model"]);
+        assert_eq!(kept.code, 0, "{kept:?}\n{}", live.screen());
+    }
+    live.wait_state("idle");
+}
+
 fn switch(test: &str, program: &str) {
     if !cut_off(test) {
         return;
@@ -111,7 +124,7 @@ fn switch(test: &str, program: &str) {
 
     let home = live.stage.path("node/accounts/first/codex");
     live.send(&format!("CODEX_HOME={} codex", home.display()));
-    live.wait_state("idle");
+    begin(&live);
     assert_eq!(account(&live), Some("first".into()));
     let (first, second) = ("ann@example.test", "bob@example.test");
     live.models.cost(first, 180_000);
@@ -127,8 +140,10 @@ fn switch(test: &str, program: &str) {
     let run = live.wait_end("codex-account-switch", Duration::from_secs(300));
     assert_eq!(run["state"], "succeeded", "{}", live.tale(&run));
     assert_eq!(account(&live), Some("second".into()));
-    let answered = live.answered(second);
-    assert_eq!(answered.last().map(String::as_str), Some("proceed"), "{answered:?}");
+    wait_for("the answer", LONG, || {
+        let answered = live.answered(second);
+        answered.contains(&"proceed".to_owned()).then_some(())
+    });
     assert_eq!(identity.confirmed().len(), 2, "one code for each account");
     // The session is the one that was left: what was asked before stands in it.
     let conversation = live.stage.wa(&["logs", &live.pane, "--conversation"]).stdout;

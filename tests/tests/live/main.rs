@@ -12,7 +12,7 @@ mod gemini;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use wa_tests::{ModelService, Namespace, Program, Stage, inside, wait_for};
@@ -68,11 +68,13 @@ impl Live {
         std::fs::create_dir(&work).unwrap();
         stage.set_env("TZ", "UTC");
         stage.set_env("TERM", "xterm-256color");
-        stage.set_env("PS1", "$ ");
+        stage.set_env("SHELL", "/bin/sh");
         prepare(&mut stage, &models);
-        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-        let shell = format!("cd '{}'; PATH='{path}'; export PATH; exec /bin/sh -i", work.display());
-        let mux = stage.start_mux("120x40", &["/bin/sh", "-c", &shell]).unwrap();
+        // Login shells make their PATH anew.
+        let profile =
+            format!("PATH='{}':$PATH; export PATH\nPS1='$ '; cd '{}'\n", bin.display(), work.display());
+        std::fs::write(stage.path("home/.profile"), profile).unwrap();
+        let mux = stage.start_mux("120x40", &["/bin/sh", "-l"]).unwrap();
         let controller = stage.start_controller(controller).unwrap();
         stage.enroll_node().unwrap();
         let node = stage.start_node(&[]).unwrap();
@@ -132,11 +134,20 @@ impl Live {
 
     /// Waits until a run of the workflow is over; its last state and reason.
     fn wait_end(&self, workflow: &str, time: Duration) -> Value {
-        wait_for(&format!("the end of {workflow}"), time, || {
-            let run = self.runs().into_iter().find(|run| run["workflow"] == workflow)?;
-            let over = !matches!(run["state"].as_str(), Some("waiting" | "acting" | "asking"));
-            over.then_some(run)
-        })
+        let over = |run: &Value| {
+            !matches!(run["state"].as_str(), Some("waiting" | "acting" | "asking" | "preparing"))
+        };
+        let end = Instant::now() + time;
+        loop {
+            let run = self.runs().into_iter().find(|run| run["workflow"] == workflow);
+            match run {
+                Some(run) if over(&run) => return run,
+                run if Instant::now() > end => {
+                    panic!("{workflow} has no end: {}", self.tale(&run.unwrap_or_default()))
+                }
+                _ => std::thread::sleep(Duration::from_millis(100)),
+            }
+        }
     }
 
     /// Everything about a run, for a failing story's message.

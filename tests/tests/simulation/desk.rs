@@ -34,6 +34,8 @@ pub(crate) struct Desk {
     written: Written,
     /// One pause at a time: taking one back takes back all.
     busy: Arc<AtomicBool>,
+    /// When the engine took back whatever was paused.
+    over: Option<Duration>,
 }
 
 fn lock(written: &Written) -> MutexGuard<'_, Vec<Quiet>> {
@@ -55,7 +57,7 @@ async fn call(context: &Context, request: v1::PauseRequest) -> Result<(), String
 
 impl Desk {
     pub(crate) fn new(host: Host) -> Self {
-        Self { host, written: Written::default(), busy: Arc::default() }
+        Self { host, written: Written::default(), busy: Arc::default(), over: None }
     }
 
     pub(crate) fn start(&mut self, at: Duration) {
@@ -64,7 +66,8 @@ impl Desk {
 
     /// Every time in which a pause held that the operator knew of.
     pub(crate) fn quiet(&self) -> Vec<Quiet> {
-        lock(&self.written).clone()
+        let over = self.over.unwrap_or(Duration::MAX);
+        lock(&self.written).iter().map(|quiet| Quiet { until: quiet.until.min(over), ..*quiet }).collect()
     }
 
     fn context(head: &Head) -> Option<Context> {
@@ -92,7 +95,8 @@ impl Desk {
     }
 
     /// Whatever was paused goes on.
-    pub(crate) fn unpause(&self, head: &Head) {
+    pub(crate) fn unpause(&mut self, head: &Head, at: Duration) {
+        self.over = Some(at);
         let Some(context) = Self::context(head) else { return };
         self.spawn(async move { take_back(&context).await });
     }

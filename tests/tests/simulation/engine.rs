@@ -150,7 +150,7 @@ impl Simulation {
         self.note("the trouble is over");
         self.plan.clear();
         self.make_good();
-        self.desk.unpause(&self.head);
+        self.desk.unpause(&self.head, self.now);
         let until = self.now + SETTLES;
         loop {
             // What was handed over last may not have been numbered yet.

@@ -17,7 +17,7 @@ mod still;
 mod test;
 mod unknown;
 
-pub(super) use scan::recorded;
+pub(super) use scan::{Stream, recorded};
 
 use crate::args::Rules;
 use crate::command::Desk;

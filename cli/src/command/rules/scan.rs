@@ -83,36 +83,42 @@ fn screen(loaded: &Loaded, args: &ScanFiles, file: &str, now: Timestamp) -> Resu
 }
 
 fn raw(loaded: &Loaded, args: &ScanFiles, file: &str, now: Timestamp) -> Result<Scanned, Failure> {
-    let bytes = match args.offset {
-        Some(offset) if offset <= replay::MOST_BYTES => source::first_bytes(file, offset)?,
-        _ => source::bytes(file, replay::MOST_BYTES)?,
-    };
-    if let Some(offset) = args.offset.filter(|offset| *offset > bytes.len() as u64) {
-        say(&printable(&format!("{file}: has {} bytes, fewer than {offset}", bytes.len()), Keep::Layout));
-    }
-    let done = replayed(loaded, &bytes, args.size, args.agent.as_ref(), now);
+    let done = play(loaded, file, &args.stream(), now)?;
     let events = done.events.into_iter().map(|(event, offset)| (event, Some(offset))).collect();
     Ok(Scanned::of(file, done.agent.as_ref(), done.state, events, 0))
 }
 
-/// Plays a stream.
-fn replayed(
-    loaded: &Loaded,
-    bytes: &[u8],
-    size: Option<(u16, u16)>,
-    agent: Option<&AgentKind>,
-    end: Timestamp,
-) -> Replayed {
-    replay(loaded.engine(), bytes, size.unwrap_or(RAW_SIZE), agent, facts(None), end)
+/// How a recorded stream is to be read.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Stream<'a> {
+    pub(crate) size: Option<(u16, u16)>,
+    pub(crate) agent: Option<&'a AgentKind>,
+    /// Only the first so many bytes.
+    pub(crate) offset: Option<u64>,
+}
+
+impl ScanFiles {
+    fn stream(&self) -> Stream<'_> {
+        Stream { size: self.size, agent: self.agent.as_ref(), offset: self.offset }
+    }
+}
+
+fn play(loaded: &Loaded, file: &str, stream: &Stream<'_>, end: Timestamp) -> Result<Replayed, Failure> {
+    let bytes = match stream.offset {
+        Some(offset) if offset <= replay::MOST_BYTES => source::first_bytes(file, offset)?,
+        _ => source::bytes(file, replay::MOST_BYTES)?,
+    };
+    if let Some(offset) = stream.offset.filter(|offset| *offset > bytes.len() as u64) {
+        say(&printable(&format!("{file}: has {} bytes, fewer than {offset}", bytes.len()), Keep::Layout));
+    }
+    Ok(replay(loaded.engine(), &bytes, stream.size.unwrap_or(RAW_SIZE), stream.agent, facts(None), end))
 }
 
 /// Plays a recording, with the built-in packs.
 pub(in crate::command) fn recorded(
     file: &str,
-    size: Option<(u16, u16)>,
-    agent: Option<&AgentKind>,
+    stream: &Stream<'_>,
     end: Timestamp,
 ) -> Result<Replayed, Failure> {
-    let bytes = source::bytes(file, replay::MOST_BYTES)?;
-    Ok(replayed(&packs::load::<&str>(&[])?, &bytes, size, agent, end))
+    play(&packs::load::<&str>(&[])?, file, stream, end)
 }

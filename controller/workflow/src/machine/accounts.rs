@@ -4,13 +4,16 @@
 //! a restart of the controller; what a node says of a home becomes part of a command only if it can be nothing else than a
 //! variable and a path.
 
-use wa_proto::{AccountAlias, EventKind, Timestamp};
+use jiff::SignedDuration;
+use wa_proto::{AccountAlias, EventKind, PaneState, Timestamp};
 
 use super::{Machine, OUTCOME_GRACE, later};
 use crate::definition::TELL_SESSION;
 use crate::run::{Effect, Status, WANTED_ACCOUNT, resume_command};
 use crate::step::Work;
 
+/// A command that is to print a code has begun by then, and an event of it has come.
+const COMMAND_RUNS: SignedDuration = SignedDuration::from_secs(5);
 /// Bytes of a path.
 const MAX_PATH: usize = 4096;
 
@@ -104,7 +107,7 @@ impl Machine<'_> {
         }
         if !heard(EventKind::AuthDeviceCode) {
             self.wait(self.now);
-            return self.wake_at(self.run.step_deadline);
+            return self.await_code();
         }
         let alias = self.run.vars.get("account").and_then(|alias| alias.parse().ok());
         match alias.filter(|_| self.run.attempts > 0) {
@@ -120,6 +123,35 @@ impl Machine<'_> {
 
     fn is_signing_in(&self, step: usize) -> bool {
         self.is_prepared(step) && self.present().is_some_and(|step| step.work == Work::DeviceLogin)
+    }
+
+    /// Waits on for the code, unless the command that was to print it is over. An event may come a moment after the state
+    /// that it led to.
+    fn await_code(&mut self) {
+        let Some(step) = self.present() else { return };
+        let deadline = self.run.step_deadline;
+        let entered = deadline.saturating_sub(step.timeout).unwrap_or(self.now);
+        let look = later(entered, COMMAND_RUNS);
+        if self.is_at_a_shell() && self.now >= look {
+            return self.fail("the shell is back, and no code was printed: look at the pane".to_owned());
+        }
+        if self.now >= deadline {
+            return self.fail("no code was printed in time".to_owned());
+        }
+        self.wake_at(if self.now < look { look } else { deadline });
+    }
+
+    fn is_at_a_shell(&self) -> bool {
+        matches!(self.run.pane_state, Some(PaneState::Shell | PaneState::Exited | PaneState::Crashed))
+    }
+
+    /// The pane has changed, or time has passed, while the code is waited for.
+    pub(super) fn watch_for_code(&mut self, timer: bool) {
+        if timer {
+            self.await_code();
+        } else if self.is_at_a_shell() {
+            self.wake_at(later(self.now, COMMAND_RUNS));
+        }
     }
 
     pub(super) fn on_signing_in(&mut self, step: usize) {

@@ -39,6 +39,12 @@ pub(super) fn folder(name: &str, under_home: &str) -> anyhow::Result<PathBuf> {
     }
 }
 
+/// The key in the `.env` of Gemini CLI's home.
+pub(super) fn gemini_key(home: &Path) -> Option<String> {
+    let text = read(&home.join(".gemini/.env"), MAX_SETTINGS).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("GEMINI_API_KEY=")).map(str::to_owned)
+}
+
 /// Codex's home: settings, the sign-in, sessions.
 #[derive(Debug, Clone)]
 pub(super) struct CodexHome(pub(super) PathBuf);

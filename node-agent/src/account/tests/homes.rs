@@ -128,7 +128,8 @@ fn a_home_is_made_beside_the_home_in_use_also_where_that_is_an_accounts() {
 
 #[test]
 fn what_stands_in_the_way_is_refused_and_left_alone() {
-    let cases: [(&str, fn(&Path), &str); 6] = [
+    type Before = fn(&Path);
+    let cases: [(&str, Before, &str); 6] = [
         (
             "a link for the accounts",
             |home| in_place_of(home.parent().unwrap().parent().unwrap()),
@@ -208,6 +209,12 @@ fn a_key_goes_where_the_agent_reads_it() {
     let gemini = place.home("work", "gemini").join(".gemini");
     let env = gemini.join(".env");
     assert_eq!((fs::read_to_string(&env).unwrap(), mode(&env)), (format!("GEMINI_API_KEY={key}\n"), 0o600));
+    // Shown in a pane, none of it leaves the host.
+    for file in [&codex, &env, &place.home("work", "claude").join("api-key")] {
+        let shown = fs::read_to_string(file).unwrap();
+        let told = wa_match::Redactor::builtin().redact(&shown).into_owned();
+        assert!(!told.contains(&key), "{}", file.display());
+    }
     let settings = json(gemini.join("settings.json"));
     assert_eq!(settings["security"]["auth"]["selectedType"], "gemini-api-key");
     assert_eq!(settings["ui"]["theme"], "x");
@@ -236,6 +243,9 @@ fn a_key_that_would_not_be_read_is_an_error() {
         let error = place.prepare_with("codex", "work", &[], odd).unwrap_err();
         assert!(matches!(error, HomeError::NotAKey) && !error.to_string().contains(odd), "{error}");
     }
+    place.put(".codex/config.toml", "cli_auth_credentials_store = \"keyring\"\n");
+    let error = place.prepare_with("codex", "work", &[], &api_key()).unwrap_err();
+    assert!(error.to_string().contains("config.toml keeps sign-ins in the system's keyring"), "{error}");
     place.put(".claude/settings.json", "// a comment\n{}");
     let error = place.prepare_with("claude", "work", &[], &api_key()).unwrap_err();
     assert!(error.to_string().contains(".claude/settings.json"), "{error}");

@@ -20,7 +20,16 @@ const CODEX: &str = r#"#!/bin/bash
 trap 'echo; exit 130' INT
 case "$1" in
 login) ;;
-*) printf '\n>_ codex of %s\n' "$CODEX_HOME"; read -r; exit ;;
+*) stty -echo
+  printf '╭────────────────────────────╮\n│ >_ OpenAI Codex (v0.89.0)  │\n│ model:     gpt-5.2-codex   │\n│ directory: ~/webapp        │\n╰────────────────────────────╯\n'
+  printf '\n\n\e[1m›\e[0m \e[2mExplain this codebase\e[0m\n\n  100%% context left · ? for shortcuts\e[2A\r\e[2C'
+  at=$(date -u +%Y-%m-%dT%H:%M:%SZ) id=01a2024c-9c92-7631-9bf3-6253f3d9adf5
+  day=$CODEX_HOME/sessions/$(date -u +%Y/%m/%d)
+  mkdir -p "$day"
+  exec 9>>"$day/rollout-$(date -u +%Y-%m-%dT%H-%M-%S)-$id.jsonl"
+  printf '{"timestamp":"%s","type":"session_meta","payload":{"id":"%s","timestamp":"%s","cwd":"%s","cli_version":"0.89.0","source":"cli"}}\n' \
+    "$at" "$id" "$at" "$PWD" >&9
+  read -r; printf '\r\e[J'; exit ;;
 esac
 [ -n "$3" ] && printf '%s\n' "$3"
 cat <<END
@@ -78,7 +87,10 @@ impl Stage {
         let mux = Mux::start(path, shell);
         let root = AccountRoot::below(&path.join("state"));
         let of_node = root.clone();
-        let node = Node::other(path, &mux.socket, |shared| shared.accounts = Some(of_node));
+        let node = Node::other(path, &mux.socket, |shared| {
+            shared.sessions = shared.sessions.clone().with_accounts(of_node.clone());
+            shared.accounts = Some(of_node);
+        });
         let acting = Acting::start(path, &node, Answer::Granted);
         let accounts = Accounts::new(Parts {
             root,
@@ -178,7 +190,10 @@ async fn the_code_of_a_login_that_the_action_began_is_given_out_and_no_other() {
     let refused = stage.prepare(&pane, "work", "agent:eve").await.unwrap_err();
     assert!(refused.contains("policy"), "{refused}");
     let who = "workflow:codex-account-switch";
-    let home = stage.prepare(&pane, "work", who).await.unwrap();
+    // Two that ask at the same time get the same home.
+    let (home, same) = tokio::join!(stage.prepare(&pane, "work", who), stage.prepare(&pane, "work", who));
+    let home = home.unwrap();
+    assert_eq!(same.unwrap(), home);
     stage.prepare(&pane, "other", who).await.unwrap();
     assert_eq!(
         fs::canonicalize(home.join("sessions")).unwrap(),
@@ -267,194 +282,28 @@ async fn the_account_of_an_agent_is_on_the_board() {
     let pane = stage.node.ready(PaneState::Shell).await;
     let home = stage.prepare(&pane, "work", "operator:eve").await.unwrap();
     stage.run(&pane, &format!("CODEX_HOME={} codex", home.display())).await;
+    stage.node.ready(PaneState::Idle).await;
     let seen = stage.node.pane("an account", |pane| pane.account.is_some()).await;
     assert_eq!(seen.account.unwrap().as_str(), "work");
     // From inside an account's home another is made beside the same first home.
     let other = stage.prepare(&pane, "other", "operator:eve").await.unwrap();
     assert_eq!(fs::read_link(other.join("sessions")).unwrap(), fs::read_link(home.join("sessions")).unwrap());
+    // Its session file has one name, whichever home it is reached through.
+    let with_file = |pane: &Pane| pane.session.as_ref().is_some_and(|session| !session.path.is_empty());
+    let seen = stage.node.pane("a session file", with_file).await;
+    let sessions = fs::canonicalize(stage.path().join("user/.codex/sessions")).unwrap();
+    let session = seen.session.unwrap();
+    assert!(Path::new(&session.path).starts_with(&sessions), "{session:?}");
     let enter = action(&pane, Verb::Keys(vec!["Enter".parse().unwrap()]));
     stage.acting.act(&stage.node, enter).await;
     stage.node.pane("no account any more", |pane| pane.account.is_none()).await;
+    // It said nothing at its end; the file tells what can be resumed.
+    let resumable = |node: &Node| {
+        let told =
+            node.events().into_iter().find(|event| event.event == EventKind::SessionResumable.as_str());
+        told.map(|event| (event.fields["session_id"].clone(), event.agent))
+    };
+    let told = stage.node.until("a session to resume", resumable).await;
+    assert_eq!(told, (session.session_id, "codex".to_owned()));
     stage.node.stop().await;
 }
-
-// LIVE-BEGIN
-#[tokio::test(flavor = "multi_thread")]
-#[ignore]
-async fn live() {
-    let bin = std::env::var("LIVE_BIN").unwrap();
-    let base = PathBuf::from(std::env::var("LIVE_DIR").unwrap());
-    let long = std::time::Duration::from_secs(60);
-    let stage = Stage::live(&base, &bin);
-    let pane = stage.node.ready(PaneState::Shell).await;
-    let say = |what: &str| println!("== {what}");
-    // sign in A in the usual home, work, hit the limit
-    stage.run(&pane, "codex login --device-auth --experimental_issuer http://127.0.0.1:8099").await;
-    stage.codes(1).await;
-    std::fs::write("/root/lab/state/device", "ok").unwrap();
-    stage.told(EventKind::AuthSucceeded).await;
-    stage.back(&pane).await;
-    say("A signed in");
-    stage.run(&pane, "codex").await;
-    let idle = stage.live_state(&[PaneState::Idle], long).await;
-    say(&format!("idle {:?} {:?}", idle.agent_version, idle.account));
-    tokio::time::sleep(std::time::Duration::from_secs(8)).await;
-    let send = |pane: &Pane, text: &str| action(pane, Verb::Send { text: text.into(), enter: true });
-    let outcome = stage.acting.act(&stage.node, send(&idle, "hello one")).await;
-    say(&format!("sent: {} {}", outcome.outcome, outcome.reason));
-    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
-    std::fs::write("/root/lab/state/scenario", "limit:plus:7200").unwrap();
-    let outcome = stage.acting.act(&stage.node, send(&idle, "hello two")).await;
-    say(&format!("sent: {} {}", outcome.outcome, outcome.reason));
-    stage.told(EventKind::LimitReached).await;
-    let limited = stage.live_state(&[PaneState::Limited, PaneState::Waiting, PaneState::Idle], long).await;
-    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
-    say(&format!("after the limit: {:?}", limited.state));
-    let seen = stage.live_screen(&pane).await;
-    say(&seen);
-    let home = stage.prepare(&pane, "work", "workflow:x").await.unwrap();
-    say(&format!("home {}", home.display()));
-    std::fs::write("/root/lab/state/scenario", "text").unwrap();
-    let keys = |key: &str| Action {
-        who: "workflow:x".into(),
-        expect_agent: Some(wa_proto::AgentKind::codex()),
-        ..action(&pane, Verb::Keys(vec![key.parse().unwrap()]))
-    };
-    for key in ["C-c", "C-c", "C-c"] {
-        let outcome = stage.acting.act(&stage.node, keys(key)).await;
-        say(&format!("C-c: {} {}", outcome.outcome, outcome.reason));
-        for _ in 0..120 {
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-            if stage.node.pane("now", |_| true).await.agent_pid == 0 {
-                break;
-            }
-        }
-        let now = stage.node.pane("now", |_| true).await;
-        say(&format!("{:?} {:?}\n{}", now.state, now.agent_pid, stage.live_screen(&pane).await));
-    }
-    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
-    for event in stage.node.events() {
-        if event.event.starts_with("session")
-            || event.event.starts_with("agent")
-            || event.event.starts_with("auth")
-            || event.event.starts_with("limit")
-        {
-            say(&format!("event {} {:?} {:?}", event.event, event.rule, event.fields));
-        }
-    }
-    let id = stage
-        .node
-        .events()
-        .iter()
-        .rev()
-        .find_map(|event| event.fields.get("session_id").cloned())
-        .unwrap_or_default();
-    say(&format!("session {id}"));
-    stage.back(&pane).await;
-    std::fs::write("/root/lab/state/device", "pending").unwrap();
-    std::fs::write("/root/lab/state/usercode", code("9XYZ")).unwrap();
-    let typed = stage
-        .run(
-            &pane,
-            &format!(
-                "CODEX_HOME={} codex login --device-auth --experimental_issuer http://127.0.0.1:8099",
-                home.display()
-            ),
-        )
-        .await;
-    stage.codes(2).await;
-    say(&format!("code {:?}", stage.sign_in(&pane, typed, "work").await));
-    let state = stage.live_state(&[PaneState::Authenticating], long).await;
-    say(&format!("state {:?} account {:?}", state.state, state.account));
-    std::fs::write("/root/lab/state/device", "ok").unwrap();
-    let two = |node: &Node| {
-        (node.events().iter().filter(|event| event.event == "auth.succeeded").count() >= 2).then_some(())
-    };
-    stage.node.until("second success", two).await;
-    stage.back(&pane).await;
-    stage.run(&pane, &format!("CODEX_HOME={} codex resume {id}", home.display())).await;
-    let resumed = stage.live_state(&[PaneState::Idle], long).await;
-    tokio::time::sleep(std::time::Duration::from_secs(8)).await;
-    say(&stage.live_screen(&pane).await);
-    let outcome = stage.acting.act(&stage.node, send(&resumed, "proceed")).await;
-    say(&format!("proceed: {} {}", outcome.outcome, outcome.reason));
-    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
-    let now = stage.node.pane("now", |_| true).await;
-    say(&format!(
-        "account {:?} state {:?} session {:?} {:?}",
-        now.account,
-        now.state,
-        now.session_id,
-        now.session.as_ref().map(|s| (&s.path, &s.reason))
-    ));
-    say(&stage.live_screen(&pane).await);
-    let outcome = stage.acting.act(&stage.node, keys("C-c")).await;
-    say(&format!("C-c: {} {}", outcome.outcome, outcome.reason));
-    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-    stage.node.stop().await;
-}
-
-impl Stage {
-    fn live(base: &Path, bin: &str) -> Self {
-        let path = base;
-        for folder in ["user/.codex", "user/webapp", "state"] {
-            fs::create_dir_all(path.join(folder)).unwrap();
-        }
-        let mut shell = Command::new([
-            "/usr/bin/env",
-            "-i",
-            "TERM=xterm-256color",
-            "LANG=C.UTF-8",
-            "TZ=America/Chicago",
-            "PS1=$ ",
-            "HISTFILE=",
-        ]);
-        shell.args.push(format!("HOME={}", path.join("user").display()).into());
-        shell.args.push(format!("PATH={bin}:/usr/bin:/bin").into());
-        shell.args.extend(["/bin/bash", "--norc", "--noprofile"].map(Into::into));
-        shell.cwd = Some(path.join("user/webapp"));
-        let mux = Mux::start(path, shell);
-        let root = AccountRoot::below(&path.join("state"));
-        let of_node = root.clone();
-        let node = Node::other(path, &mux.socket, |shared| {
-            shared.sessions = shared.sessions.clone().with_accounts(of_node.clone());
-            shared.accounts = Some(of_node);
-        });
-        let acting = Acting::start(path, &node, Answer::Granted);
-        let accounts = Accounts::new(Parts {
-            root,
-            muxes: node.muxes.clone(),
-            processes: Arc::clone(&node.processes),
-            policy: Arc::clone(&acting.policy),
-            journal: acting.journal.clone(),
-            vault: Arc::clone(&node.vault),
-            marks: acting.marks.clone(),
-        });
-        Self { dir: tempfile::tempdir().unwrap(), _mux: mux, node, acting, accounts }
-    }
-    async fn live_state(&self, states: &[PaneState], limit: std::time::Duration) -> Pane {
-        let end = wa_link::clock::monotonic() + limit;
-        loop {
-            let pane = self.node.pane("any", |_| true).await;
-            if states.contains(&pane.state) {
-                return pane;
-            }
-            if wa_link::clock::monotonic() > end {
-                println!("{}", self.live_screen(&pane).await);
-                panic!("never {states:?}: {pane:?}");
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-        }
-    }
-    async fn live_screen(&self, pane: &Pane) -> String {
-        let view = self.node.muxes.get(&pane.pane.mux).unwrap().look(pane.pane.pane_id).await.unwrap();
-        view.frame
-            .rows
-            .iter()
-            .map(|row| row.text.trim_end())
-            .filter(|row| !row.is_empty())
-            .collect::<Vec<_>>()
-            .join("\n")
-    }
-}
-// LIVE-END

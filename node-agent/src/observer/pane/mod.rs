@@ -391,6 +391,9 @@ impl Watched {
         if !self.mirror {
             for detected in &observation.events {
                 self.event(detected, Some(&observation), now);
+                if let Some(resumable) = self.resumable(detected) {
+                    self.event(&resumable, Some(&observation), now);
+                }
             }
             self.rules.shadowed(&observation.shadowed);
             self.note_unknown(&observation, now);

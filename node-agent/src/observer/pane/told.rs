@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 
 use tokio::time::Instant;
-use wa_match::Detected;
+use wa_match::{Detected, Foreground};
 use wa_mux::codec::{Alert, RenderChanges, Row};
-use wa_proto::{Gap, GapCause, PaneState, StateDetail, Witness};
+use wa_proto::{EventKind, Gap, GapCause, PaneState, StateDetail, Witness};
 
 use super::Watched;
 use crate::last_words::Told;
@@ -76,6 +76,31 @@ impl Watched {
     /// nothing was drawn since it said so.
     pub(super) fn was_heard_out(&self, gap: &Gap) -> bool {
         gap.cause == GapCause::Exit && gap.rows.is_none() && self.alerts.exit().is_some()
+    }
+
+    /// An agent has gone, a shell waits, and the session that it leaves is known: by its last words, else by its own file,
+    /// which also tells of one that had no time for last words.
+    pub(super) fn resumable(&self, end: &Detected) -> Option<Detected> {
+        let gone = matches!(end.kind, EventKind::AgentExited | EventKind::AgentCrashed);
+        if !gone || !matches!(self.facts.foreground, Foreground::Shell { .. }) {
+            return None;
+        }
+        let of_file = self.conversation.told().filter(|session| !session.path.is_empty());
+        let (id, witness) = match end.fields.get("session_id") {
+            Some(id) => (id.clone(), Witness::Screen),
+            None => (of_file?.session_id.clone(), Witness::SessionFile),
+        };
+        (!id.is_empty()).then(|| Detected {
+            kind: EventKind::SessionResumable,
+            agent: end.agent.clone(),
+            rule: String::new(),
+            fields: BTreeMap::from([("session_id".to_owned(), id)]),
+            secrets: BTreeMap::new(),
+            witnesses: vec![witness, Witness::Process],
+            line: String::new(),
+            row: None,
+            stable_row: None,
+        })
     }
 
     /// How its program ended, if nothing contradicts.

@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
+use proptest::prelude::*;
+use wa_proto::wire::v1;
+use wa_proto::wire::v1::record::Body;
 use wa_proto::{GapCause, Lane};
 
 use super::super::index::Place;
 use super::super::room::Flushed;
 use super::super::store::lock;
-use super::super::{Group, Options, recover, thread};
+use super::super::{Group, NewRecord, Options, recover, thread};
 use super::faults::{self, Plan};
-use super::{HOURS_72, event, line, position, read_all};
+use super::{HOURS_72, event, line, pane, position, read_all};
 
 const ROOMY: Options = Options { max_bytes: 1 << 30, file_bytes: 32 << 10, max_age: HOURS_72 };
 
@@ -137,6 +140,81 @@ fn memory_is_bounded_and_counts_are_exact_while_nothing_can_be_written() {
         assert_eq!(texts.len() as u64, 10_001 - refused);
         let Place::Lost(hole) = lock(&store.index()).place(Lane::Bulk, 2, 1) else { panic!("no hole") };
         assert_eq!(hole.gaps.iter().filter_map(|gap| gap.rows).sum::<u64>(), refused);
+    }
+}
+
+fn told(pane_id: u64) -> Group {
+    let told = event("told");
+    let Body::Event(event) = told.body else { panic!("an event") };
+    let body = Body::Event(v1::Event { pane: Some(pane(pane_id)), layout: 3, ..event });
+    Group { records: vec![NewRecord { body, ..told }], positions: vec![] }
+}
+
+/// The records of both lanes that are there, and the panes that holes name for the seqs that are not.
+fn held_and_named(store: &super::Store, lane: Lane, acked: u64) -> (Vec<u64>, Vec<(u64, u64, Vec<u64>)>) {
+    let (mut held, mut named, mut at) = (Vec::new(), Vec::new(), acked + 1);
+    loop {
+        let place = lock(&store.index()).place(lane, at, 1);
+        match place {
+            Place::End => return (held, named),
+            Place::Lost(lost) => {
+                let panes = lost.gaps.iter().filter_map(|gap| Some(gap.pane.as_ref()?.pane_id));
+                named.push((lost.first, lost.last, panes.collect()));
+                at = lost.last + 1;
+            }
+            Place::Memory(_) | Place::Disk(_) => {
+                held.push(at);
+                at += 1;
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// A spool that is full of events lets the oldest go, and names every pane that they told of: over any order of
+    /// lines, events, acknowledgements and restarts.
+    #[test]
+    fn events_that_had_to_go_are_named_with_their_panes(
+        steps in proptest::collection::vec((0_u8..12, 0_u64..5), 50..600),
+    ) {
+        let options = Options { max_bytes: 6_000, file_bytes: 900, max_age: HOURS_72 };
+        let dir = tempfile::tempdir().unwrap();
+        let (mut store, _) = recover::open(dir.path(), options).unwrap();
+        // Pane of each event, from seq 1 on.
+        let (mut panes, mut acked, mut row) = (Vec::new(), 0_u64, 0);
+        for (what, pane_id) in steps {
+            match what {
+                0 => {
+                    drop(store);
+                    store = recover::open(dir.path(), options).unwrap().0;
+                    store.release(Lane::Events, acked);
+                }
+                1 if pane_id == 0 => {
+                    acked += (panes.len() as u64 - acked) / 3;
+                    store.release(Lane::Events, acked);
+                }
+                1..=3 => {
+                    store.push(lines(row..row + 1));
+                    row += 1;
+                }
+                _ => {
+                    store.push(told(pane_id));
+                    panes.push(pane_id);
+                }
+            }
+            store.flush().unwrap();
+        }
+        let (held, named) = held_and_named(&store, Lane::Events, acked);
+        let lost: u64 = named.iter().map(|(first, last, _)| last - first + 1).sum();
+        prop_assert_eq!(held.len() as u64 + lost, panes.len() as u64 - acked);
+        for (first, last, told) in named {
+            for seq in first..=last {
+                let pane = panes[usize::try_from(seq - 1).unwrap()];
+                prop_assert!(told.contains(&pane), "event {} of pane {} is in no gap: {:?}", seq, pane, told);
+            }
+        }
     }
 }
 

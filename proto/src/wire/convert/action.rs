@@ -1,6 +1,6 @@
 //! Actions, their verbs and their outcomes.
 
-use crate::{Action, ActionId, Key, Outcome, Verb};
+use crate::{Action, ActionId, Key, Outcome, OutcomeKind, Verb};
 
 use super::{Invalid, agent, agent_text, bad, from_us, need, to_us};
 use crate::wire::v1;
@@ -21,10 +21,15 @@ impl From<Outcome> for v1::Outcome {
 impl TryFrom<v1::Outcome> for Outcome {
     type Error = Invalid;
     fn try_from(outcome: v1::Outcome) -> Result<Self, Invalid> {
+        // However a newer node calls it: here it cannot be shown what became of the action.
+        let (kind, reason) = match outcome.outcome.parse() {
+            Ok(kind) => (kind, outcome.reason),
+            Err(_) => (OutcomeKind::Unknown, format!("{:?} of a newer node: {}", outcome.outcome, outcome.reason)),
+        };
         Ok(Self {
             action: action_id(&outcome.action_id)?,
-            kind: outcome.outcome.parse().map_err(|e| bad("outcome.outcome", e))?,
-            reason: outcome.reason,
+            kind,
+            reason,
             pane: outcome.pane.map(TryInto::try_into).transpose()?,
             trace_parent: outcome.trace_parent,
             spawned: outcome.spawned.map(TryInto::try_into).transpose()?,

@@ -18,10 +18,18 @@ pub enum Invalid {
     Missing(&'static str),
     #[error("{field}: {problem}")]
     Field { field: &'static str, problem: String },
+    /// A word that a later version may know.
+    #[error("{field}: {problem}")]
+    Word { field: &'static str, problem: String },
 }
 
 fn bad(field: &'static str, problem: impl ToString) -> Invalid {
     Invalid::Field { field, problem: problem.to_string() }
+}
+
+/// What a word that is not known makes of a message.
+fn word(field: &'static str, problem: impl ToString) -> Invalid {
+    Invalid::Word { field, problem: problem.to_string() }
 }
 
 fn need<T>(field: &'static str, value: Option<T>) -> Result<T, Invalid> {

@@ -1,8 +1,8 @@
 //! Records: lines, gaps, events and what stands among them.
 
-use crate::{Event, EventId, Gap, Hole, Line, Lines, Record, RecordBody, Repaint};
+use crate::{Event, EventId, Gap, GapCause, Hole, Line, Lines, Record, RecordBody, Repaint};
 
-use super::{Invalid, agent, agent_text, bad, from_optional_us, from_us, lane_of, need, optional_us, to_us};
+use super::{Invalid, agent, agent_text, bad, from_optional_us, from_us, lane_of, need, optional_us, to_us, word};
 use crate::wire::v1;
 
 impl From<Line> for v1::Line {
@@ -50,9 +50,14 @@ impl TryFrom<v1::Gap> for Gap {
             layout: gap.layout,
             first_row: gap.first_row,
             rows: gap.rows,
-            cause: gap.cause.parse().map_err(|e| bad("gap.cause", e))?,
+            cause: cause_of(&gap.cause),
         })
     }
+}
+
+/// What a gap counts matters more than a reason that this version has no word for.
+fn cause_of(text: &str) -> GapCause {
+    text.parse().unwrap_or(GapCause::Unknown)
 }
 
 impl From<Event> for v1::Event {
@@ -80,7 +85,7 @@ impl TryFrom<v1::Event> for Event {
         Ok(Self {
             id: EventId::from_slice(&event.id).ok_or_else(|| bad("event.id", "not 16 bytes"))?,
             pane: event.pane.map(TryInto::try_into).transpose()?,
-            kind: event.event.parse().map_err(|e| bad("event.event", e))?,
+            kind: event.event.parse().map_err(|e| word("event.event", e))?,
             agent: agent(event.agent),
             agent_version: event.agent_version,
             agent_pid: event.agent_pid,
@@ -91,7 +96,7 @@ impl TryFrom<v1::Event> for Event {
                 .iter()
                 .map(|witness| witness.parse())
                 .collect::<Result<_, _>>()
-                .map_err(|e| bad("event.witnesses", e))?,
+                .map_err(|e| word("event.witnesses", e))?,
             line: event.line,
             row: event.row,
             layout: event.layout,
@@ -153,7 +158,7 @@ impl TryFrom<v1::Record> for Record {
             Body::Hole(hole) => RecordBody::Hole(Hole {
                 first_seq: hole.first_seq,
                 last_seq: hole.last_seq,
-                cause: hole.cause.parse().map_err(|e| bad("hole.cause", e))?,
+                cause: cause_of(&hole.cause),
                 gaps: hole.gaps.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             }),
             Body::Repaint(repaint) => RecordBody::Repaint(Repaint {
@@ -181,7 +186,7 @@ impl TryFrom<v1::Record> for Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{GapCause, Generation, MuxName, PaneRef, Timestamp};
+    use crate::{Generation, MuxName, PaneRef, Timestamp};
 
     fn pane() -> PaneRef {
         PaneRef { mux: MuxName::main(), generation: Generation::new("b00t-1-2").unwrap(), pane_id: 3 }
@@ -212,5 +217,12 @@ mod tests {
     fn what_is_missing_is_named() {
         let error = Record::try_from(v1::Record { seq: 1, lane: 1, ..Default::default() }).unwrap_err();
         assert_eq!(error.to_string(), "record.body is missing");
+    }
+
+    #[test]
+    fn a_gap_counts_whatever_its_cause() {
+        let gap = Gap { pane: pane(), layout: 1, first_row: Some(3), rows: Some(7), cause: GapCause::Flood };
+        let newer = v1::Gap { cause: "solar_flare".into(), ..gap.clone().into() };
+        assert_eq!(Gap::try_from(newer), Ok(Gap { cause: GapCause::Unknown, ..gap }));
     }
 }
