@@ -25,4 +25,4 @@ pub use namespace::{Namespace, inside, mount_small};
 pub use process::{Program, binary};
 pub use proxy::{Proxy, Weather};
 pub use scene::Scene;
-pub use stage::{Answer, Stage, wait_for};
+pub use stage::{Answer, Stage, Started, wait_for};

@@ -64,8 +64,7 @@ impl ModelService {
         let router = Router::new().fallback(answer).with_state(Arc::clone(&ledger));
         let listener = runtime.block_on(tokio::net::TcpListener::bind(("127.0.0.1", 0)))?;
         let at = listener.local_addr()?;
-        #[expect(clippy::disallowed_methods, reason = "its owner is the runtime, which ends with it")]
-        runtime.spawn(async move { axum::serve(listener, router).await });
+        drop(runtime.spawn(async move { axum::serve(listener, router).await }));
         Ok(Self { at, ledger, _runtime: runtime })
     }
 
@@ -138,13 +137,11 @@ fn ask(ledger: &Mutex<Ledger>, account: &str, prompt: String) -> Option<u64> {
 }
 
 fn events(headers: &[(&'static str, String)], events: &[(Option<&str>, Value)]) -> Response {
-    let mut text = String::new();
-    for (name, data) in events {
-        if let Some(name) = name {
-            text.push_str(&format!("event: {name}\n"));
-        }
-        text.push_str(&format!("data: {data}\n\n"));
-    }
+    let one = |(name, data): &(Option<&str>, Value)| match name {
+        Some(name) => format!("event: {name}\ndata: {data}\n\n"),
+        None => format!("data: {data}\n\n"),
+    };
+    let text: String = events.iter().map(one).collect();
     let mut response = text.into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/event-stream"));
     add(&mut response, headers);

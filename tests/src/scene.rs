@@ -7,6 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::{Program, Stage, binary, wait_for};
@@ -54,6 +55,22 @@ impl Scene {
         command.extend(["/bin/sh", "-i"].map(str::to_owned));
         let command: Vec<&str> = command.iter().map(String::as_str).collect();
         Self::start(stage, controller, &command)
+    }
+
+    /// One of the scripted agents in a pane of its own, without a shell around it, as [`Self::with_shell_and`] otherwise.
+    /// A login shell finds the agents, too.
+    pub fn with_lone_agent(mut stage: Stage, agent: &str, controller: &[&str], env: &[(&str, &str)]) -> Self {
+        let bin = install_agents(&stage);
+        let record = stage.path("submitted").display().to_string();
+        let path = format!("{}:/usr/bin:/bin", bin.display());
+        let mut profile = format!("export PATH='{path}' SCRIPTED_RECORD='{record}'\n");
+        stage.set_env("SCRIPTED_RECORD", &record);
+        for (name, value) in env {
+            stage.set_env(name, value);
+            profile += &format!("export {name}='{value}'\n");
+        }
+        fs::write(stage.path("home/.profile"), profile).unwrap();
+        Self::start(stage, controller, &[bin.join(agent).to_str().unwrap()])
     }
 
     pub fn with_shell() -> Self {
@@ -131,6 +148,24 @@ impl Scene {
     pub fn tell(&self, text: &str) {
         let (outcome, reason) = self.send(text);
         assert_eq!(outcome, "submitted", "{text:?}: {reason}");
+    }
+
+    /// `kill -9` for the program of this name in the scene's panes.
+    pub fn kill_agent(&self, name: &str) {
+        let pid = wait_for(&format!("a process of {name}"), Duration::from_secs(20), || {
+            let processes = fs::read_dir("/proc").unwrap().flatten();
+            let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+            pids.find(|pid| self.is_agent(*pid, name))
+        });
+        kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+    }
+
+    /// Whether this process has that name, and works in this scene.
+    fn is_agent(&self, pid: i32, name: &str) -> bool {
+        let file = |what: &str| fs::read(format!("/proc/{pid}/{what}")).unwrap_or_default();
+        let here = self.stage.path("").into_os_string().into_encoded_bytes();
+        file("comm").trim_ascii_end() == name.as_bytes()
+            && file("environ").windows(here.len()).any(|window| window == here)
     }
 
     /// What people were told, the latest first.

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
@@ -38,6 +38,14 @@ pub struct Answer {
 }
 
 impl Answer {
+    fn of(output: &Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
     /// Standard output as one JSON value.
     ///
     /// # Panics
@@ -54,6 +62,20 @@ impl Answer {
         let parse =
             |line: &str| serde_json::from_str(line).unwrap_or_else(|e| panic!("not JSON ({e}): {line}"));
         self.stdout.lines().map(parse).collect()
+    }
+}
+
+/// A `wa` command that is under way.
+#[derive(Debug)]
+pub struct Started(Child);
+
+impl Started {
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// When it cannot be waited for.
+    pub fn answer(self) -> Answer {
+        Answer::of(&self.0.wait_with_output().unwrap_or_else(|error| panic!("wa: {error}")))
     }
 }
 
@@ -307,11 +329,17 @@ impl Stage {
         let mut command = self.wa_command(args);
         let output = command.envs(env.iter().copied()).output();
         let output = output.unwrap_or_else(|error| panic!("wa {args:?}: {error}"));
-        Answer {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        Answer::of(&output)
+    }
+
+    /// Starts `wa` as the operator, and does not wait for its end.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn wa_started(&self, args: &[&str]) -> Started {
+        let mut command = self.wa_command(args);
+        let started = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        Started(started.unwrap_or_else(|error| panic!("wa {args:?}: {error}")))
     }
 
     /// What a program has logged so far.

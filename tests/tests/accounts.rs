@@ -251,7 +251,8 @@ fn goes_on_with_a_key(agent: &str, start: &str) {
     let status = house.status();
     assert_eq!((&status["agent"], &status["account"]), (&agent.into(), &"second".into()));
     let ended = house.scene.events("session.ended").pop().unwrap();
-    assert!(house.scene.screen().contains("proceed"), "{ended}");
+    assert!(ended["fields"]["session_id"].is_string(), "{ended}");
+    house.scene.wait_screen("proceed");
     // The key is in the account's home, and nowhere that people or programs look.
     assert!(house.home("second", agent).is_dir());
     for args in [&["logs", &house.scene.pane][..], &["audit", "-n", "1000", "-o", "jsonl"]] {

@@ -13,7 +13,7 @@ use crate::secrets::Credentials;
 #[derive(Debug, Subcommand)]
 #[command(before_help = "Examples:
   wa account add work-2 --agent codex --username me@example.com --credentials-file work-2.toml
-  wa account list                       which can be used, who uses them, and until when the others rest
+  wa account list                       which can be used, and who uses them
   wa account login work-2 --host web-1  sign in there, in a pane of its own
   wa account pool set default --switching on
   wa switch-account web-1/3             go on with another account")]

@@ -127,7 +127,7 @@ fn state_style(state: &str) -> Style {
     let color = match state {
         "limited" | "crashed" | "failed" | "unknown outcome" => AnsiColor::Red,
         "waiting" | "limit_warning" | "authenticating" | "asking" => AnsiColor::Yellow,
-        "working" | "starting" | "acting" | "succeeded" => AnsiColor::Green,
+        "working" | "starting" | "acting" | "preparing" | "succeeded" => AnsiColor::Green,
         _ => return Style::new(),
     };
     color.on_default()

@@ -397,6 +397,20 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn the_account_is_there_for_who_looks_closer() {
+        let mut item = wire();
+        item.pane.as_mut().unwrap().account = "work-2".into();
+        let pane = PaneStatus::try_from(item).unwrap();
+        let (mut out, sink) = testing::out(Format::Wide);
+        out.list(std::slice::from_ref(&pane)).unwrap();
+        out.one(&Shown { pane, secrets: None }).unwrap();
+        let text = sink.text();
+        let column = text.lines().next().unwrap().find("ACCOUNT").unwrap();
+        assert!(text.lines().nth(1).unwrap()[column..].starts_with("work-2"), "{text}");
+        assert!(text.lines().any(|line| line == "account      work-2"), "{text}");
+    }
+
+    #[test]
     fn a_watcher_sees_changes_of_state_only() {
         let before = PaneStatus::try_from(wire()).unwrap();
         let mut item = wire();

@@ -34,6 +34,8 @@ const SHELL_GAP: Duration = Duration::from_millis(50);
 /// The text still stands there: Enter did not arrive.
 const ENTER_AGAIN: Duration = Duration::from_millis(1500);
 const MAX_ENTERS: u32 = 3;
+/// The text still stands there, and the agent has begun to work.
+const BUSY: &str = "the agent works on something else";
 
 /// Where the text goes, and who holds the terminal there.
 struct Target {
@@ -262,19 +264,20 @@ async fn submitted(
         let view = Arc::clone(&views.borrow_and_update());
         let seen = target.place.read(&view, text);
         match seen {
-            Seen::Proven => return Ok(End::submitted(target.place.proof())),
+            Seen::Proven if disturbed != Some(BUSY) => return Ok(End::submitted(target.place.proof())),
             Seen::Gone if disturbed.is_none() => {
                 if target.is_held(parts, &view, text).await {
                     return Ok(End::submitted(target.place.proof()));
                 }
                 disturbed = Some("another program holds the terminal");
             }
-            Seen::Other(what) => disturbed = Some(what),
+            // Whoever took that Enter, it was not the composer: what comes later proves nothing of it.
+            Seen::Other(what) if disturbed != Some(BUSY) => disturbed = Some(what),
             Seen::Cleared if target.leads(parts, &view).await => {
                 return Ok(End::submitted(target.place.proof()));
             }
             Seen::Cleared => disturbed = Some("another shell stands there"),
-            Seen::Gone | Seen::Nothing | Seen::Whole | Seen::Part => {}
+            Seen::Proven | Seen::Gone | Seen::Nothing | Seen::Whole | Seen::Part => {}
         }
         let now = Instant::now();
         if now >= until {
@@ -372,7 +375,7 @@ fn read_composer(
     let working = !was_working && (view.state == PaneState::Working || composer.working.is_some());
     match (composer.holds(text), &composer.content) {
         // A dialog that came up in the meantime has taken the Enter.
-        (Held::All, _) if working => Seen::Other("the agent works on something else"),
+        (Held::All, _) if working => Seen::Other(BUSY),
         (Held::All, _) => Seen::Whole,
         (Held::VisiblePart, _) => Seen::Part,
         (Held::No, Composer::Draft { .. } | Composer::Paste { .. }) => {

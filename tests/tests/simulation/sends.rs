@@ -256,11 +256,13 @@ fn judge_one(
         tally.after_pause += 1;
         return Some("it began after a pause was answered".to_owned());
     }
-    // A person has pressed Enter for us a moment before: ours found nothing, and what is told is true.
-    let for_us = submitted.iter().any(|(got, pieces)| matches!(got.key, Key::PersonEnter(_)) && pieces.len() == 1);
-    let without_effect = |got: &Got| for_us && got.key == Key::Enter(Entered::Empty);
-    tally.by_person += keys().filter(|got| without_effect(got)).count();
-    let late = keys().filter(|got| got.fit == Fit::LastTrip && !without_effect(got)).count();
+    // A person has pressed Enter for us a moment before: what ours found is not ours, and what is told of the text is true.
+    let for_us = submitted.iter().find(|(got, pieces)| matches!(got.key, Key::PersonEnter(_)) && pieces.len() == 1);
+    let for_us = for_us.map_or(Duration::MAX, |(got, _)| got.at);
+    let (after, late): (Vec<&&Got>, Vec<&&Got>) =
+        keys().copied().filter(|got| got.fit == Fit::LastTrip).partition(|got| got.at >= for_us);
+    tally.by_person += after.len();
+    let late = late.len();
     if late > 0 {
         *tally.last_trip.entry(outcome.to_owned()).or_default() += late;
         if !matches!(outcome, "unknown" | "refused") {

@@ -1,0 +1,133 @@
+//! An agent crashes: its session is resumed where it was, in a new pane where the old one went with it, and not for ever.
+
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
+use std::fs;
+use std::time::Duration;
+
+use serde_json::Value;
+use wa_tests::{Scene, Stage, wait_for};
+
+const LONG: Duration = Duration::from_secs(60);
+/// As the built-in workflow has it.
+const BUDGET: usize = 3;
+
+/// A configuration that turns the workflow on.
+fn turned_on(stage: &Stage) -> String {
+    let config = stage.path("controller.toml");
+    fs::write(&config, "enable_workflows = ['crash-resume']\n").unwrap();
+    config.to_str().unwrap().to_owned()
+}
+
+/// Runs of the workflow that are over, the latest first.
+fn over(scene: &Scene) -> Vec<Value> {
+    let of_it = |run: &Value| run["workflow"] == "crash-resume" && !run["ended"].is_null();
+    scene.runs().into_iter().filter(of_it).collect()
+}
+
+fn wait_over(scene: &Scene, count: usize) -> Value {
+    wait_for(&format!("{count} run(s) to be over"), LONG, || {
+        let runs = over(scene);
+        (runs.len() == count).then(|| runs[0].clone())
+    })
+}
+
+fn status(scene: &Scene, pane: &str) -> Option<Value> {
+    let answer = scene.stage.wa(&["status", "-o", "json"]);
+    let panes = answer.json();
+    panes["items"].as_array().unwrap().iter().find(|item| item["pane"] == pane).cloned()
+}
+
+/// In the middle of a turn: one that goes while it is idle may have been told to.
+fn crash_at_work(scene: &Scene, prompt: &str) {
+    scene.tell(prompt);
+    scene.wait_state("working");
+    scene.kill_agent("codex");
+}
+
+const LONG_TURN: [(&str, &str); 1] = [("SCRIPTED_TURN", "30s")];
+
+#[test]
+fn a_crashed_agent_is_resumed_in_its_pane_until_its_budget_is_used_up() {
+    let stage = Stage::new().unwrap();
+    let config = turned_on(&stage);
+    let scene = Scene::with_shell_and(stage, &["--config", &config], &LONG_TURN);
+    scene.wait_state("shell");
+    scene.tell("codex");
+    scene.wait_state("idle");
+    let mut session = Value::Null;
+    for (crash, prompt) in (1..=BUDGET).zip(["one", "two", "three"]) {
+        crash_at_work(&scene, prompt);
+        let run = wait_over(&scene, crash);
+        let explained = scene.stage.wa(&["run", "explain", run["run"].as_str().unwrap()]).stdout;
+        assert_eq!(run["state"], "succeeded", "{run}\n{explained}");
+        assert_eq!(run["reason"], "the session was resumed in its pane");
+        scene.wait_state("idle");
+        scene.wait_screen(&format!("› {prompt}"));
+        let resumed = status(&scene, &scene.pane).unwrap()["session_id"].clone();
+        assert!(resumed.is_string() && (crash == 1 || resumed == session), "{resumed}, after {session}");
+        session = resumed;
+    }
+    // Enough: the shell is left as it is.
+    crash_at_work(&scene, "four");
+    let crashes = || scene.events("agent.crashed").len();
+    wait_for("the last crash to be told", LONG, || (crashes() == BUDGET + 1).then_some(()));
+    scene.tell("echo still here");
+    scene.wait_screen("still here");
+    assert_eq!(over(&scene).len(), BUDGET);
+    assert_eq!(scene.submitted(), ["one", "two", "three", "four"]);
+}
+
+#[test]
+fn an_agent_that_took_its_pane_with_it_is_resumed_in_a_new_one() {
+    let stage = Stage::new().unwrap();
+    let config = turned_on(&stage);
+    let scene = Scene::with_lone_agent(stage, "codex", &["--config", &config], &LONG_TURN);
+    scene.wait_state("idle");
+    scene.tell("begin");
+    scene.wait_state("working");
+    let before = wait_for("its session", LONG, || {
+        status(&scene, &scene.pane).filter(|pane| pane["session_id"].is_string())
+    });
+    scene.kill_agent("codex");
+    let run = wait_over(&scene, 1);
+    let explained = scene.stage.wa(&["run", "explain", run["run"].as_str().unwrap()]).stdout;
+    assert_eq!(run["state"], "succeeded", "{run}\n{explained}");
+    assert_eq!(run["reason"], "the session was resumed in a new pane");
+    let new = format!("{}/1", scene.stage.host());
+    let after = wait_for("the new pane", LONG, || {
+        status(&scene, &new).filter(|pane| pane["state"] == "idle" && pane["session_id"].is_string())
+    });
+    for same in ["agent", "session_id"] {
+        assert_eq!(after[same], before[same], "{same}: {after}");
+    }
+    let told = scene.notices().into_iter().find(|notice| notice["run"] == run["run"]).unwrap();
+    assert!(told["text"].as_str().unwrap().contains("in a new one"), "{told}");
+    assert_eq!(scene.submitted(), ["begin"]);
+}
+
+#[test]
+fn a_session_that_cannot_be_resumed_is_told() {
+    let stage = Stage::new().unwrap();
+    let config = turned_on(&stage);
+    let built_in = include_str!("../../controller/workflow/workflows/crash-resume.toml");
+    fs::write(stage.path("crash-resume.toml"), built_in.replace("timeout = \"1m\"", "timeout = \"5s\"")).unwrap();
+    fs::write(&config, "workflows = ['crash-resume.toml']\nenable_workflows = ['crash-resume']\n").unwrap();
+    let scene = Scene::with_shell_and(stage, &["--config", &config], &LONG_TURN);
+    scene.wait_state("shell");
+    scene.tell("codex");
+    scene.wait_state("idle");
+    scene.tell("begin");
+    scene.wait_state("working");
+    // An upgrade that went wrong.
+    fs::remove_file(scene.stage.path("bin/codex")).unwrap();
+    scene.kill_agent("codex");
+    let run = wait_over(&scene, 1);
+    assert_eq!(run["state"], "failed", "{run}");
+    let told = scene.notices().into_iter().find(|notice| notice["run"] == run["run"]).unwrap();
+    assert_eq!(told["level"], "error", "{told}");
+    scene.wait_screen("codex: not found");
+    scene.tell("echo still here");
+    scene.wait_screen("still here");
+    assert_eq!(scene.submitted(), ["begin"]);
+}
