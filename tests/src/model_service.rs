@@ -107,13 +107,18 @@ async fn answer(
         ("POST", path) if path.ends_with(":listExperiments") => {
             axum::Json(json!({"experimentIds": [], "flags": []})).into_response()
         }
-        ("POST", path) if path.contains(":recordCodeAssistMetrics") || path.contains(":fetchAdminControls") => {
+        ("POST", path)
+            if path.contains(":recordCodeAssistMetrics") || path.contains(":fetchAdminControls") =>
+        {
             axum::Json(json!({})).into_response()
         }
-        ("POST", path) if path.contains(":countTokens") => axum::Json(json!({"totalTokens": 42})).into_response(),
+        ("POST", path) if path.contains(":countTokens") => {
+            axum::Json(json!({"totalTokens": 42})).into_response()
+        }
         ("POST", path) if path.contains(":streamGenerateContent") => gemini(&ledger, &account, &body),
         ("POST", path) if path.contains(":generateContent") => gemini_aside(),
-        _ => (StatusCode::NOT_FOUND, axum::Json(json!({"error": {"message": "not found", "code": 404}}))).into_response(),
+        _ => (StatusCode::NOT_FOUND, axum::Json(json!({"error": {"message": "not found", "code": 404}})))
+            .into_response(),
     }
 }
 
@@ -143,7 +148,9 @@ fn events(headers: &[(&'static str, String)], events: &[(Option<&str>, Value)]) 
     };
     let text: String = events.iter().map(one).collect();
     let mut response = text.into_response();
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/event-stream"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/event-stream"));
     add(&mut response, headers);
     response
 }
@@ -202,7 +209,8 @@ fn codex(ledger: &Mutex<Ledger>, account: &str, headers: &HeaderMap, body: &Valu
 }
 
 fn said(text: &str, tokens: u64) -> Response {
-    let item = |content: Value| json!({"type": "message", "role": "assistant", "id": "msg_1", "content": content});
+    let item =
+        |content: Value| json!({"type": "message", "role": "assistant", "id": "msg_1", "content": content});
     let stream = [
         json!({"type": "response.created", "response": {"id": "resp_1"}}),
         json!({"type": "response.output_item.added", "output_index": 0, "item": item(json!([]))}),
@@ -224,9 +232,7 @@ fn compacted() -> Response {
 }
 
 fn usage() -> Response {
-    let window = |used: u32, seconds: u64, left: u64| {
-        json!({"used_percent": used, "limit_window_seconds": seconds, "reset_after_seconds": left, "reset_at": now() + left})
-    };
+    let window = |used: u32, seconds: u64, left: u64| json!({"used_percent": used, "limit_window_seconds": seconds, "reset_after_seconds": left, "reset_at": now() + left});
     axum::Json(json!({"plan_type": "plus", "rate_limit": {
         "allowed": true, "limit_reached": false,
         "primary_window": window(12, 18_000, 7200), "secondary_window": window(5, 604_800, 260_000)}}))
@@ -253,7 +259,8 @@ fn routing(account: &str) -> Response {
 fn load_code_assist() -> Response {
     let tier = json!({"id": "standard-tier", "name": "Gemini Code Assist",
         "userDefinedCloudaicompanionProject": false, "hasOnboardedPreviously": true});
-    axum::Json(json!({"currentTier": tier, "allowedTiers": [tier], "cloudaicompanionProject": "a-project"})).into_response()
+    axum::Json(json!({"currentTier": tier, "allowedTiers": [tier], "cloudaicompanionProject": "a-project"}))
+        .into_response()
 }
 
 fn quota() -> Response {

@@ -48,7 +48,8 @@ impl House {
         let identity = IdentityPage::start(people()).unwrap();
         fs::write(stage.path("provider.toml"), identity.provider_toml("openai")).unwrap();
         let config = stage.path("controller.toml");
-        let on = format!("enable_workflows = ['{agent}-account-switch']\nsign_in_providers = ['provider.toml']\n");
+        let on =
+            format!("enable_workflows = ['{agent}-account-switch']\nsign_in_providers = ['provider.toml']\n");
         fs::write(&config, on).unwrap();
         let (quota, issuer) = (stage.path("quota"), identity.issuer());
         let env = [
@@ -164,7 +165,8 @@ fn check_codex(house: &House) {
     let first = fs::read_to_string(house.scene.stage.path("home/.codex/auth.json")).unwrap();
     assert!(first.contains(&URL_SAFE_NO_PAD.encode(json!({ "email": FIRST }).to_string())));
     let audit = house.wa(&["audit", "-n", "1000", "-o", "jsonl"]);
-    let of_account = |row: &&str| row.contains("\"account\"") && row.contains("workflow:codex-account-switch");
+    let of_account =
+        |row: &&str| row.contains("\"account\"") && row.contains("workflow:codex-account-switch");
     assert!(audit.lines().filter(of_account).count() >= 2, "{audit}");
     for (code, _) in confirmed {
         assert!(!audit.contains(&code) && !house.wa(&["logs", &house.scene.pane]).contains(&code));

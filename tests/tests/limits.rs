@@ -150,7 +150,8 @@ fn claude_that_goes_on_by_itself_is_not_disturbed() {
 
 #[test]
 fn a_menu_that_cannot_be_answered_safely_is_left_to_a_person() {
-    let scene = scene("codex", &["--turn", "1s", "--limit-turn", "1", "--limit-for", "5s", "--offer", "permission"]);
+    let scene =
+        scene("codex", &["--turn", "1s", "--limit-turn", "1", "--limit-for", "5s", "--offer", "permission"]);
     scene.tell("begin");
     let asking = run_in(&scene, "asking", SOON);
     let notice = wait_for("the question", SOON, || {

@@ -111,7 +111,8 @@ fn a_session_that_cannot_be_resumed_is_told() {
     let stage = Stage::new().unwrap();
     let config = turned_on(&stage);
     let built_in = include_str!("../../controller/workflow/workflows/crash-resume.toml");
-    fs::write(stage.path("crash-resume.toml"), built_in.replace("timeout = \"1m\"", "timeout = \"5s\"")).unwrap();
+    fs::write(stage.path("crash-resume.toml"), built_in.replace("timeout = \"1m\"", "timeout = \"5s\""))
+        .unwrap();
     fs::write(&config, "workflows = ['crash-resume.toml']\nenable_workflows = ['crash-resume']\n").unwrap();
     let scene = Scene::with_shell_and(stage, &["--config", &config], &LONG_TURN);
     scene.wait_state("shell");

@@ -76,7 +76,8 @@ fn tidy(scene: &Scene) {
 #[test]
 fn a_text_is_submitted_once_or_it_is_said_that_it_was_not() {
     let long = std::env::var_os("WA_LONG").is_some();
-    let (count, limit) = if long { (300, Duration::from_secs(3_000)) } else { (12, Duration::from_secs(100)) };
+    let (count, limit) =
+        if long { (300, Duration::from_secs(3_000)) } else { (12, Duration::from_secs(100)) };
     let seed = std::env::var("WA_SENDS_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut scene = Scene::with_claude(&[]);

@@ -38,7 +38,8 @@ pub fn prompt_row(frame: &Frame) -> Option<PromptRow> {
 const ENDS: &[char] = &['$', '#', '%', '❯', '›', '»', 'λ'];
 /// What no prompt ends in, beside letters and digits.
 const NO_END: &[char] = &[
-    '"', '\'', '`', '/', '\\', '-', '_', '.', ',', ';', '=', '&', '|', '*', '?', '!', '~', '@', '+', '^', '(', '[', '{', '<',
+    '"', '\'', '`', '/', '\\', '-', '_', '.', ',', ';', '=', '&', '|', '*', '?', '!', '~', '@', '+', '^',
+    '(', '[', '{', '<',
 ];
 
 /// Whether a command was begun on a prompt line: what stands there up to the cursor.

@@ -49,7 +49,8 @@ fn a_testimony_after_the_screen_confirms_it_and_fires_nothing() {
 fn a_file_knows_the_second_of_a_reset_of_which_the_screen_shows_the_minute() {
     const LIMIT: &str = "■ You've hit your usage limit. Try again at 8:31 AM.";
     let file = |pane: &mut Pane, at: &str| {
-        let fields = [("reset_time", at), ("window", "5h")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let fields =
+            [("reset_time", at), ("window", "5h")].map(|(name, value)| (name.to_owned(), value.to_owned()));
         let (kind, witness, at) = (EventKind::LimitReached, Witness::SessionFile, pane.now);
         let (key, rule, line) = (at.to_string(), String::new(), "5h limit: 0% left".to_owned());
         pane.matcher.tell(Testimony { kind, witness, key, rule, fields: fields.into(), line, at });

@@ -32,7 +32,8 @@ impl Prompts {
         }
         let rows: Vec<String> = frame.rows.iter().map(|row| squeeze(&row.text)).collect();
         // A note at the right edge stands apart.
-        let noteless = |row: &FrameRow| squeeze(row.text.trim_end().rsplit_once("   ").map_or("", |(text, _)| text));
+        let noteless =
+            |row: &FrameRow| squeeze(row.text.trim_end().rsplit_once("   ").map_or("", |(text, _)| text));
         for at in (0..rows.len()).filter(|at| !composer.rows.contains(at)) {
             let Some(from) = rows[at].find(&head) else { continue };
             // Before it stands a glyph or a border, not words.

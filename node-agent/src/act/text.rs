@@ -277,7 +277,7 @@ async fn submitted(
                 return Ok(End::submitted(target.place.proof()));
             }
             Seen::Cleared => disturbed = Some("another shell stands there"),
-            Seen::Proven | Seen::Gone | Seen::Nothing | Seen::Whole | Seen::Part => {}
+            Seen::Other(_) | Seen::Proven | Seen::Gone | Seen::Nothing | Seen::Whole | Seen::Part => {}
         }
         let now = Instant::now();
         if now >= until {

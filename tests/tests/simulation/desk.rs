@@ -83,7 +83,8 @@ impl Desk {
             return;
         }
         self.spawn(async move {
-            let request = v1::PauseRequest { paused: true, reason: "a simulation".into(), ..Default::default() };
+            let request =
+                v1::PauseRequest { paused: true, reason: "a simulation".into(), ..Default::default() };
             if call(&context, request).await.is_ok() {
                 let from = now();
                 tokio::time::sleep(long).await;
@@ -103,7 +104,10 @@ impl Desk {
 
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.host.within(async {
-            #[expect(clippy::disallowed_methods, reason = "an operator has no owner, and ends with the simulation")]
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "an operator has no owner, and ends with the simulation"
+            )]
             drop(tokio::spawn(work));
         });
     }

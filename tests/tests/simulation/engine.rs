@@ -19,8 +19,8 @@ use wa_proto::{Action, ActionId, Generation, Host as Name, Key, MuxName, PaneRef
 
 use super::check::{self, Broken};
 use super::controller::{self, Head};
-use super::host::{Host, Machine, epoch};
 use super::desk::{self, Desk};
+use super::host::{Host, Machine, epoch};
 use super::network::Network;
 use super::node::Limb;
 use super::panes::PANE;

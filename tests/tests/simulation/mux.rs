@@ -117,7 +117,13 @@ impl Mux {
     pub(crate) fn connect(&self, dead: impl Fn() -> bool + Send + Sync + 'static) -> Box<dyn Wire> {
         let pipe = Arc::new(Mutex::new(Pipe::default()));
         lock(&self.0.pipes).push(Arc::downgrade(&pipe));
-        Box::new(Connection { mux: self.clone(), dead: Box::new(dead), frames: FrameReader::default(), pipe, sleep: None })
+        Box::new(Connection {
+            mux: self.clone(),
+            dead: Box::new(dead),
+            frames: FrameReader::default(),
+            pipe,
+            sleep: None,
+        })
     }
 }
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use wa_match::ProcessInfo;
 use wa_mux::codec::{
-    ClientId, ClientInfo, Codec, CursorPosition, CursorVisibility, Dimensions, KeyCode, PaneEntry, PaneNode, Pdu,
-    RenderChanges, Row, TerminalSize, put_frame,
+    ClientId, ClientInfo, Codec, CursorPosition, CursorVisibility, Dimensions, KeyCode, PaneEntry, PaneNode,
+    Pdu, RenderChanges, Row, TerminalSize, put_frame,
 };
 
 use super::host::epoch;
@@ -375,7 +375,8 @@ impl Panes {
 
     fn changes_of(&self, id: u64) -> Option<Message> {
         let changes = self.changes(id)?;
-        let mut message = Message { shows: self.panes.get(&id).map(|pane| (id, pane.version)), ..Message::default() };
+        let mut message =
+            Message { shows: self.panes.get(&id).map(|pane| (id, pane.version)), ..Message::default() };
         put(&mut message.bytes, 0, &Pdu::GetPaneRenderChangesResponse { changes: Box::new(changes) });
         Some(message)
     }
@@ -443,7 +444,16 @@ impl Panes {
         if let Entered::Submitted(pieces) = entered {
             let key = Key::PersonEnter(pieces);
             let generation = self.generation();
-            self.got.push(Got { at: now, generation, pane: id, pid, text, key, fit: Fit::Right, over_person: false });
+            self.got.push(Got {
+                at: now,
+                generation,
+                pane: id,
+                pid,
+                text,
+                key,
+                fit: Fit::Right,
+                over_person: false,
+            });
             self.after(500, 3_000, Due::TurnEnds(id));
         }
         self.change(id, |_| {});
@@ -488,7 +498,11 @@ impl Panes {
             }
             Pdu::GetPaneRenderableDimensions { pane_id } => match self.changes(pane_id) {
                 Some(RenderChanges { cursor, dims, .. }) => {
-                    put(&mut out.bytes, serial, &Pdu::GetPaneRenderableDimensionsResponse { pane_id, cursor, dims });
+                    put(
+                        &mut out.bytes,
+                        serial,
+                        &Pdu::GetPaneRenderableDimensionsResponse { pane_id, cursor, dims },
+                    );
                 }
                 None => no_pane(&mut out.bytes, serial),
             },
@@ -505,7 +519,9 @@ impl Panes {
                 true => put(&mut out.bytes, serial, &Pdu::UnitResponse),
                 false => no_pane(&mut out.bytes, serial),
             },
-            Pdu::SendKeyDown { pane_id, event, .. } => self.pressed_key(known, serial, pane_id, event.code, &mut out),
+            Pdu::SendKeyDown { pane_id, event, .. } => {
+                self.pressed_key(known, serial, pane_id, event.code, &mut out)
+            }
             _ => put(&mut out.bytes, serial, &Pdu::UnitResponse),
         }
         out
@@ -542,7 +558,9 @@ impl Panes {
         }
         let generation = self.generation();
         let (now, enter) = (self.now, code == KeyCode::Enter);
-        let Some(pane) = self.panes.get_mut(&id).filter(|_| enter) else { return no_pane(&mut out.bytes, serial) };
+        let Some(pane) = self.panes.get_mut(&id).filter(|_| enter) else {
+            return no_pane(&mut out.bytes, serial);
+        };
         let text = pane.pasted.clone().unwrap_or_default();
         let right = !text.is_empty() && pane.program.facts.pasted() == Some(&text);
         let fit = if right { Fit::Right } else { pane.fit(id, known) };
@@ -583,10 +601,13 @@ impl Panes {
     fn rows(&self, id: u64) -> Vec<Row> {
         if let Some(pane) = self.panes.get(&id) {
             let rows = pane.shown.rows.iter().zip(0..);
-            return rows.map(|(row, at)| Row::from_cells(at, pane.version, false, program::cells(row))).collect();
+            return rows
+                .map(|(row, at)| Row::from_cells(at, pane.version, false, program::cells(row)))
+                .collect();
         }
         let blank = std::iter::repeat(String::new());
-        let lines = self.counter.lines.iter().cloned().chain(blank).take(usize::try_from(self.height()).unwrap());
+        let lines =
+            self.counter.lines.iter().cloned().chain(blank).take(usize::try_from(self.height()).unwrap());
         lines.zip(0..).map(|(line, index)| Row::plain(index, &line)).collect()
     }
 
@@ -607,7 +628,12 @@ impl Panes {
         Some(RenderChanges {
             pane_id: id,
             mouse_grabbed: false,
-            cursor: CursorPosition { x: cursor.0, y: cursor.1.cast_signed(), visibility, ..CursorPosition::default() },
+            cursor: CursorPosition {
+                x: cursor.0,
+                y: cursor.1.cast_signed(),
+                visibility,
+                ..CursorPosition::default()
+            },
             dims: Dimensions {
                 cols: pane.program.cols,
                 viewport_rows: program::ROWS,
@@ -649,7 +675,8 @@ impl Panes {
     }
 
     fn list(&self) -> Pdu {
-        let programs = self.panes.iter().map(|(id, pane)| entry(*id, program::ROWS, pane.program.cols, Some(tty(*id))));
+        let programs =
+            self.panes.iter().map(|(id, pane)| entry(*id, program::ROWS, pane.program.cols, Some(tty(*id))));
         let all = std::iter::once(entry(PANE, ROWS, COLS, None)).chain(programs);
         let tabs: Vec<PaneNode> = all.map(|entry| PaneNode::Leaf(Box::new(entry))).collect();
         Pdu::ListPanesResponse {
@@ -663,7 +690,8 @@ impl Panes {
 impl Pane {
     /// Of a key that found something else than it was meant for.
     fn fit(&self, id: u64, known: &Delivered) -> Fit {
-        let shown = self.drawn == self.program.facts && known.panes.get(&id).is_some_and(|seen| *seen >= self.since);
+        let shown =
+            self.drawn == self.program.facts && known.panes.get(&id).is_some_and(|seen| *seen >= self.since);
         if shown { Fit::Wrong } else { Fit::LastTrip }
     }
 

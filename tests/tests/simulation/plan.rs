@@ -118,7 +118,8 @@ pub(crate) fn draw_sends(rng: &mut fastrand::Rng, nodes: usize) -> Vec<(Duration
 }
 
 pub(crate) fn send(rng: &mut fastrand::Rng, nodes: usize) -> Deed {
-    let within = Duration::from_millis(if rng.u8(..8) == 0 { rng.u64(1..1_500) } else { rng.u64(5_000..40_000) });
+    let within =
+        Duration::from_millis(if rng.u8(..8) == 0 { rng.u64(1..1_500) } else { rng.u64(5_000..40_000) });
     let trap = (rng.u8(..8) != 0).then(|| trap(rng));
     Deed::Send { node: rng.usize(0..nodes), pane: rng.usize(0..1000), within, trap }
 }

@@ -255,7 +255,17 @@ impl Program {
         self.prompts("❯", Style::default(), &mut rows);
         if self.facts.dialog {
             rows.push(vec![(rule, dim())]);
-            let lines = [" Bash command", "", "   rm -rf build", "", " Do you want to proceed?", " ❯ 1. Yes", "   2. No", "", " Esc to cancel"];
+            let lines = [
+                " Bash command",
+                "",
+                "   rm -rf build",
+                "",
+                " Do you want to proceed?",
+                " ❯ 1. Yes",
+                "   2. No",
+                "",
+                " Esc to cancel",
+            ];
             rows.extend(lines.map(plain));
             return Shown { rows, cursor: None };
         }
@@ -305,10 +315,15 @@ impl Program {
         let top = rows.len() as u64;
         let cursor = Some((end, top + draft.len() as u64 - 1));
         if self.facts.draft.is_empty() {
-            rows.push(vec![("›".to_owned(), bold()), (" ".to_owned(), Style::default()), ("Explain this codebase".to_owned(), dim())]);
+            rows.push(vec![
+                ("›".to_owned(), bold()),
+                (" ".to_owned(), Style::default()),
+                ("Explain this codebase".to_owned(), dim()),
+            ]);
         } else {
             for (at, line) in draft.into_iter().enumerate() {
-                let glyph = if at == 0 { ("›".to_owned(), bold()) } else { (" ".to_owned(), Style::default()) };
+                let glyph =
+                    if at == 0 { ("›".to_owned(), bold()) } else { (" ".to_owned(), Style::default()) };
                 rows.push(vec![glyph, (format!(" {line}"), Style::default())]);
             }
         }

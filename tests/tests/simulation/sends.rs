@@ -57,7 +57,10 @@ impl Tally {
             let mine = self.outcomes.entry(strike).or_default();
             outcomes.into_iter().for_each(|(outcome, count)| *mine.entry(outcome).or_default() += count);
         }
-        other.last_trip.into_iter().for_each(|(what, count)| *self.last_trip.entry(what).or_default() += count);
+        other
+            .last_trip
+            .into_iter()
+            .for_each(|(what, count)| *self.last_trip.entry(what).or_default() += count);
         Self {
             doubles: self.doubles + other.doubles,
             elsewhere: self.elsewhere + other.elsewhere,
@@ -80,16 +83,29 @@ const OUTCOMES: [&str; 6] = ["submitted", "unknown", "refused", "expired", "plac
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:<14}{:>8} {}", "in the middle", "sends", OUTCOMES.map(|name| format!("{name:>10}")).concat())?;
+        writeln!(
+            f,
+            "{:<14}{:>8} {}",
+            "in the middle",
+            "sends",
+            OUTCOMES.map(|name| format!("{name:>10}")).concat()
+        )?;
         for (strike, outcomes) in &self.outcomes {
             let name = strike.map_or("nothing".to_owned(), |strike| format!("{strike:?}"));
-            let counts = OUTCOMES.map(|name| format!("{:>10}", outcomes.get(name).copied().unwrap_or(0))).concat();
+            let counts =
+                OUTCOMES.map(|name| format!("{:>10}", outcomes.get(name).copied().unwrap_or(0))).concat();
             writeln!(f, "{name:<14}{:>8} {counts}", outcomes.values().sum::<usize>())?;
         }
         let Self { doubles, elsewhere, wrong_enters, over_person, after_pause, pastes, enters, .. } = self;
         writeln!(f, "{} sends, {pastes} pastes, {enters} Enters", self.count())?;
-        writeln!(f, "doubles {doubles}, reached another pane or process {elsewhere}, Enter on anything else {wrong_enters}")?;
-        writeln!(f, "over a person known to be there {over_person}, begun after a pause was answered {after_pause}")?;
+        writeln!(
+            f,
+            "doubles {doubles}, reached another pane or process {elsewhere}, Enter on anything else {wrong_enters}"
+        )?;
+        writeln!(
+            f,
+            "over a person known to be there {over_person}, begun after a pause was answered {after_pause}"
+        )?;
         writeln!(f, "keys within the last round trip, by outcome: {:?}", self.last_trip)?;
         write!(f, "and {} Enters after a person had submitted the text within that time", self.by_person)
     }
@@ -128,14 +144,19 @@ impl Simulation {
         let queue = async {
             let action = action(ActionId::generate(), clock::now() + within);
             let queued = action.clone();
-            let done = store.write(move |tx| tx.enqueue(&host, queued, None, None, "a text").map(|queued| queued.action.fence));
+            let done = store.write(move |tx| {
+                tx.enqueue(&host, queued, None, None, "a text").map(|queued| queued.action.fence)
+            });
             done.await.map(|fence| Action { fence, ..action })
         };
         let Some(Ok(action)) = self.head.host.within(queue) else { return };
         if let Some(trap) = trap {
             limb.mux.arm(pane_id, trap);
         }
-        self.note(format_args!("send {number}, action {}, to pane {pane_id} of {}", action.id, limb.host.name));
+        self.note(format_args!(
+            "send {number}, action {}, to pane {pane_id} of {}",
+            action.id, limb.host.name
+        ));
         self.sends.all.push(Send { node, action, text, strike: trap.map(|trap| trap.strike) });
     }
 
@@ -205,7 +226,10 @@ pub(crate) fn judge(simulation: &Simulation) -> Result<Tally, Broken> {
     }
     let strays = got.iter().flatten().filter(|got| got.text.is_empty()).count();
     if strays > 0 {
-        return Err(Broken { promise: "A1", how: format!("{strays} Enters were pressed where nothing had been pasted") });
+        return Err(Broken {
+            promise: "A1",
+            how: format!("{strays} Enters were pressed where nothing had been pasted"),
+        });
     }
     Ok(tally)
 }
@@ -257,7 +281,8 @@ fn judge_one(
         return Some("it began after a pause was answered".to_owned());
     }
     // A person has pressed Enter for us a moment before: what ours found is not ours, and what is told of the text is true.
-    let for_us = submitted.iter().find(|(got, pieces)| matches!(got.key, Key::PersonEnter(_)) && pieces.len() == 1);
+    let for_us =
+        submitted.iter().find(|(got, pieces)| matches!(got.key, Key::PersonEnter(_)) && pieces.len() == 1);
     let for_us = for_us.map_or(Duration::MAX, |(got, _)| got.at);
     let (after, late): (Vec<&&Got>, Vec<&&Got>) =
         keys().copied().filter(|got| got.fit == Fit::LastTrip).partition(|got| got.at >= for_us);

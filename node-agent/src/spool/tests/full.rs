@@ -150,8 +150,11 @@ fn told(pane_id: u64) -> Group {
     Group { records: vec![NewRecord { body, ..told }], positions: vec![] }
 }
 
-/// The records of both lanes that are there, and the panes that holes name for the seqs that are not.
-fn held_and_named(store: &super::Store, lane: Lane, acked: u64) -> (Vec<u64>, Vec<(u64, u64, Vec<u64>)>) {
+/// A hole: its first and last seq, and the panes that it names.
+type Named = (u64, u64, Vec<u64>);
+
+/// The records of a lane that are there, and the holes that stand for the others.
+fn held_and_named(store: &super::Store, lane: Lane, acked: u64) -> (Vec<u64>, Vec<Named>) {
     let (mut held, mut named, mut at) = (Vec::new(), Vec::new(), acked + 1);
     loop {
         let place = lock(&store.index()).place(lane, at, 1);

@@ -24,7 +24,9 @@ impl TryFrom<v1::Outcome> for Outcome {
         // However a newer node calls it: here it cannot be shown what became of the action.
         let (kind, reason) = match outcome.outcome.parse() {
             Ok(kind) => (kind, outcome.reason),
-            Err(_) => (OutcomeKind::Unknown, format!("{:?} of a newer node: {}", outcome.outcome, outcome.reason)),
+            Err(_) => {
+                (OutcomeKind::Unknown, format!("{:?} of a newer node: {}", outcome.outcome, outcome.reason))
+            }
         };
         Ok(Self {
             action: action_id(&outcome.action_id)?,

@@ -2,7 +2,9 @@
 
 use crate::{Event, EventId, Gap, GapCause, Hole, Line, Lines, Record, RecordBody, Repaint};
 
-use super::{Invalid, agent, agent_text, bad, from_optional_us, from_us, lane_of, need, optional_us, to_us, word};
+use super::{
+    Invalid, agent, agent_text, bad, from_optional_us, from_us, lane_of, need, optional_us, to_us, word,
+};
 use crate::wire::v1;
 
 impl From<Line> for v1::Line {
