@@ -57,9 +57,9 @@ impl Scene {
         Self::start(stage, controller, &command)
     }
 
-    /// One of the scripted agents in a pane of its own, without a shell around it, as [`Self::with_shell_and`] otherwise.
-    /// A login shell finds the agents, too.
-    pub fn with_lone_agent(mut stage: Stage, agent: &str, controller: &[&str], env: &[(&str, &str)]) -> Self {
+    /// One of the scripted agents in a pane that ends three seconds after it, as [`Self::with_shell_and`] otherwise. A
+    /// login shell finds the agents, too.
+    pub fn with_passing_pane(mut stage: Stage, agent: &str, controller: &[&str], env: &[(&str, &str)]) -> Self {
         let bin = install_agents(&stage);
         let record = stage.path("submitted").display().to_string();
         let path = format!("{}:/usr/bin:/bin", bin.display());
@@ -70,7 +70,8 @@ impl Scene {
             profile += &format!("export {name}='{value}'\n");
         }
         fs::write(stage.path("home/.profile"), profile).unwrap();
-        Self::start(stage, controller, &[bin.join(agent).to_str().unwrap()])
+        let script = format!("{}; sleep 3", bin.join(agent).display());
+        Self::start(stage, controller, &["/bin/sh", "-c", &script])
     }
 
     pub fn with_shell() -> Self {

@@ -42,6 +42,10 @@ fn status(scene: &Scene, pane: &str) -> Option<Value> {
 fn crash_at_work(scene: &Scene, prompt: &str) {
     scene.tell(prompt);
     scene.wait_state("working");
+    // With its first turn it begins a session file.
+    wait_for("its session", LONG, || {
+        status(scene, &scene.pane).filter(|pane| pane["session_id"].is_string())
+    });
     scene.kill_agent("codex");
 }
 
@@ -79,10 +83,10 @@ fn a_crashed_agent_is_resumed_in_its_pane_until_its_budget_is_used_up() {
 }
 
 #[test]
-fn an_agent_that_took_its_pane_with_it_is_resumed_in_a_new_one() {
+fn an_agent_whose_pane_goes_after_its_crash_is_resumed_in_a_new_one() {
     let stage = Stage::new().unwrap();
     let config = turned_on(&stage);
-    let scene = Scene::with_lone_agent(stage, "codex", &["--config", &config], &LONG_TURN);
+    let scene = Scene::with_passing_pane(stage, "codex", &["--config", &config], &LONG_TURN);
     scene.wait_state("idle");
     scene.tell("begin");
     scene.wait_state("working");
@@ -118,11 +122,9 @@ fn a_session_that_cannot_be_resumed_is_told() {
     scene.wait_state("shell");
     scene.tell("codex");
     scene.wait_state("idle");
-    scene.tell("begin");
-    scene.wait_state("working");
-    // An upgrade that went wrong.
+    // An upgrade that goes wrong.
     fs::remove_file(scene.stage.path("bin/codex")).unwrap();
-    scene.kill_agent("codex");
+    crash_at_work(&scene, "begin");
     let run = wait_over(&scene, 1);
     assert_eq!(run["state"], "failed", "{run}");
     let told = scene.notices().into_iter().find(|notice| notice["run"] == run["run"]).unwrap();
