@@ -52,14 +52,21 @@ impl Scene {
             format!("SCRIPTED_RECORD={}", stage.path("submitted").display()),
         ];
         command.extend(env.iter().map(|(name, value)| format!("{name}={value}")));
-        command.extend(["/bin/sh", "-i"].map(str::to_owned));
+        // One that edits its line: it can be typed into after a program that left the terminal in raw mode.
+        command.push("PS1=$ ".to_owned());
+        command.extend(["/bin/bash", "--noprofile", "--norc", "-i"].map(str::to_owned));
         let command: Vec<&str> = command.iter().map(String::as_str).collect();
         Self::start(stage, controller, &command)
     }
 
     /// One of the scripted agents in a pane that ends three seconds after it, as [`Self::with_shell_and`] otherwise. A
     /// login shell finds the agents, too.
-    pub fn with_passing_pane(mut stage: Stage, agent: &str, controller: &[&str], env: &[(&str, &str)]) -> Self {
+    pub fn with_passing_pane(
+        mut stage: Stage,
+        agent: &str,
+        controller: &[&str],
+        env: &[(&str, &str)],
+    ) -> Self {
         let bin = install_agents(&stage);
         let record = stage.path("submitted").display().to_string();
         let path = format!("{}:/usr/bin:/bin", bin.display());

@@ -1,7 +1,5 @@
 //! What people are asked, and what becomes of their answers: dialogs answered by a person's word.
 
-#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
-
 use std::time::Duration;
 
 use wa_tests::{Scene, wait_for};

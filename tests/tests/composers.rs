@@ -1,6 +1,8 @@
 //! The manners of composers: plain keys answer a dialog at once, Enter too soon behind a burst is a newline, a placeholder is
 //! no draft, one Ctrl+C too many leaves. What is typed must come through all of them whole, once, or not at all.
 
+#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
+
 use std::time::Duration;
 
 use wa_tests::{Scene, Stage, wait_for};

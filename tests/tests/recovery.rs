@@ -88,6 +88,12 @@ fn an_agent_whose_pane_goes_after_its_crash_is_resumed_in_a_new_one() {
     let config = turned_on(&stage);
     let scene = Scene::with_passing_pane(stage, "codex", &["--config", &config], &LONG_TURN);
     scene.wait_state("idle");
+    // A host does not let workflows open panes unless its own policy says so.
+    let policy = scene.stage.path("node/policy.toml");
+    let rules = fs::read_to_string(&policy).unwrap();
+    let spawns =
+        "[[rule]]\nwho = ['workflow:crash-resume']\nverbs = ['spawn']\npanes = ['*']\ndecision = 'allow'\n\n";
+    fs::write(&policy, format!("{spawns}{rules}")).unwrap();
     scene.tell("begin");
     scene.wait_state("working");
     let before = wait_for("its session", LONG, || {
@@ -129,7 +135,7 @@ fn a_session_that_cannot_be_resumed_is_told() {
     assert_eq!(run["state"], "failed", "{run}");
     let told = scene.notices().into_iter().find(|notice| notice["run"] == run["run"]).unwrap();
     assert_eq!(told["level"], "error", "{told}");
-    scene.wait_screen("codex: not found");
+    scene.wait_screen("No such file or directory");
     scene.tell("echo still here");
     scene.wait_screen("still here");
     assert_eq!(scene.submitted(), ["begin"]);

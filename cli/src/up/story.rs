@@ -260,7 +260,10 @@ mod tests {
         let told = story.runs(&[acting.clone(), acting]);
         assert_eq!(told, ["workflow claude-compaction-reread is acting on demo/0"]);
         assert_eq!(story.runs(&[run(REREAD, "succeeded")]).len(), 1);
-        story.panes(&[pane(3, "gemini", "working"), pane(1, "codex", "limited")]);
+        let mut limited = pane(1, "codex", "limited");
+        assert_eq!(story.panes(&[limited.clone()]), [""; 0], "until when?");
+        limited.state_detail.until = "2026-11-22T08:31:00Z".parse().ok();
+        story.panes(&[pane(3, "gemini", "working"), limited]);
         // Another workflow's success is not the limit's.
         story.runs(&[run("approval-notice", "succeeded")]);
         assert_eq!(story.missing().len(), 2);

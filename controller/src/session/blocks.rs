@@ -74,10 +74,10 @@ pub(crate) fn open(host: &Host, spool: SpoolId, block: v1::RecordBlock) -> Resul
         let (seq, is_ours) = (record.seq, record.lane == block.lane);
         match read(record, entry, block.form)? {
             _ if !is_ours => return Err(BadBlock::Lane),
-            Found::Record(record) if next.is_some_and(|next| follows(&record, next)) => records.push(record),
+            Ok(record) if next.is_some_and(|next| follows(&record, next)) => records.push(record),
             // Whatever it is, it is no hole.
-            Found::Unknown(other) if next == Some(seq) => unknown.push(other),
-            Found::Record(_) | Found::Unknown(_) => return Err(BadBlock::Seqs { first: block.first_seq }),
+            Err(other) if next == Some(seq) => unknown.push(other),
+            Ok(_) | Err(_) => return Err(BadBlock::Seqs { first: block.first_seq }),
         }
         next = seq.checked_add(1);
     }
@@ -85,10 +85,7 @@ pub(crate) fn open(host: &Host, spool: SpoolId, block: v1::RecordBlock) -> Resul
 }
 
 /// What an entry is.
-enum Found {
-    Record(Record),
-    Unknown(UnknownRecord),
-}
+type Found = Result<Record, UnknownRecord>;
 
 fn read(mut record: v1::Record, entry: &[u8], form: i32) -> Result<Found, BadBlock> {
     // Kept for the case that it cannot be read.
@@ -97,7 +94,7 @@ fn read(mut record: v1::Record, entry: &[u8], form: i32) -> Result<Found, BadBlo
     let missing = body.is_none();
     record.body = body;
     let why = match Record::try_from(record) {
-        Ok(record) => return Ok(Found::Record(record)),
+        Ok(record) => return Ok(Ok(record)),
         Err(Invalid::Missing(_)) if missing => "its kind".to_owned(),
         Err(Invalid::Word { field, problem }) => format!("{field}: {problem}"),
         Err(invalid) => return Err(invalid.into()),
@@ -111,7 +108,7 @@ fn read(mut record: v1::Record, entry: &[u8], form: i32) -> Result<Found, BadBlo
     let (seq, time_us) = (head.seq, head.time_us);
     let mut bytes = head.encode_to_vec();
     bytes.extend_from_slice(whole);
-    Ok(Found::Unknown(UnknownRecord { seq, time_us, why, bytes }))
+    Ok(Err(UnknownRecord { seq, time_us, why, bytes }))
 }
 
 /// The field of `PackedRecord` with a record that was not packed.

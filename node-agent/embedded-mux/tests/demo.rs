@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use support::{PATIENCE, Server, Wire};
-use wa_embedded_mux::demo::{self, CLAUDE_RECORD};
+use wa_embedded_mux::demo;
 use wa_embedded_mux::{Command, Options};
 use wa_mux::codec::{Key, KeyCode, Modifiers, Pdu, Row};
 use wa_screen::terminal::Size;
@@ -19,23 +19,41 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_wa-demo-agent");
 /// Short times, so that a test is short too; long enough to be seen.
 const QUICK: &[&str] = &["--turn", "400ms", "--compact-for", "400ms"];
 
-/// Claude Code in pane 0, with a client that watches it.
-struct Claude {
+/// An agent in pane 0, with a client that watches it.
+struct Agent {
     server: Server,
     client: Wire,
     record: PathBuf,
     _folder: tempfile::TempDir,
 }
 
-impl Claude {
-    fn start(arguments: &[&str]) -> Self {
+impl Agent {
+    /// Claude Code, with short times.
+    fn claude(arguments: &[&str]) -> Self {
+        Self::start("claude", &QUICK.iter().chain(arguments).copied().collect::<Vec<_>>())
+    }
+
+    fn start(name: &str, arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().to_owned();
+        Self::start_with(folder, &home, name, arguments)
+    }
+
+    /// With a home that outlives it.
+    fn start_in(home: &Path, name: &str, arguments: &[&str]) -> Self {
+        Self::start_with(tempfile::tempdir().unwrap(), home, name, arguments)
+    }
+
+    fn start_with(folder: tempfile::TempDir, home: &Path, name: &str, arguments: &[&str]) -> Self {
         demo::install(folder.path(), Path::new(PROGRAM)).unwrap();
-        let record = folder.path().join(CLAUDE_RECORD);
-        let program = folder.path().join("claude");
-        let mut args: Vec<OsString> = vec![program.into(), "--record".into(), record.clone().into()];
-        args.extend(QUICK.iter().chain(arguments).map(Into::into));
-        let server = Server::start(|options: &mut Options| options.first_command = Some(Command::new(args)));
+        let record = folder.path().join("record");
+        let mut args: Vec<OsString> = vec![folder.path().join(name).into()];
+        args.extend(arguments.iter().map(Into::into));
+        let env =
+            [("HOME", home.as_os_str()), ("SCRIPTED_RECORD", record.as_os_str()), ("TERM", "xterm".as_ref())];
+        let env = env.iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let command = Command { env: Some(env), ..Command::new(args) };
+        let server = Server::start(|options: &mut Options| options.first_command = Some(command));
         let mut client = server.client();
         client.ask(&Pdu::GetPaneRenderChanges { pane_id: 0 });
         Self { server, client, record, _folder: folder }
@@ -103,7 +121,7 @@ impl Claude {
 
 #[test]
 fn a_prompt_is_drafted_sent_and_answered() {
-    let mut claude = Claude::start(&[]);
+    let mut claude = Agent::claude(&[]);
     let idle = claude.until_idle();
     assert!(idle[0].contains("Claude Code v2.1.29"), "{idle:#?}");
     let composer = idle.iter().position(|row| row == "❯\u{a0}").unwrap();
@@ -135,7 +153,7 @@ fn a_prompt_is_drafted_sent_and_answered() {
 
 #[test]
 fn long_pastes_are_folded_and_newlines_recorded() {
-    let mut claude = Claude::start(&[]);
+    let mut claude = Agent::claude(&[]);
     claude.until_idle();
     claude.paste("one\ntwo\nthree\nfour");
     claude.until_row("[Pasted text #1 +3 lines]");
@@ -146,7 +164,7 @@ fn long_pastes_are_folded_and_newlines_recorded() {
 
 #[test]
 fn conversations_are_compacted_by_themselves_and_on_demand() {
-    let mut claude = Claude::start(&["--compact-after", "600ms", "--compact-after", "700ms"]);
+    let mut claude = Agent::claude(&["--compact-after", "600ms", "--compact-after", "700ms"]);
     claude.until_idle();
     claude.until_row("✽ Compacting conversation…");
     let first = claude.until_row("✻ Conversation compacted (ctrl+o for history)");
@@ -175,7 +193,7 @@ fn conversations_are_compacted_by_themselves_and_on_demand() {
 
 #[test]
 fn the_old_style_draws_a_double_rule() {
-    let mut claude = Claude::start(&["--style", "2.0", "--compact-after", "100ms"]);
+    let mut claude = Agent::claude(&["--style", "2.0", "--compact-after", "100ms"]);
     let rows = claude.until_row("Conversation compacted · ctrl+o for history");
     let marker = rows.iter().find(|row| row.contains("compacted")).unwrap();
     assert!(marker.starts_with("════") && marker.ends_with("════"));
@@ -185,7 +203,7 @@ fn the_old_style_draws_a_double_rule() {
 
 #[test]
 fn a_dialog_takes_the_composers_place() {
-    let mut claude = Claude::start(&["--dialog-after", "100ms", "--draft", "half a thought"]);
+    let mut claude = Agent::claude(&["--dialog-after", "100ms", "--draft", "half a thought"]);
     let rows = claude.until_row("Do you want to proceed?");
     assert!(rows.iter().all(|row| !row.starts_with('❯')));
     assert!(rows.contains(&" ❯ 1. Yes".to_owned()));
@@ -204,7 +222,7 @@ fn a_dialog_takes_the_composers_place() {
 
 #[test]
 fn some_enters_are_swallowed() {
-    let mut claude = Claude::start(&["--swallow-enter", "1"]);
+    let mut claude = Agent::claude(&["--swallow-enter", "1"]);
     claude.until_idle();
     claude.paste("again");
     claude.until_row("❯\u{a0}again");
@@ -218,7 +236,7 @@ fn some_enters_are_swallowed() {
 
 #[test]
 fn what_is_sent_meanwhile_waits_its_turn() {
-    let mut claude = Claude::start(&[]);
+    let mut claude = Agent::claude(&[]);
     claude.until_idle();
     for prompt in ["first", "second"] {
         claude.paste(prompt);
@@ -230,14 +248,14 @@ fn what_is_sent_meanwhile_waits_its_turn() {
 
 #[test]
 fn limits_are_told() {
-    let mut claude = Claude::start(&["--limit-after", "100ms"]);
+    let mut claude = Agent::claude(&["--limit-after", "100ms"]);
     claude.until_row("  ⎿  You've hit your session limit · resets 5pm (America/Chicago)");
     claude.until_row("     /upgrade to increase your usage limit.");
 }
 
 #[test]
 fn ctrl_c_clears_then_warns_then_leaves() {
-    let mut claude = Claude::start(&["--draft", "to be dropped"]);
+    let mut claude = Agent::claude(&["--draft", "to be dropped"]);
     claude.until_row("to be dropped");
     let c = KeyCode::Char('c');
     claude.press(c, Modifiers::CTRL);
@@ -307,4 +325,75 @@ fn programs_know_when_they_are_agents() {
     let is = |name: &str| demo::is_agent(Some(&OsString::from(name)));
     assert!(is("/tmp/demo/claude") && is("codex") && is("./gemini"));
     assert!(!is("/usr/bin/wa") && !is("") && !demo::is_agent(None));
+}
+
+/// Rows of a recorded screen of the real program, blank ones left out.
+fn recorded(text: &str) -> Vec<&str> {
+    text.lines().map(str::trim_end).filter(|row| !row.is_empty()).collect()
+}
+
+#[test]
+fn codex_and_gemini_draw_what_the_real_ones_were_recorded_to_draw() {
+    let popup = recorded(include_str!("../testdata/demo/codex-rate-limit-popup.txt"));
+    let args = ["--turn", "300ms", "--limit-turn", "1", "--offer", "limit", "--prompt", "300ms=go on"];
+    let mut codex = Agent::start("codex", &args);
+    let rows = codex.until_row("Press enter to confirm");
+    assert_eq!(rows[rows.len() - popup.len()..], popup);
+    assert!(rows.contains(&"› go on".to_owned()), "{rows:#?}");
+    // Its first choice would change the model.
+    codex.press(KeyCode::Down, Modifiers::NONE);
+    codex.until_row("› 2. Keep current model");
+    codex.enter();
+    codex.until_row("  gpt-5.1-codex default · ");
+    assert_eq!(codex.recorded(), "dialog: Keep current model\n");
+
+    let dialog = recorded(include_str!("../testdata/demo/gemini-limit-dialog.txt"));
+    let mut gemini = Agent::start("gemini", &["--turn", "300ms", "--limit-turn", "1", "--burst", "0ms"]);
+    // As wide as the terminal was that it was recorded in.
+    assert!(gemini.server.running.handle().resize(0, Size { cols: 120, rows: 40 }));
+    let wide = "─".repeat(120);
+    gemini.until("its width", |rows| rows.contains(&wide));
+    gemini.paste("continue with the tests");
+    gemini.until_row(" > continue with the tests");
+    gemini.enter();
+    let rows = gemini.until_row("3. Stop");
+    // Only the hour differs.
+    let same = |row: &str| !row.contains("Access resets at");
+    let drawn: Vec<&str> = rows[rows.len() - dialog.len()..].iter().map(String::as_str).collect();
+    let without =
+        |rows: &[&str]| rows.iter().filter(|row| same(row)).map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(without(&drawn), without(&dialog));
+    assert_eq!(drawn.len(), dialog.len());
+}
+
+#[test]
+fn an_enter_too_soon_behind_a_burst_is_a_newline() {
+    let mut codex = Agent::start("codex", &["--turn", "300ms", "--burst", "5s"]);
+    codex.until_row("› Explain this codebase");
+    codex.client.write(0, "one two\r");
+    codex.until_row("› one two");
+    codex.enter();
+    codex.until_row("• Done.");
+    // A paste is told from keys.
+    codex.paste("three");
+    codex.until_row("› three");
+    codex.enter();
+    codex.until("another answer", |rows| rows.iter().filter(|row| row.starts_with("• Done.")).count() == 2);
+    assert_eq!(codex.recorded(), "newline\none two\nthree\n");
+}
+
+#[test]
+fn a_session_of_codex_is_resumed_by_its_id() {
+    let home = tempfile::tempdir().unwrap();
+    let mut first = Agent::start_in(home.path(), "codex", &["--turn", "300ms"]);
+    first.until_row("› Explain this codebase");
+    first.paste("remember this");
+    first.until_row("› remember this");
+    first.enter();
+    first.until_row("• Done.");
+    first.press(KeyCode::Char('c'), Modifiers::CTRL);
+    first.client.until(|push| matches!(push, Pdu::PaneRemoved { pane_id: 0 }).then_some(()));
+    let mut second = Agent::start_in(home.path(), "codex", &["resume", "--last"]);
+    let rows = second.until_row("› remember this");
+    assert!(rows.iter().any(|row| row.starts_with("• Done.")), "{rows:#?}");
 }

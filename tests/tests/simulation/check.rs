@@ -118,6 +118,46 @@ pub(crate) fn skew(simulation: &mut Simulation) -> Result<(), Broken> {
     Ok(())
 }
 
+/// A node that is revoked is cut off within five seconds, and nothing of it is accepted any more.
+pub(crate) fn revocation(simulation: &mut Simulation) -> Result<(), Broken> {
+    let name = simulation.limbs[0].host.name.clone();
+    let answered = simulation.desk.revoke(&simulation.head, &name);
+    let until = simulation.now + Duration::from_secs(20);
+    while answered.get().is_none() && simulation.now < until {
+        simulation.step();
+    }
+    if answered.get() != Some(&Ok(())) {
+        return broken("S1", format!("revoking {name}: {:?}", answered.get()));
+    }
+    let cut = simulation.now + Duration::from_secs(5);
+    while simulation.now < cut {
+        simulation.step();
+    }
+    let before = acked(simulation, &name);
+    let limb = &simulation.limbs[0];
+    if let Some(spool) = limb.spool().cloned() {
+        limb.host.within(async { drop(spool.append_durable(super::node::late()).await) });
+    }
+    let until = simulation.now + Duration::from_secs(20);
+    while simulation.now < until {
+        simulation.step();
+        let nodes = simulation.head.running().map(|running| running.registry().nodes()).unwrap_or_default();
+        if nodes.iter().any(|node| node.host.as_str() == name && node.connected) {
+            return broken("S1", format!("{name} was revoked, and has a stream"));
+        }
+    }
+    if acked(simulation, &name) != before {
+        return broken("S1", format!("{name} was revoked, and something of it was accepted"));
+    }
+    Ok(())
+}
+
+/// What was ever accepted of a node, over all its spools.
+fn acked(simulation: &Simulation, name: &str) -> i64 {
+    let sum = "SELECT coalesce(sum(acked), 0) FROM spools WHERE host = ?1";
+    database(simulation).map_or(0, |database| database.query_row(sum, [name], |row| row.get(0)).unwrap())
+}
+
 /// L1 and L2 over the whole log: (lines, events) in it.
 pub(crate) fn log(simulation: &Simulation) -> Result<(usize, usize), Broken> {
     let Some(database) = database(simulation) else {
@@ -130,8 +170,8 @@ pub(crate) fn log(simulation: &Simulation) -> Result<(usize, usize), Broken> {
         let gaps = gaps_of(&database, name);
         let told = limb.ledger.lock();
         for (place, row) in &found {
-            let begins = text(name, place.0, place.1, 0);
-            if !told.lines.contains(place) || !row.starts_with(&begins) {
+            let printed = told.lines.get(place).map(|length| text(name, place.0, place.1, *length));
+            if printed.as_ref() != Some(row) {
                 return broken("L2", format!("{name} never printed {row:?} at {place:?}"));
             }
         }

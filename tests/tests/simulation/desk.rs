@@ -2,7 +2,7 @@
 //! answer.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tonic::transport::Channel;
@@ -46,11 +46,14 @@ fn now() -> Duration {
     here().map(|(_, at)| at).unwrap_or_default()
 }
 
-async fn call(context: &Context, request: v1::PauseRequest) -> Result<(), String> {
+async fn dial(context: &Context) -> Result<FleetClient<Channel>, String> {
     let tls = tls::client_config(&context.identity).map_err(|error| error.to_string())?;
-    let channel: Channel =
-        dial::connect(&context.controller, tls, LIMIT).await.map_err(|error| error.to_string())?;
-    let mut fleet = FleetClient::new(channel);
+    let channel = dial::connect(&context.controller, tls, LIMIT).await.map_err(|error| error.to_string())?;
+    Ok(FleetClient::new(channel))
+}
+
+async fn call(context: &Context, request: v1::PauseRequest) -> Result<(), String> {
+    let mut fleet = dial(context).await?;
     let answer = tokio::time::timeout(LIMIT, fleet.pause(request)).await;
     answer.map_err(|error| error.to_string())?.map(drop).map_err(|status| status.to_string())
 }
@@ -100,6 +103,23 @@ impl Desk {
         self.over = Some(at);
         let Some(context) = Self::context(head) else { return };
         self.spawn(async move { take_back(&context).await });
+    }
+
+    /// Revokes a node. Set once that was answered.
+    pub(crate) fn revoke(&self, head: &Head, name: &str) -> Arc<OnceLock<Result<(), String>>> {
+        let (answered, name) = (Arc::new(OnceLock::new()), name.to_owned());
+        if let Some(context) = Self::context(head) {
+            let answered = Arc::clone(&answered);
+            self.spawn(async move {
+                let request = v1::RevokeRequest { name, reason: "lost".into(), scope: 1 };
+                let answer = async {
+                    let revoked = dial(&context).await?.revoke(request).await;
+                    revoked.map(drop).map_err(|status| status.to_string())
+                };
+                let _once = answered.set(answer.await);
+            });
+        }
+        answered
     }
 
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {

@@ -171,6 +171,7 @@ impl Simulation {
         let (lines, events) = check::log(self)?;
         let actions = check::actions(self)?;
         let sends = sends::judge(self)?;
+        check::revocation(self)?;
         Ok(Report { lines, events, actions, sends, took: self.now })
     }
 
@@ -178,14 +179,20 @@ impl Simulation {
         self.head.start(self.now);
         let here = self.head.host.enter();
         let authority = Authority::open(&self.head.folder().join("ca"), epoch()).unwrap();
+        let mut given = Vec::new();
         for limb in &self.limbs {
             let name = Name::new(limb.host.name.as_str()).unwrap();
             let who = Principal { role: Role::Node, name: name.clone() };
-            let (identity, _) = authority.make_identity(who, epoch()).unwrap();
+            let (identity, issued) = authority.make_identity(who, epoch()).unwrap();
+            given.push(issued);
             let controller = format!("https://{}:{}", controller::NAME, controller::PORT);
             Context { name, controller, role: Role::Node, identity }.save(&limb.identity()).unwrap();
         }
         drop(here);
+        let store = self.head.store().unwrap();
+        let note = store
+            .write(move |tx| given.iter().try_for_each(|issued| tx.record_certificate(issued, "simulation")));
+        self.head.host.within(note).unwrap().unwrap();
         for at in 0..self.limbs.len() {
             self.start_node(at);
         }

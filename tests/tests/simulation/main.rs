@@ -7,8 +7,9 @@
 //! and threads that overtake each other.
 //!
 //! Operation: `engine.rs` lets time pass and makes happen what `plan.rs` drew; `host.rs` is a host with clock, disk
-//! (`disk.rs`), multiplexer (`mux.rs`) and place in the network (`network.rs`); `controller.rs` and `node.rs` are what
-//! runs on them.
+//! (`disk.rs`), multiplexer (`mux.rs`, with the panes of `panes.rs` and the programs of `program.rs`) and place in the
+//! network (`network.rs`); `controller.rs` and `node.rs` are what runs on them, `desk.rs` is an operator's. `sends.rs` is
+//! about texts that are sent while something happens.
 //!
 //! `WA_SIM_SEED=17` runs one seed and prints what happened, line by line; `WA_SIM_SEEDS=1000` runs so many.
 
@@ -27,6 +28,7 @@ mod panes;
 mod plan;
 mod program;
 mod sends;
+mod strikes;
 mod trace;
 
 use std::any::Any;

@@ -19,8 +19,9 @@ use wa_mux::codec::{Codec, FrameReader, Pdu};
 use wa_node::process::{ProcessTable, Snapshot};
 
 use super::host::Machine;
-use super::panes::{Delivered, Got, Message, Panes, Strike, Trap};
+use super::panes::{Delivered, Message, Panes};
 use super::program::Kind;
+use super::strikes::{Got, Strike, Trap};
 
 struct Shared {
     panes: Mutex<Panes>,

@@ -35,8 +35,8 @@ const PANES: u64 = 2;
 pub(crate) struct Told {
     /// By pane.
     pub(crate) next_row: BTreeMap<u64, i64>,
-    /// Handed over: pane and row of each line, id of each event.
-    pub(crate) lines: BTreeSet<(u64, i64)>,
+    /// Handed over: how long the line of each pane and row is, and the id of each event.
+    pub(crate) lines: BTreeMap<(u64, i64), usize>,
     pub(crate) events: BTreeSet<[u8; 16]>,
     /// Of these the spool said that they are durable.
     pub(crate) durable_lines: BTreeSet<(u64, i64)>,
@@ -286,6 +286,13 @@ async fn load(name: String, spool: Spool, ledger: Ledger, mut rng: fastrand::Rng
     }
 }
 
+/// Something that comes too late.
+pub(crate) fn late() -> Group {
+    let line = v1::Line { row: i64::MAX, rows: 1, text: "too late".into(), ..v1::Line::default() };
+    let lines = v1::Lines { pane: Some(pane(0)), layout: 1, lines: vec![line], ..v1::Lines::default() };
+    Group { records: vec![record(Lane::Bulk, v1::record::Body::Lines(lines))], positions: Vec::new() }
+}
+
 fn record(lane: Lane, body: v1::record::Body) -> NewRecord {
     NewRecord { lane, time: clock::now(), trace_parent: String::new(), body }
 }
@@ -304,7 +311,7 @@ fn some_lines(
         let next = told.next_row.entry(pane_id).or_default();
         let row = *next;
         *next += 1;
-        told.lines.insert((pane_id, row));
+        told.lines.insert((pane_id, row), length);
         handed.push((pane_id, row));
         lines.push(v1::Line { row, rows: 1, text: text(name, pane_id, row, length), ..v1::Line::default() });
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::disk::Health;
-use super::panes::{Phase, Strike, Trap};
+use super::strikes::{Phase, Strike, Trap};
 
 /// One thing that happens to the world.
 #[derive(Debug, Clone, PartialEq)]

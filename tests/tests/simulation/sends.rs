@@ -16,9 +16,9 @@ use wa_proto::{Action, ActionId, Generation, Host as Name, MuxName, PaneRef, Ver
 use super::check::{Broken, database};
 use super::controller;
 use super::engine::Simulation;
-use super::panes::{Fit, Got, Key, Strike, Trap};
 use super::plan::Deed;
 use super::program::Entered;
+use super::strikes::{Fit, Got, Key, Strike, Trap};
 
 /// A send that the controller took.
 #[derive(Debug, Clone)]

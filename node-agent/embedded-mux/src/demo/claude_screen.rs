@@ -63,13 +63,7 @@ impl Screen {
     pub(super) const BEGIN: &'static [u8] = "\x1b[?25l\x1b[?2004h\x1b]0;✳ Claude Code\x07".as_bytes();
 
     pub(super) fn new(style: Style, release: &str, (cols, rows): (usize, usize)) -> Self {
-        Self {
-            style,
-            release: release.to_owned(),
-            cols,
-            rows,
-            inline: Inline::new(vec![Block::Logo]),
-        }
+        Self { style, release: release.to_owned(), cols, rows, inline: Inline::new(vec![Block::Logo]) }
     }
 
     pub(super) fn resize(&mut self, (cols, rows): (usize, usize)) {

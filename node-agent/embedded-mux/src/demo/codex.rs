@@ -443,7 +443,8 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<()> {
         }
         Some(Word::Login { device_auth, issuer, .. }) => {
             anyhow::ensure!(device_auth, "only `login --device-auth` and `login status` are played");
-            let issuer = issuer.ok_or_else(|| anyhow::anyhow!("no identity server: --experimental_issuer"))?;
+            let issuer =
+                issuer.ok_or_else(|| anyhow::anyhow!("no identity server: --experimental_issuer"))?;
             return codex_login::device_login(&home, &issuer, &script.release);
         }
         Some(Word::Resume { session, .. }) => Session::resume(&home, &script.release, session.as_deref())?,

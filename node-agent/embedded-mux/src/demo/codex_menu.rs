@@ -52,10 +52,7 @@ impl Kind {
                 ("No, and tell Codex what to do differently (esc)", ""),
             ],
             Self::RateLimits => &[
-                (
-                    "Switch to gpt-5.1-codex-mini",
-                    "Optimized for codex. Cheaper, faster, but less capable.",
-                ),
+                ("Switch to gpt-5.1-codex-mini", "Optimized for codex. Cheaper, faster, but less capable."),
                 ("Keep current model", ""),
                 (
                     "Keep current model (never show again)",

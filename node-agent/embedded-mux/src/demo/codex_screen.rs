@@ -116,8 +116,11 @@ impl Screen {
             Phase::Menu(menu) => return self.menu(menu, project),
             Phase::Idle => (project.to_owned(), Vec::new()),
             Phase::Working { since, .. } | Phase::Compacting { since, .. } => {
-                let verb =
-                    if matches!(look.phase, Phase::Working { .. }) { "Working" } else { "Compacting context" };
+                let verb = if matches!(look.phase, Phase::Working { .. }) {
+                    "Working"
+                } else {
+                    "Compacting context"
+                };
                 let seconds = look.now.saturating_sub(*since).as_secs();
                 let dot = if turn.is_multiple_of(2) { '•' } else { '◦' };
                 let row = format!("{dot} {BOLD}{verb}{PLAIN} {DIM}({seconds}s • esc to interrupt){PLAIN}");
@@ -125,8 +128,7 @@ impl Screen {
             }
         };
         if !look.queue.is_empty() {
-            let head =
-                "• Messages to be submitted after next tool call (press esc to interrupt and send immediately)";
+            let head = "• Messages to be submitted after next tool call (press esc to interrupt and send immediately)";
             rows.push(cut(head, self.cols));
             rows.extend(look.queue.iter().map(|text| format!("{DIM}  ↳ {}{PLAIN}", wrap(text, 60)[0])));
         }
@@ -158,9 +160,9 @@ impl Screen {
         let hidden = text.len().saturating_sub(room);
         let end = text.last().map_or(0, |row| columns(row));
         for (at, row) in text.iter().enumerate().skip(hidden) {
-            let row = draft.labels().fold(row.clone(), |row, label| {
-                row.replace(label, &format!("{CYAN}{label}{PLAIN}"))
-            });
+            let row = draft
+                .labels()
+                .fold(row.clone(), |row, label| row.replace(label, &format!("{CYAN}{label}{PLAIN}")));
             let glyph = if at == 0 { format!("{BOLD}›{PLAIN}") } else { " ".to_owned() };
             rows.push(format!("{glyph} {row}"));
         }
@@ -247,8 +249,7 @@ fn banner(release: &str, model: &str, directory: &str, cols: usize) -> Vec<Strin
     let name = format!(" >_ OpenAI Codex (v{release})");
     let shown_name = format!("{DIM} >_ {PLAIN}{BOLD}OpenAI Codex{PLAIN}{DIM} (v{release}){PLAIN}");
     let uses = format!(" model:     {model}   /model to change");
-    let shown_uses =
-        format!("{DIM} model:     {PLAIN}{model}   {CYAN}/model{PLAIN}{DIM} to change{PLAIN}");
+    let shown_uses = format!("{DIM} model:     {PLAIN}{model}   {CYAN}/model{PLAIN}{DIM} to change{PLAIN}");
     let place = format!(" directory: {directory}");
     let shown_place = format!("{DIM} directory: {PLAIN}{directory}");
     vec![
@@ -283,6 +284,9 @@ mod tests {
 
     #[test]
     fn numbers_have_commas() {
-        assert_eq!([0, 999, 1000, 7168, 1_234_567].map(thousands), ["0", "999", "1,000", "7,168", "1,234,567"]);
+        assert_eq!(
+            [0, 999, 1000, 7168, 1_234_567].map(thousands),
+            ["0", "999", "1,000", "7,168", "1,234,567"]
+        );
     }
 }

@@ -128,8 +128,7 @@ impl Session {
     }
 
     fn complete(&mut self, last: Option<&str>, now: Timestamp) -> io::Result<()> {
-        let done =
-            json!({ "type": "task_complete", "turn_id": self.turn, "last_agent_message": last });
+        let done = json!({ "type": "task_complete", "turn_id": self.turn, "last_agent_message": last });
         self.append("event_msg", &done, now)
     }
 
@@ -139,9 +138,7 @@ impl Session {
             "input_tokens": input + cached, "cached_input_tokens": cached, "output_tokens": output,
             "reasoning_output_tokens": reasoning, "total_tokens": input + cached + output,
         });
-        let window = |usage: Usage| {
-            json!({ "used_percent": usage.percent, "window_minutes": 300, "resets_at": usage.resets.as_second() })
-        };
+        let window = |usage: Usage| json!({ "used_percent": usage.percent, "window_minutes": 300, "resets_at": usage.resets.as_second() });
         let limits = usage.map(|usage| {
             json!({ "limit_id": "codex", "primary": window(usage), "secondary": null, "credits": null,
                     "plan_type": null, "rate_limit_reached_type": null })

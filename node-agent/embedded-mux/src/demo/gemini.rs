@@ -119,8 +119,10 @@ impl Gemini {
         let cwd = std::env::current_dir().unwrap_or_default();
         let project = cwd.file_name().map_or("project".into(), |name| name.to_string_lossy().into_owned());
         let home = home::folder("GEMINI_CLI_HOME", "")?;
-        let key = std::env::var("GEMINI_API_KEY").ok().or_else(|| home::gemini_key(&home)).unwrap_or_default();
-        let signed_in = if key.is_empty() { "Signed in with Google" } else { "Authenticated with gemini-api-key" };
+        let key =
+            std::env::var("GEMINI_API_KEY").ok().or_else(|| home::gemini_key(&home)).unwrap_or_default();
+        let signed_in =
+            if key.is_empty() { "Signed in with Google" } else { "Authenticated with gemini-api-key" };
         let mut chat = Chat::new(&home, &project);
         let said = arguments.resume.as_deref().map(|wanted| chat.resume(wanted)).transpose()?;
         let mut screen = Screen::new(&arguments.release, signed_in, &project, size.0);

@@ -179,9 +179,9 @@ impl Screen {
         let text = wrap(&draft.shown(), self.cols.saturating_sub(5).max(1));
         let hidden = text.len().saturating_sub(DRAFT_ROWS);
         for (at, row) in text.iter().enumerate().skip(hidden) {
-            let shown = draft.labels().fold(row.clone(), |row, label| {
-                row.replace(label, &format!("\x1b[38;5;139m{label}{WHITE}"))
-            });
+            let shown = draft
+                .labels()
+                .fold(row.clone(), |row, label| row.replace(label, &format!("\x1b[38;5;139m{label}{WHITE}")));
             let glyph = if at == 0 { format!(" {VIOLET}> ") } else { "   ".to_owned() };
             let last = at + 1 == text.len();
             let end = if last { "\x1b[7m\x1b[39m \x1b[27m" } else { "" };
@@ -278,7 +278,9 @@ fn banner(release: &str, signed_in: &str) -> Vec<String> {
         format!(" {BLUE}▝▀{PLAIN}"),
         String::new(),
         format!("{WHITE}Tips for getting started:{PLAIN}"),
-        format!("{WHITE}1. Create \x1b[1mGEMINI.md{PLAIN}{WHITE} files to customize your interactions{PLAIN}"),
+        format!(
+            "{WHITE}1. Create \x1b[1mGEMINI.md{PLAIN}{WHITE} files to customize your interactions{PLAIN}"
+        ),
         format!("{WHITE}2. {GREY}/help{WHITE} for more information{PLAIN}"),
         format!("{WHITE}3. Ask coding questions, edit code or run commands{PLAIN}"),
         format!("{WHITE}4. Be specific for the best results{PLAIN}"),

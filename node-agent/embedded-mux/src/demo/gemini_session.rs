@@ -37,8 +37,12 @@ impl Chat {
 
     /// Goes on with another session of the same home and project: by its id, or `latest`.
     pub(super) fn resume(&mut self, wanted: &str) -> anyhow::Result<Vec<Said>> {
-        let mut names: Vec<PathBuf> =
-            std::fs::read_dir(&self.chats).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        let mut names: Vec<PathBuf> = std::fs::read_dir(&self.chats)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+            .collect();
         names.sort();
         for path in names.into_iter().rev() {
             let text = home::read(&path, MAX_REPLAY)?;
@@ -62,7 +66,9 @@ impl Chat {
             self.append(&head)?;
         }
         let id = random_id();
-        self.append(&json!({ "id": id, "timestamp": now.to_string(), "type": "user", "content": [{ "text": text }] }))
+        self.append(
+            &json!({ "id": id, "timestamp": now.to_string(), "type": "user", "content": [{ "text": text }] }),
+        )
     }
 
     pub(super) fn answered(&self, text: &str, now: Timestamp) -> io::Result<()> {

@@ -2,7 +2,7 @@
 
 use crate::session::{AgentSession, Conversation, Message, RateLimitWindow, TokenUsage};
 
-use super::{Invalid, agent, bad, from_optional_us, from_us, need, optional_us, to_us, word};
+use super::{Invalid, agent, bad, from_optional_us, from_us, need, optional_us, to_us};
 use crate::wire::v1;
 
 impl From<AgentSession> for v1::AgentSession {
@@ -120,7 +120,7 @@ impl TryFrom<v1::Message> for Message {
         Ok(Self {
             index: message.index,
             id: message.id,
-            role: message.role.parse().map_err(|e| word("message.role", e))?,
+            role: message.role.parse().map_err(|e| bad("message.role", e))?,
             name: message.name,
             text: message.text,
             cut_bytes: message.cut_bytes,
