@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use futures_util::future::BoxFuture;
 use wa_link::shutdown::{self, Hangups, Shutdown, Tasks};
-use wa_link::{supervisor, telemetry, tls};
+use wa_link::{limits, supervisor, telemetry, tls};
 use wa_node::config::{Arguments, Config};
 use wa_node::enroll::Enrolment;
 use wa_node::hook::client;
@@ -166,6 +166,10 @@ async fn run(arguments: Run) -> anyhow::Result<()> {
     let config = Config::resolve(given.clone(), |name| std::env::var(name).ok())?;
     if check {
         return check_config(&config);
+    }
+    // It holds keys of accounts and codes of sign-ins, and the agents run as the same user.
+    if let Err(error) = limits::no_core_dumps() {
+        eprintln!("wa-node: a crash may leave its memory, with codes and keys, in a core dump: {error}");
     }
     let options = telemetry::Options {
         service_name: "wa-node",

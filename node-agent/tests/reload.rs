@@ -1,4 +1,4 @@
-//! The node as a process: SIGHUP reads its local rule packs again.
+//! The node as a process: SIGHUP reads its local rule packs again, and a crash would leave nothing of its memory.
 
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use wa_link::context::Context;
 use wa_link::principal::Role;
 use wa_link::tls::Identity;
@@ -103,8 +103,18 @@ fn a_hangup_reads_local_packs_again_and_a_bad_one_changes_nothing() {
     let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
     write("node.toml", "rule_packs = [\"mine.toml\"]\n");
     write("mine.toml", PACK);
+    // So that the node has something to turn off.
+    let core = getrlimit(Resource::Core);
+    setrlimit(Resource::Core, Rlimit { current: core.maximum, ..core }).unwrap();
     let mut node = Node::start(dir.path());
     node.says("node runs");
+    #[cfg(target_os = "linux")]
+    {
+        // It holds keys of accounts and codes of sign-ins for a moment.
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", node.child.id())).unwrap();
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+        assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+    }
     write("mine.toml", &PACK.replace("broken in (", "broken in (("));
     node.signal(Signal::HUP);
     let refused = node.says("were not read again");

@@ -74,7 +74,7 @@ impl Scene {
         stage.set_env("SCRIPTED_RECORD", &record);
         for (name, value) in env {
             stage.set_env(name, value);
-            profile += &format!("export {name}='{value}'\n");
+            profile.extend(["export ", name, "='", value, "'\n"]);
         }
         fs::write(stage.path("home/.profile"), profile).unwrap();
         let script = format!("{}; sleep 3", bin.join(agent).display());

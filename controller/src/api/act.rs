@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::time::timeout_at;
 use tonic::Status;
 use tracing::Instrument as _;
+use wa_link::principal::Role;
 use wa_link::{clock, trace};
 use wa_proto::policy::Decision;
 use wa_proto::wire::v1;
@@ -79,7 +80,7 @@ impl Fleet {
         let trace_parent = if ours.is_empty() { request.trace_parent.clone() } else { ours };
         let action = action(peer, &target, verb, trace_parent, wanted);
         let judged = self.gate.judge(&target.host, &action, || target.labels());
-        if let Some(reason) = self.objection(&target, &request, &judged) {
+        if let Some(reason) = self.objection(peer, &target, &request, &judged) {
             if !request.dry_run {
                 self.write_down_refusal(&target, &action, &reason).await?;
             }
@@ -88,7 +89,7 @@ impl Fleet {
         if request.dry_run {
             return Ok(dry_run(&target, &action.verb, judged));
         }
-        self.queue_and_wait(target, action, key, wanted).instrument(span).await
+        self.queue_and_wait(peer, target, action, key, wanted).instrument(span).await
     }
 
     /// The pane, or for a spawn the mux, that the request names; it must be here.
@@ -130,7 +131,17 @@ impl Fleet {
     }
 
     /// Why nothing is even tried.
-    fn objection(&self, target: &Target, request: &v1::ActRequest, judged: &Judgement) -> Option<String> {
+    fn objection(
+        &self,
+        peer: &Peer,
+        target: &Target,
+        request: &v1::ActRequest,
+        judged: &Judgement,
+    ) -> Option<String> {
+        let answers = matches!(request.verb, Some(v1::act_request::Verb::Choose(_)));
+        if answers && peer.principal.role == Role::Agent {
+            return Some("an agent answers no dialog: a person does, with `wa approve` or `wa deny`".to_owned());
+        }
         if !request.generation.is_empty() && request.generation != target.pane.generation.as_str() {
             return Some(format!(
                 "the mux server is another process now: generation {}, not {}",
@@ -156,6 +167,7 @@ impl Fleet {
 
     async fn queue_and_wait(
         &self,
+        peer: &Peer,
         target: Target,
         action: Action,
         key: Option<&str>,
@@ -166,7 +178,9 @@ impl Fleet {
         let mut waiter = self.gate.wait_for(id);
         let (gate, registry) = (Arc::clone(&self.gate), Arc::clone(&self.registry));
         let (host, idempotency_key) = (target.host.clone(), key.map(str::to_owned));
+        let caller = peer.clone();
         let queued = self.store.write(move |tx| {
+            tx.check_caller(&caller)?;
             if let Some(key) = &idempotency_key
                 && let Some(earlier) = tx.find_key(&action.who, key)?
             {

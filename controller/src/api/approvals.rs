@@ -62,8 +62,12 @@ impl Fleet {
         if request.allow {
             self.allow(peer, &approval, act::patience(request.timeout_ms)).await?;
         } else {
-            let who = peer.who();
-            let denied = self.store.write(move |tx| tx.deny(n, &who)).await;
+            let caller = peer.clone();
+            let denied = self.store.write(move |tx| {
+                tx.check_caller(&caller)?;
+                tx.deny(n, &caller.who())
+            });
+            let denied = denied.await;
             denied.map_err(|e| status(&e))?.map_err(|error| refusal(&error))?;
         }
         let approval = told(self.known_approval(n).await?);
@@ -77,7 +81,7 @@ impl Fleet {
 
     /// Has the action go on, and waits for its outcome.
     async fn allow(&self, peer: &Peer, approval: &Approval, wait: Duration) -> Result<(), Status> {
-        let (n, who) = (approval.n, peer.who());
+        let (n, caller) = (approval.n, peer.clone());
         let until = clock::monotonic() + wait;
         // It is allowed, whether or not the one who allowed it waits for the end.
         let deadline = clock::now() + act::begin_within(wait.max(act::DEFAULT_TIMEOUT));
@@ -87,8 +91,11 @@ impl Fleet {
             _ => Vec::new(),
         };
         let mut waiter = self.gate.wait_for(approval.action_id);
-        let allowed = self.store.write(move |tx| tx.allow(n, &who, &now, deadline)).await;
-        allowed.map_err(|e| status(&e))?.map_err(|error| refusal(&error))?;
+        let allowed = self.store.write(move |tx| {
+            tx.check_caller(&caller)?;
+            tx.allow(n, &caller.who(), &now, deadline)
+        });
+        allowed.await.map_err(|e| status(&e))?.map_err(|error| refusal(&error))?;
         tokio::select! {
             _ = timeout_at(until, waiter.outcome()) => {}
             () = self.tasks.shutdown().triggered() => {}

@@ -35,9 +35,9 @@ impl Fleet {
             None => Scope::Selector(selector),
         };
         if request.paused {
-            self.hold(scope, peer.who(), request.reason).await?;
+            self.hold(scope, peer, request.reason).await?;
         } else {
-            self.release(&scope, &panes, peer.who(), request.reason).await?;
+            self.release(&scope, &panes, peer, request.reason).await?;
         }
         let panes = panes.into_iter().map(Into::into).collect();
         Ok(v1::PauseResponse { panes, everything: self.gate.everything_paused() })
@@ -53,20 +53,24 @@ impl Fleet {
         }
         let scope = self.workflow_scope(&request.workflow)?;
         if request.paused {
-            self.hold(scope, peer.who(), request.reason).await?;
+            self.hold(scope, peer, request.reason).await?;
         } else {
-            self.release(&scope, &[], peer.who(), request.reason).await?;
+            self.release(&scope, &[], peer, request.reason).await?;
         }
         Ok(v1::PauseResponse { panes: Vec::new(), everything: self.gate.everything_paused() })
     }
 
-    async fn hold(&self, scope: Scope, who: String, reason: String) -> Result<(), Status> {
+    async fn hold(&self, scope: Scope, peer: &Peer, reason: String) -> Result<(), Status> {
+        let (who, caller) = (peer.who(), peer.clone());
         let scopes = [scope];
         let new = !self.gate.scopes().contains(&scopes[0]);
         let quiet = self.gate.pause(&scopes, &who, &reason);
         let text = scopes[0].to_string();
-        let stored = self.store.write(move |tx| tx.add_pause(&text, &who, &reason)).await;
-        if let Err(error) = stored {
+        let stored = self.store.write(move |tx| {
+            tx.check_caller(&caller)?;
+            tx.add_pause(&text, &who, &reason)
+        });
+        if let Err(error) = stored.await {
             if new {
                 self.gate.unpause(&scopes);
             }
@@ -84,9 +88,10 @@ impl Fleet {
         &self,
         scope: &Scope,
         panes: &[PaneAddress],
-        who: String,
+        peer: &Peer,
         reason: String,
     ) -> Result<(), Status> {
+        let (who, caller) = (peer.who(), peer.clone());
         let goes = |held: &Scope| match (scope, held) {
             (Scope::Everything, _) => true,
             (Scope::Selector(_), Scope::Pane(pane)) => panes.contains(pane),
@@ -94,9 +99,10 @@ impl Fleet {
         };
         let scopes: Vec<Scope> = self.gate.scopes().into_iter().filter(goes).collect();
         let texts: Vec<String> = scopes.iter().map(ToString::to_string).collect();
-        let stored = self
-            .store
-            .write(move |tx| texts.iter().try_for_each(|text| tx.remove_pause(text, &who, &reason)));
+        let stored = self.store.write(move |tx| {
+            tx.check_caller(&caller)?;
+            texts.iter().try_for_each(|text| tx.remove_pause(text, &who, &reason))
+        });
         stored.await.map_err(|e| status(&e))?;
         self.gate.unpause(&scopes);
         for view in panes.iter().filter_map(|pane| self.registry.pane(pane)) {

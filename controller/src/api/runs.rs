@@ -57,8 +57,9 @@ impl Fleet {
             let state = summary.run.status.name();
             return Err(ErrorCode::Refused.status(format!("the run has ended already: {state}")));
         }
-        let (who, reason) = (peer.who(), request.reason);
+        let (caller, who, reason) = (peer.clone(), peer.who(), request.reason);
         let cancelled = self.store.write(move |tx| {
+            tx.check_caller(&caller)?;
             let Some(run) = tx.run(id)? else { return Ok(()) };
             let pane = &run.trigger.pane;
             tx.audit(&Entry {
@@ -94,11 +95,12 @@ impl Fleet {
         if self.pane_here(&pane)?.pane.pane != failed.trigger.pane {
             return Err(refused(format!("{pane} is another pane now: the mux server was restarted")));
         }
-        let (id, who, of) = (RunId::generate(), peer.who(), failed.id);
+        let (id, caller, who, of) = (RunId::generate(), peer.clone(), peer.who(), failed.id);
         // What its beginning asks for is not done again.
         let (run, _) =
             Run::start(definition, id, failed.trigger.clone(), &failed.vars, wa_link::clock::now());
         let begun = self.store.write(move |tx| {
+            tx.check_caller(&caller)?;
             if tx.open_run(&run.trigger.host, &run.trigger.pane)?.is_some() {
                 return Ok(false);
             }
@@ -170,7 +172,11 @@ impl Fleet {
         let (host, workflow) = (by_hand.host.clone(), definition.name.clone());
         let event = by_hand.event(definition, &who);
         let (id, on) = (event.id, by_hand.pane);
-        let begun = self.store.write(move |tx| begin(tx, &host, &on, &event, &workflow, &who));
+        let caller = peer.clone();
+        let begun = self.store.write(move |tx| {
+            tx.check_caller(&caller)?;
+            begin(tx, &host, &on, &event, &workflow, &who)
+        });
         begun.await.map_err(|e| status(&e))?;
         let runs = self.store.runs(Some(pane), None, 16).await.map_err(|e| status(&e))?;
         let run = runs.into_iter().find(|summary| summary.run.trigger.event == id);
@@ -231,9 +237,12 @@ impl Fleet {
         peer: &Peer,
         request: v1::AnswerNoticeRequest,
     ) -> Result<v1::AnswerNoticeResponse, Status> {
-        let (id, choice, who) = (request.id, request.choice, peer.who());
-        let answered = self.store.write(move |tx| tx.answer(id, &choice, &who)).await;
-        match answered.map_err(|e| status(&e))? {
+        let (id, choice, caller) = (request.id, request.choice, peer.clone());
+        let answered = self.store.write(move |tx| {
+            tx.check_caller(&caller)?;
+            tx.answer(id, &choice, &caller.who())
+        });
+        match answered.await.map_err(|e| status(&e))? {
             Ok(()) => Ok(v1::AnswerNoticeResponse {}),
             Err(refusal) => Err(match &refusal {
                 crate::store::AnswerRefusal::Unknown(_) => ErrorCode::NotFound,

@@ -107,13 +107,15 @@ impl Orchestrator {
             wanted && definition.is_for(event.agent.as_ref())
         };
         let fitting: Vec<&Definition> = self.definitions.iter().filter(fits).collect();
-        if workflow.is_some() && fitting.is_empty() {
-            // The workflow that it waited for is no more. It was the one that was released, so the next has its turn.
-            tx.inbox_release(&row.host, &row.pane)?;
-        }
         // The run that acts there already, and may wait for this. What comes up again after a wait is no news to it.
         let before = if workflow.is_none() { tx.open_run(&row.host, &row.pane)? } else { None };
-        for definition in self.able(tx, fitting, row, event, workflow.is_some())? {
+        let able = self.able(tx, fitting, row, event, workflow.is_some())?;
+        if workflow.is_some() && able.is_empty() && tx.open_run(&row.host, &row.pane)?.is_none() {
+            // The workflow that it waited for is no more, or may not begin now. It was the one that was released, so the
+            // next has its turn.
+            tx.inbox_release(&row.host, &row.pane)?;
+        }
+        for definition in able {
             if workflow.is_some() {
                 self.make_room(tx, definition, row)?;
             }
@@ -245,9 +247,9 @@ impl Orchestrator {
             if run.status == Status::Asking && (&stepped.status, stepped.step) != (&run.status, run.step) {
                 tx.close_questions(run.id)?;
             }
-            // What waits for its permit still must not be typed in the name of a run that a person has ended.
-            if matches!(input, Input::Cancel { .. }) {
-                tx.withdraw_actions_of_run(run.id)?;
+            // What waits for its permit still must not be typed in the name of a run that does not wait for it any more.
+            if let Some(why) = lets_go(&run, &stepped, &input) {
+                tx.withdraw_actions_of_run(run.id, why)?;
             }
             let prepares = |run: &Run| matches!(run.status, Status::Preparing { .. }).then_some(run.step);
             if prepares(&run).is_some() && prepares(&run) != prepares(&stepped) {
@@ -421,6 +423,18 @@ impl Observer for Orchestrator {
     }
 }
 
+/// Why a run's open action may not begin any more, if so: the run goes on, or ends, without its outcome.
+fn lets_go(run: &Run, stepped: &Run, input: &Input) -> Option<&'static str> {
+    if run.open_action().is_none() || run.open_action() == stepped.open_action() {
+        return None;
+    }
+    match input {
+        Input::Outcome { .. } | Input::Denied { .. } => None,
+        Input::Cancel { .. } => Some("its run was cancelled"),
+        _ => Some("its run does not wait for it any more"),
+    }
+}
+
 /// What a run hears of an event.
 fn heard(event: &Event) -> Input {
     let session_id = event.fields.get("session_id").cloned().unwrap_or_default();
@@ -459,14 +473,25 @@ fn declined(
 /// What audit and lists show of an action: its text redacted and cut, with a hash of the whole.
 pub(crate) fn summary(verb: &Verb) -> String {
     const SHOWN: usize = 120;
+    shown_up_to(SHOWN, verb)
+}
+
+/// What people see of an action that they are to allow: as far as anybody reads.
+pub(crate) fn to_be_allowed(verb: &Verb) -> String {
+    const SHOWN: usize = 4096;
+    shown_up_to(SHOWN, verb)
+}
+
+/// The text, redacted and cut after so many characters, with a hash of the whole.
+fn shown_up_to(most: usize, verb: &Verb) -> String {
     if matches!(verb, Verb::Kill) {
         return String::new();
     }
     let text = verb.text();
     let hash = hex(&digest(&SHA256, text.as_bytes()).as_ref()[..8]);
     let redacted = Redactor::builtin().redact(&text);
-    let shown: String = redacted.chars().take(SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let cut = if redacted.chars().count() > SHOWN { "…" } else { "" };
+    let shown: String = redacted.chars().take(most).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let cut = if redacted.chars().count() > most { "…" } else { "" };
     format!("{shown}{cut} (sha256 {hash})")
 }
 

@@ -9,6 +9,7 @@ use wa_proto::policy::Decision;
 use wa_proto::{Action, Host, Timestamp, Verb};
 
 use crate::gate::{Gate, Labels, address};
+use crate::orchestrator::to_be_allowed;
 use crate::registry::Registry;
 use crate::store::{NewAction, StoreError, Tx};
 
@@ -34,7 +35,7 @@ pub(crate) fn enter(
     tx: &Tx<'_>,
     gate: &Gate,
     registry: &Registry,
-    new: NewAction,
+    mut new: NewAction,
 ) -> Result<Entered, StoreError> {
     let judged = gate.judge(&new.host, &new.action, || labels_of(registry, &new.host, &new.action));
     if judged.decision != Decision::Ask {
@@ -48,6 +49,7 @@ pub(crate) fn enter(
         tx.turn_down(&new, &reason)?;
         return Ok(Entered::Refused(reason));
     }
+    new.summary = to_be_allowed(&new.action.verb);
     let until = tx.now.saturating_add(GOOD_FOR).unwrap_or(Timestamp::MAX);
     let approval = tx.hold(&new, &judged.rule, until)?;
     Ok(Entered::Held { approval, until })

@@ -8,8 +8,8 @@
 //!
 //! Operation: the page opens from the entry of the data, never from what the screen said, which must merely agree. One
 //! chromedriver lives for one login in a chamber (see [`chamber`]) that keeps it from the other users of the machine. The
-//! profile of each account is a directory of its own, used by one login at a time, so that the provider knows the browser
-//! again and asks for less. A login that fails leaves a picture of the page, blanked first (see `picture`). Pages are driven in the open: a browser
+//! profile of each account is a directory of its own, for one user name and one login at a time, so that the provider knows
+//! the browser again and asks for less. A login that fails leaves a picture of the page, blanked first (see `picture`). Pages are driven in the open: a browser
 //! that is driven says so to the page, and a provider that then wants to see a person gets one.
 
 pub mod chamber;
@@ -111,10 +111,9 @@ impl Browser {
 
     async fn sign_in(&self, login: &DeviceLogin<'_>, end: Instant) -> Result<(), SignInError> {
         let (config, alias) = (self.config.clone(), login.alias.clone());
-        let opening = self
-            .config
-            .tasks
-            .spawn_blocking("open a browser profile", move || Profile::open(&config, &alias));
+        let username = login.credentials.username.clone();
+        let open = move || Profile::open(&config, &alias, username.as_deref());
+        let opening = self.config.tasks.spawn_blocking("open a browser profile", open);
         // Held until the browser has ended.
         let profile = opening.await.map_err(|_| SignInError::Cancelled)??;
         let late = |_| SignInError::TooSlow { step: STARTING.to_owned() };

@@ -2,11 +2,16 @@
 //!
 //! `DIR/accounts/ALIAS/browser` is chromium's profile: cookies of the account's sessions, as good as its password to
 //! whoever can read them, hence 0700 and beside nothing else. One login at a time uses it, by the lock in `browser.lock`.
+//! It serves one user name, whose digest is in `browser.user`: in a profile that the provider knows, whoever used it before
+//! would be signed in without a question, and the code be confirmed for the wrong one. Another user name, or an alias that
+//! was given away, begins with an empty profile.
 
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use fantoccini::wd::Capabilities;
+use ring::digest::{SHA256, digest};
 use serde_json::json;
 use wa_link::files::{self, LockFile};
 use wa_proto::AccountAlias;
@@ -44,6 +49,9 @@ const FLAGS: &[&str] = &[
 /// Left by a browser that was killed. They name a process that another may have the number of by now.
 const LEFTOVERS: [&str; 3] = ["SingletonLock", "SingletonSocket", "SingletonCookie"];
 
+/// Bytes of what says whose a profile is.
+const MOST_OWNER: u64 = 1024;
+
 /// The profile of one account, locked.
 pub(super) struct Profile {
     chromium: PathBuf,
@@ -56,7 +64,11 @@ pub(super) struct Profile {
 
 impl Profile {
     /// Finds the programs, makes and locks the profile. Blocks.
-    pub(super) fn open(config: &BrowserConfig, alias: &AccountAlias) -> Result<Self, SignInError> {
+    pub(super) fn open(
+        config: &BrowserConfig,
+        alias: &AccountAlias,
+        username: Option<&str>,
+    ) -> Result<Self, SignInError> {
         let program = |given: &Option<PathBuf>, name: &'static str| {
             let found = match given {
                 Some(path) => Some(path.clone()).filter(|path| is_program(path)),
@@ -68,8 +80,10 @@ impl Profile {
         let chromedriver = program(&config.chromedriver, "chromedriver")?;
         let account = config.data_dir.join("accounts").join(alias.as_str());
         let browser = account.join("browser");
-        files::create_private_dir(&browser)?;
+        files::create_private_dir(&account)?;
         let lock = LockFile::acquire(&account.join("browser.lock"))?;
+        empty_for_another(&account, &browser, username.unwrap_or_default())?;
+        files::create_private_dir(&browser)?;
         for name in LEFTOVERS {
             // Mostly it is not there.
             std::fs::remove_file(browser.join(name)).ok();
@@ -110,6 +124,23 @@ impl Profile {
         capabilities.insert("unhandledPromptBehavior".to_owned(), json!("dismiss"));
         capabilities.insert("goog:chromeOptions".to_owned(), options);
         capabilities
+    }
+}
+
+/// Removes a profile that was not this user's, and writes down whose it is from now on: in this order, so that one whose
+/// removal was cut off is still not this user's.
+fn empty_for_another(account: &Path, browser: &Path, username: &str) -> Result<(), SignInError> {
+    let owner = account.join("browser.user");
+    let digest = data_encoding::HEXLOWER.encode(digest(&SHA256, username.as_bytes()).as_ref());
+    if files::read_text(&owner, MOST_OWNER).is_ok_and(|of| of == digest) {
+        return Ok(());
+    }
+    match std::fs::remove_dir_all(browser) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            let what = format!("its profile {} is another user's and stays: {error}", browser.display());
+            Err(SignInError::BrowserFailed { what })
+        }
+        Ok(()) | Err(_) => Ok(files::write_private(&owner, digest.as_bytes())?),
     }
 }
 

@@ -3,7 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use url::Url;
+use wa_link::shutdown::{Shutdown, Tasks};
+use wa_proto::AccountAlias;
 
+use super::BrowserConfig;
+use super::profile::Profile;
 use super::provider::{Provider, Providers, Standing};
 
 const GOOD: &str = r#"
@@ -116,4 +120,38 @@ fn what_a_page_is_follows_from_its_whole_origin() {
         assert!(!provider.is_entry(printed), "{printed}");
     }
     assert!(provider.names_host("id.example.test") && !provider.names_host("evil.test"));
+}
+
+/// An account that is given to somebody else keeps its name, and a profile that is known to the provider signs in whoever
+/// used it before.
+#[test]
+fn a_profile_is_used_for_one_user_name_only() {
+    let place = tempfile::tempdir().unwrap();
+    // No browser is started here: any two programs do.
+    let config = BrowserConfig {
+        chromium: Some("/bin/sh".into()),
+        chromedriver: Some("/bin/sh".into()),
+        ..BrowserConfig::new(place.path(), Tasks::new(Shutdown::new()))
+    };
+    let alias = AccountAlias::new("work").unwrap();
+    let open = |user: Option<&str>| Profile::open(&config, &alias, user).unwrap();
+    let cookies = place.path().join("accounts/work/browser/Cookies");
+    drop(open(Some("ann@example.test")));
+    std::fs::write(&cookies, "session of ann").unwrap();
+    drop(open(Some("ann@example.test")));
+    assert!(cookies.exists(), "the provider knows ann's browser again");
+    for other in [Some("bob@example.test"), None] {
+        drop(open(other));
+        assert!(!cookies.exists() && cookies.parent().unwrap().is_dir(), "{other:?}");
+        std::fs::write(&cookies, "session of the last one").unwrap();
+    }
+    // One from before its user was written down may be anybody's.
+    std::fs::remove_file(place.path().join("accounts/work/browser.user")).unwrap();
+    drop(open(None));
+    assert!(!cookies.exists());
+    for entry in std::fs::read_dir(place.path().join("accounts/work")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(!text.contains("example.test"), "{}", path.display());
+    }
 }

@@ -15,11 +15,11 @@ use crate::accounts::choice::SignIn;
 use crate::accounts::vault::VaultError;
 use crate::accounts::{Accounts, Credentials, CredentialsError};
 
-fn alias(text: &str) -> AccountAlias {
+pub(super) fn alias(text: &str) -> AccountAlias {
     AccountAlias::new(text).unwrap()
 }
 
-fn row(name: &str) -> AccountRow {
+pub(super) fn row(name: &str) -> AccountRow {
     AccountRow {
         alias: alias(name),
         agent: AgentKind::codex(),
@@ -49,18 +49,18 @@ fn secrets() -> Credentials {
     }
 }
 
-async fn add(store: &Store, new: AccountRow) {
+pub(super) async fn add(store: &Store, new: AccountRow) {
     store.write(move |tx| tx.add_account(&new, &secrets(), "operator:o")).await.unwrap();
 }
 
 /// `a`, the account of this host's ordinary home, and `b`, in a pool that switches.
-async fn pool(store: &Store) {
+pub(super) async fn pool(store: &Store) {
     add(store, AccountRow { default_hosts: vec![host().to_string()], ..row("a") }).await;
     add(store, row("b")).await;
     store.write(|tx| tx.set_pool(DEFAULT_POOL, true, "operator:o")).await.unwrap();
 }
 
-fn request(pane_id: u64, run: RunId) -> LeaseRequest {
+pub(super) fn request(pane_id: u64, run: RunId) -> LeaseRequest {
     LeaseRequest {
         run,
         host: host(),
@@ -74,14 +74,14 @@ fn request(pane_id: u64, run: RunId) -> LeaseRequest {
     }
 }
 
-async fn lease(store: &Store, request: LeaseRequest) -> Result<String, String> {
+pub(super) async fn lease(store: &Store, request: LeaseRequest) -> Result<String, String> {
     match store.write(move |tx| tx.lease_account(&request)).await.unwrap() {
         LeaseAnswer::Leased { alias, .. } => Ok(alias.to_string()),
         LeaseAnswer::None { reason, .. } => Err(reason),
     }
 }
 
-fn told(pane_id: u64, account: Option<&str>, pid: u32) -> Pane {
+pub(super) fn told(pane_id: u64, account: Option<&str>, pid: u32) -> Pane {
     Pane {
         pane: pane(pane_id),
         title: String::new(),

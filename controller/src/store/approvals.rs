@@ -6,12 +6,13 @@
 //!
 //! `open` ─► `allowed` (in the outbox; *used* once its outcome is here), `denied`, or `expired`: too late, or void.
 
+use jiff::SignedDuration;
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 use wa_proto::wire::{from_us, to_us};
 use wa_proto::{
     Action, ActionId, Generation, Host, MuxName, Outcome, OutcomeKind, PaneRef, RunId, Timestamp, Verb,
 };
-use wa_workflow::{Input, Level};
+use wa_workflow::{Input, Level, Run};
 
 use super::audit::Entry;
 use super::notices::NewNotice;
@@ -283,9 +284,12 @@ impl Tx<'_> {
             Err(refusal) => return Ok(Err(refusal)),
         };
         let Some(then) = &approval.shown else { return Ok(Err(ApprovalRefusal::NotSeen(n))) };
-        let goes_on = match approval.run {
-            Some(run) => self.run(run)?.is_some_and(|run| run.open_action() == Some(approval.action_id)),
-            None => true,
+        let (goes_on, latest) = match approval.run {
+            Some(run) => match self.run(run)? {
+                Some(run) => (run.open_action() == Some(approval.action_id), begins_by(&run)),
+                None => (false, self.now),
+            },
+            None => (true, Timestamp::MAX),
         };
         let void = if then != shown {
             Some("the pane does not show what it showed when this was asked")
@@ -299,7 +303,7 @@ impl Tx<'_> {
             return Ok(Err(ApprovalRefusal::Void { n, reason: reason.to_owned() }));
         }
         self.close(&approval, "allowed", who, "")?;
-        action.deadline = deadline;
+        action.deadline = deadline.min(latest);
         let key = self.key_of_approval(n)?;
         let Approval { host, run, summary, action_id, .. } = approval;
         let queued = Queued { host, action, run, inherited: false, approved: true };
@@ -454,6 +458,12 @@ impl Store {
         let vault = self.vault_handle();
         self.readers.read(move |conn| unseen(conn, &vault, limit)).await
     }
+}
+
+/// Until when an action that was allowed may begin, so that its run still waits for the outcome.
+fn begins_by(run: &Run) -> Timestamp {
+    const MORE: SignedDuration = SignedDuration::from_secs(30);
+    run.step_deadline.saturating_add(MORE).unwrap_or(Timestamp::MAX)
 }
 
 /// One approval.

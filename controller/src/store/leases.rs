@@ -47,7 +47,7 @@ pub enum LeaseAnswer {
         /// In the sign-in data; empty: the agent's own.
         provider: String,
         sign_in: SignIn,
-        /// The vault holds a key that goes into its home.
+        /// It signs in by a key, which the vault holds and which goes into its home.
         api_key: bool,
         reason: String,
     },
@@ -93,6 +93,8 @@ pub struct AccountState {
 pub enum SignInRefusal {
     #[error("there is no account {0}")]
     Unknown(AccountAlias),
+    #[error("{0} is disabled: enable it first (`wa account enable {0}`)")]
+    Disabled(AccountAlias),
     #[error("run {run} signs {alias} in on {host} already: wait for its end, or cancel it")]
     UnderWay { alias: AccountAlias, host: Host, run: RunId },
 }
@@ -186,15 +188,26 @@ pub(super) struct Wanted<'a> {
     pub(super) wish: Wish<'a>,
 }
 
-/// The pool that a pane's accounts come from: that of its account, else that of the wanted one, else the default.
-fn pool_of(conn: &Connection, wish: &Wish<'_>) -> Result<PoolRow, StoreError> {
-    let mut name = DEFAULT_POOL.to_owned();
-    for alias in [wish.from, wish.wanted].into_iter().flatten() {
-        if let Some(account) = accounts::account(conn, alias)? {
-            name = account.pool;
-            break;
-        }
-    }
+/// Whether what this host says of the account counts: its agents' ordinary home is the account's, or the controller had a
+/// home made there. A node names any account that it likes.
+pub(super) fn is_at_home(conn: &Connection, account: &AccountRow, host: &Host) -> Result<bool, StoreError> {
+    let named = account.default_hosts.iter().any(|named| named == "*" || named == host.as_str());
+    let mut home = conn.prepare_cached("SELECT 1 FROM account_homes WHERE alias = ?1 AND host = ?2")?;
+    Ok(named || home.exists([account.alias.as_str(), host.as_str()])?)
+}
+
+/// The pool that a pane's accounts come from: that of its account, if that is at home on the host, else that of the wanted
+/// one, else the default.
+fn pool_of(conn: &Connection, host: &Host, wish: &Wish<'_>) -> Result<PoolRow, StoreError> {
+    let known = |alias: Option<&AccountAlias>| match alias {
+        Some(alias) => accounts::account(conn, alias),
+        None => Ok(None),
+    };
+    let account = match known(wish.from)? {
+        Some(from) if is_at_home(conn, &from, host)? => Some(from),
+        _ => known(wish.wanted)?,
+    };
+    let name = account.map_or_else(|| DEFAULT_POOL.to_owned(), |account| account.pool);
     let found = accounts::pools(conn, Some(&name))?.pop();
     Ok(found.unwrap_or(PoolRow { name, switching: false, accounts: 0 }))
 }
@@ -205,7 +218,7 @@ pub(super) fn choice(
     wanted: &Wanted<'_>,
     now: Timestamp,
 ) -> Result<(PoolRow, Choice), StoreError> {
-    let pool = pool_of(conn, &wanted.wish)?;
+    let pool = pool_of(conn, wanted.host, &wanted.wish)?;
     let candidates = states(conn, Some(&pool.name))?.into_iter().map(|state| candidate(conn, state, wanted));
     let candidates = candidates.collect::<Result<Vec<_>, _>>()?;
     let choice = choose(&candidates, &wanted.wish, now);
@@ -253,14 +266,18 @@ impl Tx<'_> {
     pub fn may_switch(&self, host: &Host, pane: &Pane) -> Result<Result<(), String>, StoreError> {
         let Some(agent) = &pane.agent else { return Ok(Err("no known agent runs there".to_owned())) };
         let from = self.account_of(host, pane)?;
-        let pool = pool_of(self.conn, &Wish { agent, from: from.as_ref(), wanted: None, model: "" })?;
+        let wish = Wish { agent, from: from.as_ref(), wanted: None, model: "" };
+        let pool = pool_of(self.conn, host, &wish)?;
         Ok(if pool.switching { Ok(()) } else { Err(pool.switching_off()) })
     }
 
-    /// Chooses an account and leases it for the run; the same again for a run that has one.
+    /// Chooses an account and leases it for the run; the same again for a run that has one, unless that was disabled since.
     pub fn lease_account(&self, request: &LeaseRequest) -> Result<LeaseAnswer, StoreError> {
-        if let Some(alias) = self.leased_by(request.run)? {
-            return self.leased(&alias, "leased by this run before".to_owned());
+        if let Some(account) = self.leased_by(request.run)? {
+            if !account.disabled {
+                return self.leased(account, "leased by this run before".to_owned());
+            }
+            self.end_leases_of_run(request.run)?;
         }
         if request.login {
             return self.lease_for_login(request);
@@ -278,7 +295,7 @@ impl Tx<'_> {
             return Ok(LeaseAnswer::None { reason, earliest, considered });
         };
         self.put_lease(request, &alias)?;
-        self.leased(&alias, reason)
+        self.leased(self.account(&alias)?.ok_or(StoreError::NotFound("account"))?, reason)
     }
 
     /// A sign-in that a person asked for.
@@ -287,35 +304,37 @@ impl Tx<'_> {
         let Some(alias) = &request.wanted else {
             return Ok(none("no account was named for the sign-in".to_owned()));
         };
-        match self.account(alias)? {
-            None => return Ok(none(format!("there is no account {alias}"))),
-            Some(account) if account.agent != request.agent => {
-                return Ok(none(format!("{alias} is for {}, not for {}", account.agent, request.agent)));
-            }
-            Some(_) => {}
+        let Some(account) = self.account(alias)? else {
+            return Ok(none(SignInRefusal::Unknown(alias.clone()).to_string()));
+        };
+        if account.agent != request.agent {
+            return Ok(none(format!("{alias} is for {}, not for {}", account.agent, request.agent)));
         }
         if let Err(refusal) = self.begin_sign_in(alias, &request.host, request.run)? {
             return Ok(none(refusal.to_string()));
         }
-        self.leased(alias, "asked for by name, to be signed in".to_owned())
+        self.leased(account, "asked for by name, to be signed in".to_owned())
     }
 
-    fn leased_by(&self, run: RunId) -> Result<Option<AccountAlias>, StoreError> {
+    fn leased_by(&self, run: RunId) -> Result<Option<AccountRow>, StoreError> {
         let alias: Option<String> = self
             .conn
             .prepare_cached("SELECT alias FROM account_leases WHERE run_id = ?1")?
             .query_row([run.as_bytes()], |row| row.get(0))
             .optional()?;
-        alias.map(|alias| AccountAlias::new(alias).map_err(damaged)).transpose()
+        let alias = alias.map(|alias| AccountAlias::new(alias).map_err(damaged)).transpose()?;
+        Ok(alias.map(|alias| self.account(&alias)).transpose()?.flatten())
     }
 
-    fn leased(&self, alias: &AccountAlias, reason: String) -> Result<LeaseAnswer, StoreError> {
-        let account = self.account(alias)?.ok_or(StoreError::NotFound("account"))?;
-        let api_key = self
+    /// A key goes into the home of an account that signs in by it alone: where another way was chosen it would take the
+    /// place of that sign-in.
+    fn leased(&self, account: AccountRow, reason: String) -> Result<LeaseAnswer, StoreError> {
+        let AccountRow { alias, provider, sign_in, .. } = account;
+        let held = self
             .conn
             .prepare_cached("SELECT 1 FROM account_secrets WHERE alias = ?1 AND field = 'api_key'")?
             .exists([alias.as_str()])?;
-        let AccountRow { alias, provider, sign_in, .. } = account;
+        let api_key = held && sign_in == SignIn::ApiKey;
         Ok(LeaseAnswer::Leased { alias, provider, sign_in, api_key, reason })
     }
 
@@ -451,15 +470,17 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// From now on, until it is over, this run alone signs the account in on this host.
+    /// From now on, until it is over, this run alone signs the account in on this host; no run, while it is disabled.
     pub fn begin_sign_in(
         &self,
         alias: &AccountAlias,
         host: &Host,
         run: RunId,
     ) -> Result<Result<(), SignInRefusal>, StoreError> {
-        if self.account(alias)?.is_none() {
-            return Ok(Err(SignInRefusal::Unknown(alias.clone())));
+        match self.account(alias)? {
+            None => return Ok(Err(SignInRefusal::Unknown(alias.clone()))),
+            Some(account) if account.disabled => return Ok(Err(SignInRefusal::Disabled(alias.clone()))),
+            Some(_) => {}
         }
         if let Some(other) = signing_in(self.conn, alias, host)?.filter(|other| *other != run) {
             let (alias, host) = (alias.clone(), host.clone());

@@ -13,7 +13,7 @@ use wa_proto::wire::to_us;
 use wa_proto::{AccountAlias, Event, EventKind, Host, Pane, PaneRef, Timestamp};
 
 use super::accounts::{AccountRow, read_time};
-use super::leases::{LeaseRow, account_of, default_account, leases};
+use super::leases::{LeaseRow, account_of, default_account, is_at_home, leases};
 use super::{StoreError, Tx};
 use crate::accounts::choice::Window;
 
@@ -61,7 +61,7 @@ impl Tx<'_> {
             return Ok(());
         };
         let Some(account) = account_of(self.conn, host, pane)? else { return Ok(()) };
-        if !self.is_at_home(&account, host)? {
+        if !is_at_home(self.conn, &account, host)? {
             return Ok(());
         }
         let leased = leases(self.conn, Some(&account.alias), Some(host))?;
@@ -84,14 +84,6 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Whether what this host says of the account counts.
-    fn is_at_home(&self, account: &AccountRow, host: &Host) -> Result<bool, StoreError> {
-        let named = account.default_hosts.iter().any(|named| named == "*" || named == host.as_str());
-        let mut home =
-            self.conn.prepare_cached("SELECT 1 FROM account_homes WHERE alias = ?1 AND host = ?2")?;
-        Ok(named || home.exists([account.alias.as_str(), host.as_str()])?)
-    }
-
     /// What an event says of the account that its pane was on.
     pub(super) fn note_account_event(
         &self,
@@ -105,7 +97,7 @@ impl Tx<'_> {
         }
         let Some(pane) = &event.pane else { return Ok(()) };
         let Some(account) = self.account_of_event(host, pane, event)? else { return Ok(()) };
-        if !self.is_at_home(&account, host)? {
+        if !is_at_home(self.conn, &account, host)? {
             return Ok(());
         }
         let field = |name: &str| event.fields.get(name).map(String::as_str).unwrap_or_default();

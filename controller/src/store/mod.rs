@@ -49,6 +49,8 @@ mod writer;
 #[cfg(test)]
 mod accounts_tests;
 #[cfg(test)]
+mod leases_tests;
+#[cfg(test)]
 mod messages_tests;
 #[cfg(test)]
 mod nodes_tests;

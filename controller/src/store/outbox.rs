@@ -132,11 +132,10 @@ impl Tx<'_> {
         self.withdraw("who = ?1", &who, &reason)
     }
 
-    /// As [`Self::withdraw_actions_of`], of a run that was cancelled.
-    pub fn withdraw_actions_of_run(&self, run: RunId) -> Result<(), StoreError> {
-        const REASON: &str = "its run was cancelled";
-        self.void_approvals("run_id = ?1", run.as_bytes(), REASON)?;
-        self.withdraw("run_id = ?1", run.as_bytes(), REASON)
+    /// As [`Self::withdraw_actions_of`], of a run that does not wait for them any more.
+    pub fn withdraw_actions_of_run(&self, run: RunId, reason: &str) -> Result<(), StoreError> {
+        self.void_approvals("run_id = ?1", run.as_bytes(), reason)?;
+        self.withdraw("run_id = ?1", run.as_bytes(), reason)
     }
 
     fn withdraw(&self, which: &str, of: &dyn ToSql, reason: &str) -> Result<(), StoreError> {

@@ -375,6 +375,8 @@ async fn a_lease_is_seen_by_people_and_by_the_agents_of_its_host() {
 async fn the_program_keeps_its_memory_to_itself_and_refuses_another_key() {
     use std::process::Stdio;
 
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
     let place = tempfile::tempdir().unwrap();
     let credentials = place.path().join("credentials");
     wa_link::files::create_private_dir(&credentials).unwrap();
@@ -391,6 +393,9 @@ async fn the_program_keeps_its_memory_to_itself_and_refuses_another_key() {
         command
     };
     wa_link::files::write_private(&key, &[5; 32]).unwrap();
+    // So that the program has something to turn off.
+    let core = getrlimit(Resource::Core);
+    setrlimit(Resource::Core, Rlimit { current: core.maximum, ..core }).unwrap();
     let running = program().spawn().unwrap();
     until("the start", async || place.path().join("data/operator.context.toml").exists().then_some(())).await;
     let pid = running.id().unwrap().to_string();

@@ -430,6 +430,46 @@ async fn a_run_waits_for_its_approval_over_restarts() {
     assert_eq!(ruled.approval(&approval.id).await.state, "used");
 }
 
+/// A person who waits for long gives no more time than the run has: what begins later is nobody's any more.
+#[tokio::test]
+async fn what_is_allowed_begins_while_its_run_waits_for_it() {
+    let mut ruled = greeting(AGENTS_ASK).await;
+    ring(&mut ruled, 1).await;
+    ruled.show(&["> "]).await;
+    let approval = ruled.told_of().await;
+    // As if the approval had been asked for ten minutes ago.
+    let until = wa_link::clock::now() + Duration::from_secs(5);
+    let conn = rusqlite::Connection::open(ruled.desk.data().join("state.db")).unwrap();
+    let sql = "UPDATE runs SET body = json_set(body, '$.step_deadline', ?1)";
+    assert_eq!(conn.execute(sql, [until.to_string()]).unwrap(), 1);
+    let mut ada = ruled.desk.fleet(Role::Operator, "ada").await;
+    let request = v1::AnswerApprovalRequest { id: approval.id, allow: true, timeout_ms: 600_000 };
+    let allowing = tokio::time::timeout(LIMIT, ada.answer_approval(request));
+    let going = async {
+        ruled.show(&["> "]).await;
+        let action = ruled.node.action().await;
+        assert_eq!(ruled.node.ask(&action.action_id).await.refused, "");
+        ruled.end(&action, OutcomeKind::Submitted, "").await;
+        action
+    };
+    let (allowed, action) = tokio::join!(allowing, going);
+    allowed.unwrap().unwrap();
+    let left = action.deadline_us - wa_proto::wire::to_us(until);
+    assert!(left <= 30_000_000, "{left}");
+}
+
+/// Nobody allows what they have not seen.
+#[tokio::test]
+async fn a_person_sees_the_whole_text_that_they_allow() {
+    let mut ruled = Ruled::by(AGENTS_ASK).await;
+    let text = format!("{} and then rm -rf build", "go on ".repeat(100));
+    let approval = ruled.held(&text, &["> "]).await;
+    assert!(approval.text.starts_with(&text), "{}", approval.text);
+    let endless = format!("{} and then rm -rf build", "go on ".repeat(10_000));
+    let cut = ruled.held(&endless, &["> "]).await;
+    assert!(cut.text.len() < 5000 && cut.text.contains("… (sha256"), "{}", cut.text.len());
+}
+
 #[tokio::test]
 async fn a_run_whose_action_is_denied_fails_and_asks_nobody_again() {
     let mut ruled = greeting(AGENTS_ASK).await;

@@ -220,6 +220,43 @@ async fn what_a_cancelled_run_was_about_to_do_is_not_done() {
     assert!(scene.node.ask(&action.action_id).await.expired, "nor after a restart");
 }
 
+/// The pane was missing from what its node told, and is there again: its run has ended meanwhile.
+#[tokio::test]
+async fn what_a_run_waits_for_no_more_is_not_begun() {
+    let mut scene = Scene::limited().await;
+    scene.event(EventKind::LimitReached, &[("reset_time", &clock::now().to_string())]).await;
+    let action = scene.node.action().await;
+    scene.node.panes(true, Vec::new()).await;
+    assert_eq!(scene.run_is("unknown").await.reason, "the pane is gone");
+    scene.state(PaneState::Limited).await;
+    let permit = scene.node.ask(&action.action_id).await;
+    assert!(permit.expired && permit.refused.contains("does not wait for it any more"), "{permit:?}");
+    assert!(scene.audit("act").await.iter().any(|(decision, _)| decision == "withdrawn"));
+}
+
+/// One that waited, and may not begin when its turn comes, is not the last.
+#[tokio::test]
+async fn a_trigger_that_is_held_back_gives_the_next_one_its_turn() {
+    let act = "max_actions = 1\n[[step]]\ndo = 'type'\ntext = 'hello'\ntimeout = '5s'\n";
+    let first = format!("name = 'first'\nversion = 1\non = 'turn.finished'\n{act}");
+    let once =
+        format!("name = 'once'\nversion = 1\non = 'bell'\nmax_runs = {{ count = 1, per = '1h' }}\n{act}");
+    let workflows = [&first, &once].map(|text| Definition::parse(text).unwrap());
+    let mut scene = Scene::with(|config| config.workflows.extend(workflows)).await;
+    scene.state(PaneState::Idle).await;
+    for kind in
+        [EventKind::TurnFinished, EventKind::Bell, EventKind::Bell, EventKind::ContextCompacted]
+    {
+        scene.event(kind, &[]).await;
+    }
+    for who in ["workflow:first", "workflow:once", "workflow:claude-compaction-reread"] {
+        let action = scene.node.action().await;
+        assert_eq!(action.who, who);
+        scene.outcome(&action, OutcomeKind::Submitted).await;
+    }
+    assert!(scene.audit("run").await.iter().any(|(decision, _)| decision == "declined"));
+}
+
 /// The end of a run that only tells people is nobody's turn: those that wait keep their order.
 #[tokio::test]
 async fn a_notice_disturbs_no_run_that_acts_and_none_that_waits() {
@@ -269,6 +306,17 @@ async fn an_approval_is_told_and_answered_by_its_label() {
     let mut agent = scene.desk.fleet(Role::Agent, "web-1").await;
     let decide = v1::DecideRequest { pane: Some(address("web-1", 1)), ..Default::default() };
     assert_eq!(agent.decide(decide).await.unwrap_err().code(), Code::PermissionDenied);
+    // Nor by the label itself.
+    let label = v1::ChooseLabel { labels: vec!["Yes".into()], dialog: "00000000deadbeef".into() };
+    let choose = v1::ActRequest {
+        pane: Some(address("web-1", 1)),
+        verb: Some(v1::act_request::Verb::Choose(label)),
+        timeout_ms: 200,
+        ..Default::default()
+    };
+    let told = agent.act(choose).await.unwrap().into_inner();
+    assert_eq!(told.outcome, "refused", "{told:?}");
+    assert!(told.reason.contains("an agent answers no dialog"), "{told:?}");
 }
 
 /// A pane's state comes live, and the event that says what it asks a moment later.

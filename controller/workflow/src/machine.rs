@@ -259,7 +259,7 @@ impl<'a> Machine<'a> {
     /// What the present step does; `None`: it does nothing, or has failed.
     fn verb(&mut self) -> Option<(Verb, Expect)> {
         match &self.present()?.work {
-            Work::Type { text, place } => {
+            Work::Type { text, place, .. } => {
                 let quoting = if *place == Place::Shell { Quoting::Shell } else { Quoting::None };
                 let text = self.render(text, quoting)?;
                 Some((Verb::Send { text, enter: true }, self.expectation(*place)))
@@ -283,6 +283,11 @@ impl<'a> Machine<'a> {
 
     /// Makes the present step's action.
     fn act(&mut self) {
+        if let Some(Work::Type { unless, aside, .. }) = self.present().map(|step| &step.work)
+            && self.run.pane_state.is_some_and(|state| unless.contains(&state))
+        {
+            return self.step_aside(*aside);
+        }
         let Some((verb, expect)) = self.verb() else { return };
         let budget = self.definition.max_actions;
         if self.run.actions_done >= budget {
@@ -325,7 +330,11 @@ impl<'a> Machine<'a> {
             Input::Again { step } => self.enter(*step),
             Input::Restarted => self.on_restart(),
             Input::Timer => self.on_timer(),
-            Input::Cancel { reason } => self.run.end(End::Cancelled, reason.clone(), self.now),
+            Input::Cancel { reason } => {
+                // What it was doing may have reached the pane: nobody listens to its outcome any more.
+                self.run.doubted |= self.run.open_action().is_some();
+                self.run.end(End::Cancelled, reason.clone(), self.now);
+            }
         }
     }
 

@@ -41,8 +41,9 @@ pub enum Work {
     },
     /// Goes on once one of the events comes, or the pane is in one of the states; fails at once when one of `not` comes.
     Expect { events: Vec<EventKind>, states: Vec<PaneState>, not: Vec<EventKind> },
-    /// Pastes the text, presses Enter and verifies.
-    Type { text: Template, place: Place },
+    /// Pastes the text, presses Enter and verifies. Not done, and gone on `aside`, while the pane is in one of `unless`: what it
+    /// would be told has come about by itself.
+    Type { text: Template, place: Place, unless: Vec<PaneState>, aside: Option<usize> },
     /// Presses keys.
     Keys { keys: Vec<Key> },
     /// Answers the dialog that stands in the pane by the first of these labels that it offers. Done, without a key, when
@@ -169,7 +170,7 @@ impl Work {
                 choices.iter().map(|choice| choice.to).chain(*heard).collect()
             }
             Self::When { signed_in } => vec![*signed_in],
-            Self::WaitReset { aside, .. } => aside.iter().copied().collect(),
+            Self::WaitReset { aside, .. } | Self::Type { aside, .. } => aside.iter().copied().collect(),
             _ => Vec::new(),
         }
     }

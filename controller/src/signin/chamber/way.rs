@@ -5,7 +5,7 @@
 //! wherever they are. No UDP. At most so many connections at a time; a request that is not well formed ends its own.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -108,23 +108,28 @@ async fn connect(host: &str, port: u16, provider: &Provider) -> io::Result<TcpSt
 }
 
 fn is_public(address: SocketAddr) -> bool {
-    let ip = match address.ip() {
-        IpAddr::V6(ip) => ip.to_ipv4_mapped().map_or(IpAddr::V6(ip), IpAddr::V4),
-        ip @ IpAddr::V4(_) => ip,
-    };
-    match ip {
-        IpAddr::V4(ip) => {
-            // 0/8, and 100.64/10 of carriers
-            let [a, b, ..] = ip.octets();
-            let reserved =
-                a == 0 || (a == 100 && (64..128).contains(&b)) || ip.is_broadcast() || ip.is_multicast();
-            !(reserved || ip.is_loopback() || ip.is_private() || ip.is_link_local())
-        }
-        IpAddr::V6(ip) => {
-            let local = ip.is_unique_local() || ip.is_unicast_link_local() || ip.is_multicast();
-            !(local || ip.is_loopback() || ip.is_unspecified())
-        }
+    match address.ip() {
+        IpAddr::V4(ip) => is_public_v4(ip),
+        IpAddr::V6(ip) => match ip.segments() {
+            // Mapped, and by way of a NAT64: it leads to the IPv4 address in it.
+            [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
+                is_public_v4(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
+            }
+            // 2000::/3 is all that is given out; of it 2002::/16 (6to4) and 2001::/32 (Teredo) hold an IPv4 address.
+            [0x2002, ..] | [0x2001, 0, ..] => false,
+            [first, ..] => first & 0xe000 == 0x2000,
+        },
     }
+}
+
+fn is_public_v4(ip: Ipv4Addr) -> bool {
+    // 0/8, 100.64/10 of carriers, 192.0.0/24 and 198.18/15 of networks themselves, 224/3: groups, and what nobody has
+    let reserved = match ip.octets() {
+        [0, ..] | [192, 0, 0, _] | [198, 18 | 19, ..] | [224..=255, ..] => true,
+        [100, second, ..] => (64..128).contains(&second),
+        _ => false,
+    };
+    !(reserved || ip.is_loopback() || ip.is_private() || ip.is_link_local())
 }
 
 #[cfg(test)]
@@ -150,10 +155,19 @@ mod tests {
             "ff02::1",
             "::ffff:127.0.0.1",
             "::ffff:10.0.0.1",
+            "192.0.0.192",
+            "198.18.0.1",
+            "240.0.0.1",
+            "64:ff9b::7f00:1",
+            "64:ff9b::a9fe:a9fe",
+            "64:ff9b:1::1",
+            "2002:a00:1::1",
+            "::10.0.0.1",
+            "fec0::1",
         ] {
             assert!(!public(inside), "{inside}");
         }
-        for outside in ["1.1.1.1", "100.63.0.1", "172.32.0.1", "2606:4700::1111", "::ffff:1.1.1.1"] {
+        for outside in ["1.1.1.1", "100.63.0.1", "172.32.0.1", "2606:4700::1111", "::ffff:1.1.1.1", "198.20.0.1", "64:ff9b::101:101"] {
             assert!(public(outside), "{outside}");
         }
     }

@@ -233,6 +233,43 @@ fn an_agent_that_goes_on_by_itself_is_left_alone() {
     assert_eq!(early.pane(21, PaneState::Working).ended().0, "waiting");
 }
 
+/// Its node refused while a person typed; by the time of the next attempt the agent does what it would be told.
+#[test]
+fn an_agent_that_works_before_it_could_be_told_is_told_nothing() {
+    let mut stage = limited();
+    stage.take(20, Input::Timer).take(4000, Input::Timer);
+    assert_eq!(stage.verbs(), [send("proceed")]);
+    stage.outcome(4001, OutcomeKind::Refused).pane(4002, PaneState::Working);
+    let mut still = Stage { run: stage.run.clone(), effects: Vec::new(), definition: named("limit-wait") };
+    assert_eq!(stage.take(4003, Input::Timer).verbs(), []);
+    assert_eq!(stage.ended(), ("succeeded", "the agent went on by itself"));
+    assert_eq!(still.pane(4003, PaneState::Limited).verbs(), [send("proceed")]);
+}
+
+/// The agent says again that its limit is reached, whenever somebody types: that asks for no second `proceed`.
+#[test]
+fn a_limit_that_is_told_again_while_it_is_waited_out_is_the_same() {
+    let mut stage = limited();
+    stage.pane(5, PaneState::Waiting).outcome(6, OutcomeKind::Submitted);
+    assert_eq!((stage.id(), stage.run.attempts), ("reset", 1));
+    assert_eq!(admit(&stage.definition, Some(&stage.run)), Admission::Merge);
+    stage.take(4000, Input::Timer);
+    assert_eq!((stage.id(), admit(&stage.definition, Some(&stage.run))), ("proceed", Admission::Queue));
+}
+
+/// What it did when a person ended it may have arrived.
+#[test]
+fn a_run_that_is_cancelled_while_it_acts_is_in_doubt() {
+    let cancel = || Input::Cancel { reason: "by operator:ada".into() };
+    let mut stage = Stage::begin(reread(), &[]);
+    let mut waits = Stage { run: stage.run.clone(), effects: Vec::new(), definition: reread() };
+    stage.pane(1, PaneState::Idle).take(2, cancel());
+    assert_eq!(stage.run.again_from(&stage.definition, false), Err(crate::NotAgain::Doubt));
+    assert_eq!(stage.run.again_from(&stage.definition, true), Ok(1));
+    waits.take(2, cancel());
+    assert_eq!(waits.run.again_from(&waits.definition, false), Ok(0));
+}
+
 #[test]
 fn a_menu_is_answered_by_what_waits_before_anything_else() {
     let mut stage = limited();

@@ -60,10 +60,15 @@ impl Stage {
         self.effects.iter().filter_map(sign_in).collect()
     }
 
+    /// The account is there, and the agent as it was.
+    fn lease(&mut self, second: i64, signed_in: bool) -> &mut Self {
+        let input = leased(&self.run, signed_in);
+        self.take(second, input).pane(second, PaneState::Limited)
+    }
+
     /// Leaves the agent by the first key; at the login, or at the resume.
     fn left(&mut self, signed_in: bool) -> &mut Self {
-        let input = leased(&self.run, signed_in);
-        self.take(11, input).outcome(12, OutcomeKind::Submitted);
+        self.lease(11, signed_in).outcome(12, OutcomeKind::Submitted);
         self.take(13, ended(SESSION)).pane(13, PaneState::Exited)
     }
 
@@ -88,8 +93,7 @@ fn the_whole_way_to_another_account() {
         (stage.id(), stage.run.status.name(), stage.leases()),
         ("lease", "preparing", vec![(None, false)])
     );
-    let input = leased(&stage.run, false);
-    assert_eq!(stage.take(11, input).verbs(), [key()]);
+    assert_eq!(stage.lease(11, false).verbs(), [key()]);
     let of_this_process =
         |effect: &Effect| matches!(effect, Effect::Act { expect: Expect::Agent { pid: Some(77), .. }, .. });
     assert!(stage.effects.iter().any(of_this_process), "{:?}", stage.effects);
@@ -125,8 +129,7 @@ fn a_home_that_is_signed_in_needs_no_login() {
 #[test]
 fn a_key_is_pressed_again_only_while_the_agent_is_there() {
     let mut stage = limited(&[]);
-    let input = leased(&stage.run, true);
-    stage.take(11, input).outcome(12, OutcomeKind::Submitted);
+    stage.lease(11, true).outcome(12, OutcomeKind::Submitted);
     assert_eq!(stage.pane(13, PaneState::Idle).verbs(), []);
     assert_eq!(stage.take(18, Input::Timer).verbs(), [], "it may take a while to leave");
     assert_eq!(stage.take(27, Input::Timer).verbs(), [key()], "a draft or a menu took the first");
@@ -143,14 +146,31 @@ fn a_key_is_pressed_again_only_while_the_agent_is_there() {
     assert_eq!(stage.take(42, Input::Timer).pane(42, PaneState::Shell).verbs().len(), 1);
     // One that takes three keys and stays is a person's.
     let mut stays = limited(&[]);
-    let input = leased(&stays.run, true);
-    stays.take(11, input).outcome(12, OutcomeKind::Submitted);
+    stays.lease(11, true).outcome(12, OutcomeKind::Submitted);
     for second in [27, 44] {
         assert_eq!(stays.take(second, Input::Timer).verbs(), [key()]);
         stays.outcome(second + 1, OutcomeKind::Submitted);
     }
     stays.take(60, Input::Timer);
     assert_eq!((stays.id(), stays.ended().0), ("ask-leave", "asking"));
+}
+
+/// An account and its home may take a minute, and nobody looks at the pane meanwhile.
+#[test]
+fn an_agent_that_works_again_by_the_time_the_account_is_there_is_not_interrupted() {
+    for workflow in ["codex-account-switch", "claude-account-switch", "gemini-account-switch"] {
+        let mut stage = Stage::begin(named(workflow), &[("reset_time", &at(3600).to_string())]);
+        stage.pane(0, PaneState::Limited).take(10, Input::Timer);
+        let input = leased(&stage.run, true);
+        stage.take(60, input);
+        assert_eq!((stage.id(), stage.verbs()), ("still", vec![]), "{workflow}");
+        assert_eq!(stage.pane(60, PaneState::Working).verbs(), [], "{workflow}");
+        let mut done = Stage { run: stage.run.clone(), effects: Vec::new(), definition: named(workflow) };
+        assert_eq!(done.pane(90, PaneState::Idle).verbs().len(), 1, "{workflow}");
+        assert_eq!(done.id(), "leave");
+        stage.take(180, Input::Timer);
+        assert_eq!((stage.id(), stage.ended().0, stage.verbs()), ("ask-leave", "asking", vec![]));
+    }
 }
 
 #[test]
@@ -162,8 +182,7 @@ fn where_no_account_is_free_the_first_that_is_decides() {
     assert!(wake >= at(1860) && wake < at(1930), "{wake}");
     assert_eq!(other.pane(12, PaneState::Limited).leases(), []);
     assert_eq!(other.take(1930, Input::Timer).leases(), [(None, false)], "asked for again");
-    let input = leased(&other.run, true);
-    assert_eq!(other.take(1931, input).verbs(), [key()]);
+    assert_eq!(other.lease(1931, true).verbs(), [key()]);
 
     for until in [None, Some(at(3600)), Some(at(9000))] {
         let mut own = limited(&[]);
@@ -328,8 +347,7 @@ fn an_account_is_signed_in_by_hand() {
 #[test]
 fn an_action_that_waits_for_leave_is_no_doubt() {
     let mut stage = limited(&[]);
-    let input = leased(&stage.run, true);
-    stage.take(11, input);
+    stage.lease(11, true);
     let action = stage.run.open_action().unwrap();
     stage.take(12, Input::Held { action, until: at(4000) });
     assert!(stage.wakes().unwrap() >= at(4000));
