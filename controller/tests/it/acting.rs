@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tonic::Code;
 use tonic::transport::Channel;
-use wa_link::principal::{Principal, Role};
+use wa_link::principal::Role;
 use wa_proto::wire::v1;
 use wa_proto::wire::v1::fleet_client::FleetClient;
 use wa_proto::{AgentKind, Lane, OutcomeKind, PaneState, RecordBody, SpoolId};
@@ -321,32 +321,4 @@ async fn waiting_ends_with_a_state_an_event_or_the_callers_patience() {
     assert_eq!(viewer.wait(wait("happy")).await.unwrap_err().code(), Code::InvalidArgument);
     let unknown = v1::WaitRequest { pane: Some(address("web-1", 8)), ..wait("idle") };
     assert_eq!(viewer.wait(unknown).await.unwrap_err().code(), Code::NotFound);
-}
-
-/// The revocation was first in the store, and the call was let in a moment before it held.
-#[tokio::test]
-async fn what_a_caller_asks_while_being_revoked_does_not_happen() {
-    let (desk, _, _, _node) = desk_with_pane().await;
-    let (go, wait) = std::sync::mpsc::channel::<()>();
-    let ada = Principal { role: Role::Operator, name: wa_proto::Host::new("ada").unwrap() };
-    let mut fleet = desk.fleet(Role::Operator, "ada").await;
-    // Connected, so that only the call itself is under way then.
-    fleet.list_panes(v1::ListPanesRequest::default()).await.unwrap();
-    let revoking = desk.running().store().write(move |tx| {
-        wait.recv_timeout(LIMIT).unwrap();
-        tx.revoke(&ada, "operator:owner", "left").map(drop)
-    });
-    let asking = async {
-        let told = tokio::time::timeout(LIMIT, fleet.act(v1::ActRequest { timeout_ms: 500, ..send("x") }));
-        let release = async {
-            // Time for the call to stand behind the revocation; without it, the call is refused at the door.
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            go.send(()).unwrap();
-        };
-        tokio::join!(told, release).0.unwrap()
-    };
-    let (revoked, told) = tokio::join!(revoking, asking);
-    revoked.unwrap();
-    assert_eq!(told.unwrap_err().code(), Code::PermissionDenied);
-    assert!(desk.running().store().actions(10).await.unwrap().is_empty());
 }

@@ -437,6 +437,7 @@ async fn what_is_allowed_begins_while_its_run_waits_for_it() {
     ring(&mut ruled, 1).await;
     ruled.show(&["> "]).await;
     let approval = ruled.told_of().await;
+    ruled.reconnect().await;
     // As if the approval had been asked for ten minutes ago.
     let until = wa_link::clock::now() + Duration::from_secs(5);
     let conn = rusqlite::Connection::open(ruled.desk.data().join("state.db")).unwrap();

@@ -526,3 +526,32 @@ async fn a_ca_is_replaced_and_who_keeps_in_touch_does_not_notice() {
     assert!(matches!(error, DialError::NotAccepted { expired: false, .. }), "{error}");
     desk.stop().await;
 }
+
+/// The revocation was first in the store, and the call was let in a moment before it held.
+#[tokio::test]
+async fn what_a_caller_asks_while_being_revoked_does_not_happen() {
+    let (desk, _, _, _node) = desk_with_pane().await;
+    let identity = add(&desk, "ada", "operator", false).await.unwrap();
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let ada = Principal { role: Role::Operator, name: wa_proto::Host::new("ada").unwrap() };
+    let mut fleet = FleetClient::new(desk.channel(&identity).await);
+    // Connected, so that only the call itself is under way then.
+    fleet.list_panes(v1::ListPanesRequest::default()).await.unwrap();
+    let revoking = desk.running().store().write(move |tx| {
+        wait.recv_timeout(LIMIT).unwrap();
+        tx.revoke(&ada, "operator:owner", "left").map(drop)
+    });
+    let asking = async {
+        let told = timeout(LIMIT, fleet.act(v1::ActRequest { timeout_ms: 500, ..send("x") }));
+        let release = async {
+            // Time for the call to stand behind the revocation; without it, the call is refused at the door.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            go.send(()).unwrap();
+        };
+        tokio::join!(told, release).0.unwrap()
+    };
+    let (revoked, told) = tokio::join!(revoking, asking);
+    revoked.unwrap();
+    assert_eq!(told.unwrap_err().code(), Code::PermissionDenied);
+    assert!(desk.running().store().actions(10).await.unwrap().is_empty());
+}
