@@ -257,6 +257,16 @@ async fn an_agent_goes_on_with_another_account() {
     assert!(shown.inputs.iter().all(|input| !input.input.contains("LS4XN")));
 }
 
+/// What a node tells of its panes may be made up; which account is taken is for people and the choice alone.
+#[tokio::test]
+async fn an_event_names_no_account() {
+    let mut scene = Scene::with(&["work-2", "work-3"], true).await;
+    let reset = (clock::now() + Duration::from_secs(3600)).to_string();
+    let told = [("reset_time", reset.as_str()), ("window", "5h"), ("wanted_account", "work-3")];
+    scene.event(EventKind::LimitReached, &told).await;
+    assert_eq!(scene.prepare(true).await.alias, "work-2", "the first of two that nothing is known of");
+}
+
 #[tokio::test]
 async fn where_the_pool_does_not_switch_the_limit_is_waited_out() {
     let mut scene = Scene::with(&["work-2"], false).await;
