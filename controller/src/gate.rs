@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use wa_link::clock;
 use wa_proto::policy::Decision;
 use wa_proto::selector::Selector;
-use wa_proto::{Action, ActionId, Host, Outcome, PaneAddress, PaneRef, Timestamp, Verb};
+use wa_proto::{Action, ActionId, Host, Outcome, PaneAddress, PaneRef, RunId, Timestamp, Verb};
 
 use crate::config::PANES_PER_MINUTE;
 use crate::policy::{Judgement, Limits, Policy, Rate};
@@ -407,11 +407,12 @@ impl Gate {
             }
         }
         // Which panes the scopes name is not asked again: waiting for one permit too many costs a second.
-        let permitted = inner.open.values().filter_map(|open| match open.leave {
-            Leave::Permitted(at) => Some(at),
-            Leave::NotYet | Leave::GivenUp => open.queued.inherited.then_some(inner.born),
-        });
-        permitted.max().map(|last| last + PERMIT_LIFE + PERMIT_TRAVEL)
+        inner.lapsed(|_| true)
+    }
+
+    /// When permits that were given for a run's actions have all lapsed; `None`: there are none.
+    pub(crate) fn lapsed(&self, run: RunId) -> Option<Instant> {
+        self.lock().lapsed(|queued| queued.run == Some(run))
     }
 
     /// Takes pauses back.
@@ -443,6 +444,16 @@ impl Default for Inner {
 }
 
 impl Inner {
+    /// When permits that were given for such actions have all lapsed; `None`: there are none.
+    fn lapsed(&self, which: impl Fn(&Queued) -> bool) -> Option<Instant> {
+        let permitted =
+            self.open.values().filter(|open| which(&open.queued)).filter_map(|open| match open.leave {
+                Leave::Permitted(at) => Some(at),
+                Leave::NotYet | Leave::GivenUp => open.queued.inherited.then_some(self.born),
+            });
+        permitted.max().map(|last| last + PERMIT_LIFE + PERMIT_TRAVEL)
+    }
+
     /// Counts what is let through, or says which limit it would break.
     fn count(&mut self, who: &str, judged: &Judgement, place: (&Host, &PaneRef)) -> Result<(), String> {
         let now = clock::monotonic();

@@ -151,7 +151,8 @@ fn a_code_is_confirmed_and_the_profile_is_known_again() {
     // Without a password: the provider knows the browser.
     let began = Instant::now();
     let second = desk.page.new_code();
-    desk.login("ann", Credentials::default(), &second).unwrap();
+    let named = |username: &str| Credentials { username: Some(username.into()), ..Credentials::default() };
+    desk.login("ann", named(&ann.username), &second).unwrap();
     println!("second login: {:?}", began.elapsed());
     assert_eq!(desk.page.confirmed().len(), 2);
     assert_eq!(desk.page.forms().iter().filter(|(path, _)| path == "/log-in/password").count(), 1);
@@ -160,6 +161,11 @@ fn a_code_is_confirmed_and_the_profile_is_known_again() {
     let error = desk.login("bob", Credentials::default(), &desk.page.new_code()).unwrap_err();
     assert_eq!(error.code(), "no_credential", "{error}");
     assert!(desk.pictures("ann").is_empty());
+
+    // Nor does whoever the account is given to: the code is not confirmed for ann.
+    let error = desk.login("ann", named("nana@example.test"), &desk.page.new_code()).unwrap_err();
+    assert_eq!(error.code(), "no_credential", "{error}");
+    assert_eq!(desk.page.confirmed().len(), 2);
 }
 
 #[test]

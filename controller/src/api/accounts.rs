@@ -58,8 +58,11 @@ impl Fleet {
             default_hosts: hosts(request.default_hosts)?,
             last_used: None,
         };
-        let who = peer.who();
-        let added = self.store.write(move |tx| tx.add_account(&account, &credentials, &who));
+        let (caller, who) = (peer.clone(), peer.who());
+        let added = self.store.write(move |tx| {
+            tx.check_caller(&caller)?;
+            tx.add_account(&account, &credentials, &who)
+        });
         added.await.map_err(|e| status(&e))?;
         Ok(v1::AddAccountResponse { account: Some(self.one_account(peer, &alias).await?) })
     }
@@ -84,13 +87,16 @@ impl Fleet {
             credentials,
         };
         let nothing = change.is_empty();
-        let who = peer.who();
+        let (caller, who) = (peer.clone(), peer.who());
         if request.remove {
             if !nothing {
                 return Err(usage("remove: an account that goes is not changed as well"));
             }
             let gone = alias.clone();
-            let removed = self.store.write(move |tx| tx.remove_account(&gone, &who));
+            let removed = self.store.write(move |tx| {
+                tx.check_caller(&caller)?;
+                tx.remove_account(&gone, &who)
+            });
             removed.await.map_err(|e| no_account(&alias, &status(&e)))?;
             self.accounts.forget(&alias, &self.tasks).await;
             return Ok(v1::UpdateAccountResponse { account: None });
@@ -99,7 +105,10 @@ impl Fleet {
             return Err(usage("nothing is to be changed"));
         }
         let changed = alias.clone();
-        let stored = self.store.write(move |tx| tx.change_account(&changed, &change, &who));
+        let stored = self.store.write(move |tx| {
+            tx.check_caller(&caller)?;
+            tx.change_account(&changed, &change, &who)
+        });
         stored.await.map_err(|e| no_account(&alias, &status(&e)))?;
         Ok(v1::UpdateAccountResponse { account: Some(self.one_account(peer, &alias).await?) })
     }
@@ -149,8 +158,12 @@ impl Fleet {
         peer: &Peer,
         request: v1::SetPoolRequest,
     ) -> Result<v1::SetPoolResponse, Status> {
-        let (name, switching, who) = (pool_name(&request.name)?, request.switching, peer.who());
-        let set = self.store.write(move |tx| tx.set_pool(&name, switching, &who));
+        let (name, switching) = (pool_name(&request.name)?, request.switching);
+        let (caller, who) = (peer.clone(), peer.who());
+        let set = self.store.write(move |tx| {
+            tx.check_caller(&caller)?;
+            tx.set_pool(&name, switching, &who)
+        });
         Ok(v1::SetPoolResponse { pool: Some(pool(set.await.map_err(|e| status(&e))?)) })
     }
 
@@ -450,11 +463,12 @@ fn standing(state: &AccountState, now: Timestamp) -> (&'static str, String, Opti
     }
 }
 
-/// `own`: leases and homes of this host alone.
+/// `own`: what concerns hosts of this one alone.
 fn account(state: AccountState, own: Option<&Host>, now: Timestamp) -> v1::Account {
     let (word, reason, until) = standing(&state, now);
     let AccountState { account, fields, leases, windows, homes } = state;
     let visible = |host: &Host| own.is_none_or(|own| own == host);
+    let named = |host: &String| host == "*" || own.is_none_or(|own| own.as_str() == host);
     let lease = |lease: crate::store::LeaseRow| v1::Lease {
         host: lease.host.into(),
         pane: Some(lease.pane.into()),
@@ -471,7 +485,7 @@ fn account(state: AccountState, own: Option<&Host>, now: Timestamp) -> v1::Accou
         reason,
         until_us: optional_us(until),
         max_panes: account.max_panes,
-        default_hosts: account.default_hosts,
+        default_hosts: account.default_hosts.into_iter().filter(named).collect(),
         leases: leases.into_iter().filter(|lease| visible(&lease.host)).map(lease).collect(),
         windows: windows.into_iter().map(window).collect(),
         credentials: fields,

@@ -140,7 +140,9 @@ impl Fleet {
     ) -> Option<String> {
         let answers = matches!(request.verb, Some(v1::act_request::Verb::Choose(_)));
         if answers && peer.principal.role == Role::Agent {
-            return Some("an agent answers no dialog: a person does, with `wa approve` or `wa deny`".to_owned());
+            return Some(
+                "an agent answers no dialog: a person does, with `wa approve` or `wa deny`".to_owned(),
+            );
         }
         if !request.generation.is_empty() && request.generation != target.pane.generation.as_str() {
             return Some(format!(

@@ -1,5 +1,6 @@
 //! Workflows and their runs: list, look into, begin and end by hand.
 
+use tokio::time::sleep_until;
 use tonic::Status;
 use uuid::Uuid;
 use wa_proto::wire::{optional_us, to_us, v1};
@@ -73,6 +74,10 @@ impl Fleet {
             tx.inbox_input(&run.trigger.host, pane, id, &Input::Cancel { reason: words }, "")
         });
         cancelled.await.map_err(|e| status(&e))?;
+        // What was permitted the moment before may begin for as long as its permit lives: not after this has answered.
+        if let Some(lapsed) = self.gate.lapsed(id) {
+            sleep_until(lapsed).await;
+        }
         let (summary, _) = self.known_run(peer, id).await?;
         Ok(v1::CancelRunResponse { run: Some(self.told_run(summary)) })
     }

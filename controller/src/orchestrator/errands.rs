@@ -155,10 +155,10 @@ pub(crate) async fn run_errands(house: House, errands: Arc<Errands>, lost: Vec<R
                     errand.run(&house).await;
                 };
                 tokio::select! {
-                    () = work.instrument(span) => {}
+                    () = work.instrument(span) => errands.over(run, step),
+                    // Whoever stopped it has let go of it; the place may be the next one's, of the same step, by now.
                     () = stop.triggered() => {}
                 }
-                errands.over(run, step);
             });
         }
         tokio::select! {

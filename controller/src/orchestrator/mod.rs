@@ -34,7 +34,8 @@ use wa_link::trace;
 use wa_match::Redactor;
 use wa_proto::{Action, Event, Host, Pane, PaneRef, RunId, Timestamp, Verb};
 use wa_workflow::{
-    Admission, Definition, Effect, Expect, Input, Override, PlaceOf, Run, Status, Trigger, admit,
+    Admission, Definition, Effect, Expect, Input, Override, PlaceOf, Run, Status, Trigger, WANTED_ACCOUNT,
+    admit,
 };
 
 use crate::gate::{Gate, address};
@@ -82,6 +83,12 @@ impl Orchestrator {
 
     fn row(&self, tx: &Tx<'_>, row: &InboxRow) -> Result<(), StoreError> {
         match &row.item {
+            // Which account is taken is for people to say, not for the node that tells an event.
+            InboxItem::Event { event, workflow: None } if event.fields.contains_key(WANTED_ACCOUNT) => {
+                let mut event = event.clone();
+                event.fields.remove(WANTED_ACCOUNT);
+                self.event(tx, row, &event, None)?;
+            }
             InboxItem::Event { event, workflow } => self.event(tx, row, event, workflow.as_deref())?,
             InboxItem::Input { run, input } => {
                 if let Some(run) = tx.run(*run)? {

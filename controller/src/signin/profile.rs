@@ -18,6 +18,7 @@ use wa_proto::AccountAlias;
 
 use super::chamber::{Kept, WAY_PORT};
 use super::{BrowserConfig, SignInError};
+use crate::identity::ca::hex;
 
 /// What a server wants of a browser: no window, no first questions, nothing that talks to others by itself, nothing kept
 /// that was typed. The driver speaks by a pipe, so that the browser has no port of its own.
@@ -131,7 +132,7 @@ impl Profile {
 /// removal was cut off is still not this user's.
 fn empty_for_another(account: &Path, browser: &Path, username: &str) -> Result<(), SignInError> {
     let owner = account.join("browser.user");
-    let digest = data_encoding::HEXLOWER.encode(digest(&SHA256, username.as_bytes()).as_ref());
+    let digest = hex(digest(&SHA256, username.as_bytes()).as_ref());
     if files::read_text(&owner, MOST_OWNER).is_ok_and(|of| of == digest) {
         return Ok(());
     }

@@ -18,6 +18,7 @@ const STEPS: &[M<'_>] = &[
     M::up(include_str!("accounts.sql")),
     M::up(include_str!("approvals.sql")),
     M::up(include_str!("unknown.sql")),
+    M::up(include_str!("runs.sql")),
 ];
 const MIGRATIONS: Migrations<'_> = Migrations::from_slice(STEPS);
 

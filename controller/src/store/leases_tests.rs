@@ -56,7 +56,8 @@ async fn a_node_cannot_name_the_pool_that_its_panes_get_accounts_of() {
     }
     let claimed = told(1, Some("theirs"), 7);
     let choice = async |claimed: Pane| {
-        let asked = store.account_choice(host(), claimed, None, wa_link::clock::now()).await.unwrap().unwrap();
+        let asked =
+            store.account_choice(host(), claimed, None, wa_link::clock::now()).await.unwrap().unwrap();
         (asked.0.name, asked.1.account.map(|alias| alias.to_string()))
     };
     let ours = ("default".to_owned(), Some("mine".to_owned()));

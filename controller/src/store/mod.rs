@@ -115,7 +115,7 @@ pub struct Store {
     sources: Sources,
     vault: Arc<Vault>,
     /// What a rotation would put in force, where its owner gave another key. Held while one is under way.
-    next_key: Mutex<Option<KeyRow>>,
+    next_key: Arc<Mutex<Option<KeyRow>>>,
 }
 
 /// The last commit that failed.
@@ -245,7 +245,7 @@ impl Store {
                 trouble,
                 sources,
                 vault,
-                next_key: Mutex::new(next_key),
+                next_key: Arc::new(Mutex::new(next_key)),
             },
             kept,
         ))
@@ -498,7 +498,7 @@ impl Store {
     /// # Errors
     /// When there is no other key, or something does not open: then nothing has changed.
     pub async fn rotate_vault(&self, who: String) -> Result<Rotated, StoreError> {
-        let mut given = self.next_key.lock().await;
+        let mut given = Arc::clone(&self.next_key).lock_owned().await;
         if let Some(next) = given.clone() {
             let rotated = self.write(move |tx| tx.rotate_vault(&next, &who)).await?;
             *given = None;
@@ -510,7 +510,13 @@ impl Store {
         // Without an answer it may have come about all the same: then the next start finds the new key where it is.
         let rotated = self.write(move |tx| tx.rotate_vault(&next, &who)).await?;
         let sources = self.sources.clone();
-        blocking(move || sources.renewed(id)).await?;
+        // It holds the lock, also when nobody waits any more: of two rotations the later one's key must have the name.
+        let rename = move || {
+            let renewed = sources.renewed(id);
+            drop(given);
+            renewed
+        };
+        blocking(rename).await?;
         Ok(rotated)
     }
 

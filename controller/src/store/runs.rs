@@ -59,6 +59,9 @@ fn read_run(body: &str) -> Result<Run, StoreError> {
     serde_json::from_str(body).map_err(|e| damaged(format!("a run's row: {e}")))
 }
 
+/// As its index has it.
+const BAD_ENDS: &str =
+    "SELECT count(*) FROM runs WHERE workflow = ?1 AND ended_us > ?2 AND state IN ('failed', 'unknown')";
 const INBOX: &str = "n, host, mux, pane_id, generation, run_id, workflow, body, trace_parent";
 
 fn inbox_row(row: &Row<'_>) -> Result<InboxRow, StoreError> {
@@ -292,9 +295,7 @@ impl Tx<'_> {
     pub fn bad_ends(&self, workflow: &str, since: Timestamp) -> Result<u64, StoreError> {
         let count: i64 = self
             .conn
-            .prepare_cached(
-                "SELECT count(*) FROM runs WHERE workflow = ?1 AND ended_us > ?2 AND state IN ('failed', 'unknown')",
-            )?
+            .prepare_cached(BAD_ENDS)?
             .query_row(params![workflow, to_us(since)], |row| row.get(0))?;
         Ok(count.cast_unsigned())
     }
@@ -338,7 +339,9 @@ impl Tx<'_> {
                 wake.map(to_us),
                 serde_json::to_string(run).map_err(StoreError::invalid)?
             ])?;
-        self.tell(|told| told.runs.push((run.trigger.host.clone(), pane.clone(), ended.is_none())));
+        // One that never acts ends beside the run that has the pane, and that waits on.
+        let open = ended.is_none() || self.open_run(&run.trigger.host, pane)?.is_some();
+        self.tell(|told| told.runs.push((run.trigger.host.clone(), pane.clone(), open)));
         if let Some(wake) = wake {
             self.wake_at(wake);
         }
@@ -361,6 +364,8 @@ impl Tx<'_> {
     /// an earlier life left in it. The next wake-up time.
     pub fn wake_runs(&self) -> Result<Option<Timestamp>, StoreError> {
         self.mark_inbox();
+        // First: that nobody allowed an action leaves no doubt about it, and to have waited in vain does.
+        let approvals = self.expire_approvals()?;
         let mut statement = self.conn.prepare_cached(
             "SELECT run_id, body FROM runs WHERE wake_us IS NOT NULL AND wake_us <= ?1 AND ended_us IS NULL
              LIMIT 1000",
@@ -380,8 +385,7 @@ impl Tx<'_> {
                 Err(error) => tracing::error!(%error, "a run cannot be woken"),
             }
         }
-        let (runs, approvals) = (next_wake(self.conn)?, self.expire_approvals()?);
-        Ok(runs.into_iter().chain(approvals).min())
+        Ok(next_wake(self.conn)?.into_iter().chain(approvals).min())
     }
 }
 
@@ -451,4 +455,20 @@ pub(super) fn one(
         inputs.push(RecordedInput { time: time(row.get(0)?)?, input: row.get(1)? });
     }
     Ok(Some((summary, inputs)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It is asked inside a commit, and runs are kept for good.
+    #[test]
+    fn bad_ends_are_counted_without_reading_every_run() {
+        let place = tempfile::tempdir().unwrap();
+        let conn = super::super::connection::create(&place.path().join("state.db")).unwrap();
+        let plan: String = conn
+            .query_row(&format!("EXPLAIN QUERY PLAN {BAD_ENDS}"), params!["w", 0], |row| row.get(3))
+            .unwrap();
+        assert!(plan.contains("runs_bad"), "{plan}");
+    }
 }

@@ -41,7 +41,7 @@ pub struct Committed {
     pub withdrawn: Vec<(ActionId, String)>,
     /// Actions whose outcome became known.
     pub settled: Vec<(Host, Outcome)>,
-    /// Runs began, changed or ended, in this order: their panes, and whether the run is still open.
+    /// Runs began, changed or ended, in this order: their panes, and whether a run is open there.
     pub runs: Vec<(Host, PaneRef, bool)>,
     /// The earliest wake-up time that was set.
     pub wake: Option<Timestamp>,

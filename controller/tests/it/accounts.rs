@@ -363,6 +363,8 @@ async fn a_lease_is_seen_by_people_and_by_the_agents_of_its_host() {
         let text = run.to_string();
         assert_eq!(seen, if sees { vec![text.as_str()] } else { vec![] }, "{role} {host}");
         assert_eq!(c.homes.len(), usize::from(sees));
+        let defaults = list.accounts.iter().flat_map(|one| &one.default_hosts).collect::<Vec<_>>();
+        assert_eq!(defaults, if sees { vec!["web-1"] } else { vec![] }, "{role} {host}");
     }
     let elsewhere =
         v1::SwitchAccountRequest { pane: Some(address("web-1", 1)), dry_run: true, ..Default::default() };

@@ -459,6 +459,23 @@ async fn what_is_allowed_begins_while_its_run_waits_for_it() {
     assert!(left <= 30_000_000, "{left}");
 }
 
+/// The controller was away when the time to answer was over, and the run's own patience as well.
+#[tokio::test]
+async fn what_nobody_allowed_is_no_doubt_however_late_that_is_noticed() {
+    let mut ruled = greeting(AGENTS_ASK).await;
+    ring(&mut ruled, 1).await;
+    ruled.show(&["> "]).await;
+    let approval = ruled.told_of().await;
+    make_old(&ruled.desk, &approval.id);
+    let conn = rusqlite::Connection::open(ruled.desk.data().join("state.db")).unwrap();
+    let over = wa_link::clock::now() - Duration::from_secs(120);
+    let sql = "UPDATE runs SET wake_us = 1, body = json_set(body, '$.step_deadline', ?1)";
+    assert_eq!(conn.execute(sql, [over.to_string()]).unwrap(), 1);
+    ruled.desk.running().store().write(|tx| tx.wake_runs().map(drop)).await.unwrap();
+    let run = run_of(&ruled.desk).await;
+    assert_eq!((run.state.as_str(), run.reason.as_str()), ("failed", "approval-1: nobody answered in time"));
+}
+
 /// Nobody allows what they have not seen.
 #[tokio::test]
 async fn a_person_sees_the_whole_text_that_they_allow() {

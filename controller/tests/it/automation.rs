@@ -220,6 +220,22 @@ async fn what_a_cancelled_run_was_about_to_do_is_not_done() {
     assert!(scene.node.ask(&action.action_id).await.expired, "nor after a restart");
 }
 
+/// Its node was permitted to begin, and may have not.
+#[tokio::test]
+async fn what_a_cancelled_run_was_permitted_has_lapsed_when_that_is_answered() {
+    let mut scene = Scene::limited().await;
+    scene.event(EventKind::LimitReached, &[("reset_time", &clock::now().to_string())]).await;
+    let action = scene.node.action().await;
+    let run = scene.run_is("acting").await;
+    let before = clock::monotonic();
+    assert_eq!(scene.node.ask(&action.action_id).await.refused, "");
+    let cancel = v1::CancelRunRequest { run_id: run.run_id, reason: String::new() };
+    scene.desk.admin().await.cancel_run(cancel).await.unwrap();
+    let answered = clock::monotonic();
+    assert!(answered - before >= wa_controller::gate::PERMIT_LIFE, "{:?}", answered - before);
+    assert!(scene.node.ask(&action.action_id).await.expired, "and there is no other");
+}
+
 /// The pane was missing from what its node told, and is there again: its run has ended meanwhile.
 #[tokio::test]
 async fn what_a_run_waits_for_no_more_is_not_begun() {
@@ -244,9 +260,7 @@ async fn a_trigger_that_is_held_back_gives_the_next_one_its_turn() {
     let workflows = [&first, &once].map(|text| Definition::parse(text).unwrap());
     let mut scene = Scene::with(|config| config.workflows.extend(workflows)).await;
     scene.state(PaneState::Idle).await;
-    for kind in
-        [EventKind::TurnFinished, EventKind::Bell, EventKind::Bell, EventKind::ContextCompacted]
-    {
+    for kind in [EventKind::TurnFinished, EventKind::Bell, EventKind::Bell, EventKind::ContextCompacted] {
         scene.event(kind, &[]).await;
     }
     for who in ["workflow:first", "workflow:once", "workflow:claude-compaction-reread"] {
@@ -275,6 +289,24 @@ async fn a_notice_disturbs_no_run_that_acts_and_none_that_waits() {
     assert_eq!(next.who, "workflow:claude-compaction-reread");
     scene.outcome(&next, OutcomeKind::Submitted).await;
     assert_eq!(scene.node.action().await.who, "workflow:greet");
+}
+
+/// Nor does it make one deaf that waits for its pane.
+#[tokio::test]
+async fn a_run_that_waits_still_hears_of_its_pane_after_a_notice() {
+    let mut scene = Scene::limited().await;
+    let reset = clock::now() + Duration::from_secs(3600);
+    scene.event(EventKind::LimitReached, &[("reset_time", &reset.to_string())]).await;
+    until("no menu", async || scene.run().await.filter(|run| run.step == "reset")).await;
+    scene.event(EventKind::ApprovalRequested, &[("choices", CHOICES)]).await;
+    until("a notice", async || scene.notices(false).await.into_iter().next()).await;
+    scene.state(PaneState::Working).await;
+    let ended = until("the end", async || {
+        let listed = scene.desk.admin().await.list_runs(v1::ListRunsRequest::default()).await.unwrap();
+        let mut runs = listed.into_inner().runs.into_iter();
+        runs.find(|run| run.workflow == "limit-wait" && run.state != "waiting")
+    });
+    assert_eq!(ended.await.reason, "the agent went on by itself");
 }
 
 const CHOICES: &str =

@@ -178,12 +178,9 @@ impl RawStep {
                 unless: self.unless.take().unwrap_or_default(),
                 aside: names.optional(self.aside.take().as_ref())?,
             },
-            Verb::Run => Work::Type {
-                text: self.text(false)?,
-                place: Place::Shell,
-                unless: Vec::new(),
-                aside: None,
-            },
+            Verb::Run => {
+                Work::Type { text: self.text(false)?, place: Place::Shell, unless: Vec::new(), aside: None }
+            }
             Verb::Keys => {
                 let keys = filled(self.keys.take(), "keys")?;
                 let keys = keys.iter().map(|key| key.parse::<Key>().map_err(|unknown| unknown.to_string()));

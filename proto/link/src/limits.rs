@@ -21,7 +21,7 @@ pub fn raise_open_files() -> io::Result<Option<u64>> {
 }
 
 /// From now on no crash of this process leaves a core dump, and no other process of its user may look into its memory:
-/// for programs that hold credentials. What it starts is not affected.
+/// for programs that hold credentials. What it starts leaves no core dump either, unless it raises its soft limit again.
 ///
 /// # Errors
 /// When the system refuses.
