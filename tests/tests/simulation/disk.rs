@@ -85,6 +85,11 @@ impl Disk {
         (self.health, self.fails_in) = (Health::Well, None);
     }
 
+    /// What was not synced stays as it is. Each such change holds a file open.
+    pub(crate) fn forget(&mut self) {
+        self.undo.clear();
+    }
+
     /// Nothing is changed any more.
     pub(crate) fn die(&mut self) {
         self.dead = true;

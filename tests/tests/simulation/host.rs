@@ -154,6 +154,13 @@ pub(crate) struct Host {
     runtime: Option<Runtime>,
 }
 
+impl Drop for Host {
+    /// Whoever still knows the machine keeps no files open.
+    fn drop(&mut self) {
+        self.machine.disk().forget();
+    }
+}
+
 impl Host {
     pub(crate) fn new(name: &str, base: &Path, network: &Network, rng: fastrand::Rng) -> Self {
         let machine = Arc::new_cyclic(|this| Machine {
