@@ -1,6 +1,7 @@
 //! For tests: panes with real PTYs behind the wire, and a node's parts around them.
 
 pub(crate) mod fake;
+pub(crate) mod relay;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};

@@ -3,12 +3,14 @@
 //! Constraints (A2): another generation, a pane that is gone, another program than expected, a person at the keyboard, a
 //! mirror: each refuses, in words. What is judged is the newest that has arrived when the last of the answers is there. A person is a client whose focus is this pane and whose last input is less than ten
 //! seconds old (the server counts whole seconds), or a composer that changed although nothing was sent. Processes are
-//! looked up anew, not remembered.
+//! looked up anew, not remembered. A look whose answer was long on its way shows what stood there that long ago: it does
+//! not count, and another one is taken.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use wa_match::{Foreground, ProcessInfo};
 use wa_mux::Client;
 use wa_mux::codec::ClientInfo;
@@ -18,6 +20,11 @@ use super::{End, Parts};
 use crate::observer::{Connected, Link, MuxHandle, View};
 use crate::policy::Allowed;
 use crate::process::ProcessId;
+
+/// An answer that took longer came too late: meanwhile a dialog may have opened, been answered and closed.
+pub(super) const PROMPT: Duration = Duration::from_millis(500);
+/// How often a look is taken that comes too late.
+const MAX_LOOKS: u32 = 4;
 
 /// A person who did something within this time is still there.
 const PERSON: Duration = Duration::from_secs(10);
@@ -64,6 +71,20 @@ pub(super) fn generation(parts: &Parts, action: &Action) -> Result<(MuxHandle, C
 /// A fresh look at the action's pane, and everything that speaks against acting there.
 #[tracing::instrument(name = "guard", level = "info", skip_all)]
 pub(super) async fn look(parts: &Parts, action: &Action, allowed: Allowed) -> Result<Sight, End> {
+    let mut took = Duration::ZERO;
+    for _ in 0..MAX_LOOKS {
+        let asked = Instant::now();
+        let sight = look_once(parts, action, allowed).await?;
+        took = asked.elapsed();
+        if took <= PROMPT {
+            return Ok(sight);
+        }
+    }
+    let took = took.as_millis();
+    Err(End::refused(format!("the mux server took {took} ms to answer: what it shows is too old to type on")))
+}
+
+async fn look_once(parts: &Parts, action: &Action, allowed: Allowed) -> Result<Sight, End> {
     let (mux, connected) = generation(parts, action)?;
     let pane_id = action.pane.pane_id;
     let (seen, clients) = tokio::join!(mux.look(pane_id), connected.client.client_list());

@@ -1,5 +1,7 @@
 //! Actions on real panes.
 
+mod late;
+
 use std::path::Path;
 use std::time::Duration;
 

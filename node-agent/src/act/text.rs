@@ -8,7 +8,8 @@
 //!
 //! What happens within the last round trip cannot be kept away from, but it must not be claimed as a success either: once
 //! something else was seen to stand there after Enter, nothing is pressed again, and only the prompt itself, exactly, counts
-//! as a proof. Another process than the one that was typed to has proved nothing.
+//! as a proof. An Enter that the server answered late may have gone into a dialog that nobody saw, although the text still
+//! stands there: it is not pressed again either. Another process than the one that was typed to has proved nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,6 +59,14 @@ enum Place {
     },
 }
 
+/// Enter was pressed.
+struct Entered {
+    /// From the last look on.
+    views: watch::Receiver<Arc<View>>,
+    /// The answer came so soon that nothing can have stood there unseen for long.
+    promptly: bool,
+}
+
 /// What a frame says of the text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Seen {
@@ -95,8 +104,8 @@ pub(super) async fn send(
     }
     let gap = if matches!(target.place, Place::Agent { .. }) { AGENT_GAP } else { SHELL_GAP };
     tokio::time::sleep_until(pasted + gap).await;
-    let mut views = press_enter(parts, action, leave, &target, text).await?;
-    submitted(parts, action, leave, &target, text, &mut views).await
+    let entered = press_enter(parts, action, leave, &target, text).await?;
+    submitted(parts, action, leave, &target, text, entered).await
 }
 
 /// The composer or prompt that the text goes into, empty.
@@ -207,7 +216,7 @@ async fn wait_for_paste(
     }))
 }
 
-/// Enter, after a second guard: exactly the text stands there, and nothing else speaks against it. The views from then on.
+/// Enter, after a second guard: exactly the text stands there, and nothing else speaks against it.
 #[tracing::instrument(name = "enter", level = "info", skip_all)]
 async fn press_enter(
     parts: &Parts,
@@ -215,7 +224,7 @@ async fn press_enter(
     leave: &Leave,
     target: &Target,
     text: &str,
-) -> Result<watch::Receiver<Arc<View>>, End> {
+) -> Result<Entered, End> {
     let not = |why: &str| End::unknown(format!("the text stands there, but Enter was not pressed: {why}"));
     // On record before the look, so that nothing but the round trip lies between the look and the key.
     parts.journal.entered(action.id, wa_link::clock::now()).await.map_err(|error| not(&error.to_string()))?;
@@ -231,9 +240,10 @@ async fn press_enter(
         }
     }
     let enter = Key::plain(KeyCode::Enter);
+    let sent = Instant::now();
     let pressed = sight.client.send_key(action.pane.pane_id, enter).await;
     pressed.map_err(|error| End::unknown(format!("pressing Enter: {error}")))?;
-    Ok(sight.views)
+    Ok(Entered { views: sight.views, promptly: sent.elapsed() <= guard::PROMPT })
 }
 
 /// Whether it is the same program, as far as each can be told.
@@ -254,14 +264,14 @@ async fn submitted(
     leave: &Leave,
     target: &Target,
     text: &str,
-    views: &mut watch::Receiver<Arc<View>>,
+    mut entered: Entered,
 ) -> Result<End, End> {
     let until = Instant::now() + SEEN;
     let mut enters = 1;
     let mut again = Instant::now() + ENTER_AGAIN;
     let mut disturbed = None;
     loop {
-        let view = Arc::clone(&views.borrow_and_update());
+        let view = Arc::clone(&entered.views.borrow_and_update());
         let seen = target.place.read(&view, text);
         match seen {
             Seen::Proven if disturbed != Some(BUSY) => return Ok(End::submitted(target.place.proof())),
@@ -283,27 +293,31 @@ async fn submitted(
         if now >= until {
             return Err(End::unknown(format!(
                 "Enter was pressed {enters} times, and 5 s later {}",
-                left(&seen, disturbed)
+                left(&seen, disturbed, entered.promptly)
             )));
         }
-        let may_again = seen == Seen::Whole && enters < MAX_ENTERS && disturbed.is_none();
+        let may_again =
+            seen == Seen::Whole && enters < MAX_ENTERS && disturbed.is_none() && entered.promptly;
         if may_again && now >= again {
-            *views = press_enter(parts, action, leave, target, text).await?;
+            entered = press_enter(parts, action, leave, target, text).await?;
             enters += 1;
             again = Instant::now() + ENTER_AGAIN;
             continue;
         }
         let wake = if may_again { until.min(again) } else { until };
-        if let Ok(Err(_)) = timeout_at(wake, views.changed()).await {
+        if let Ok(Err(_)) = timeout_at(wake, entered.views.changed()).await {
             return Err(End::unknown("the pane went away after Enter was pressed"));
         }
     }
 }
 
 /// What there is when the time is over.
-fn left(seen: &Seen, disturbed: Option<&str>) -> String {
+fn left(seen: &Seen, disturbed: Option<&str>, promptly: bool) -> String {
     let what = match (seen, disturbed) {
-        (Seen::Whole, None) => "the text still stands there",
+        (Seen::Whole, None) if promptly => "the text still stands there",
+        (Seen::Whole, None) => {
+            "the text still stands there, but the mux server answered that Enter late: it may have gone elsewhere"
+        }
         (_, None) => "there is no sign that it was taken",
         (Seen::Whole, Some(what)) => {
             return format!("the text still stands there, and meanwhile {what}: look at the pane");
