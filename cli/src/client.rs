@@ -10,13 +10,14 @@ use futures_util::StreamExt;
 use tokio::time::{Instant, timeout, timeout_at};
 use tonic::transport::Channel;
 use tonic::{Response, Status, Streaming};
+use wa_link::cause::chain;
 use wa_link::context::Context;
 use wa_link::dial::{self, DialError};
 use wa_proto::ErrorCode;
 use wa_proto::wire::v1::fleet_client::FleetClient;
 
 use crate::context::{Choice, Found};
-use crate::failure::{Exit, Failure, chain};
+use crate::failure::{Exit, Failure};
 
 /// How long a connection may take.
 const DIAL: Duration = Duration::from_secs(10);
@@ -38,8 +39,10 @@ pub(crate) struct Session {
 /// Reads the context and connects.
 pub(crate) async fn open(choice: &Choice, limit: Option<Duration>) -> Result<Session, Failure> {
     let context = Context::load(&choice.file).map_err(|error| {
-        Failure::usage(error.to_string())
-            .remedy(format!("this context was taken because it is {}", choice.found))
+        Failure::usage(error.to_string()).remedy(format!(
+            "this context was taken because it is {}; name another with --context-file or WA_CONTEXT_FILE",
+            choice.found
+        ))
     })?;
     connect(&context, choice.found, limit).await
 }

@@ -139,13 +139,15 @@ fn on_runtime(
     result
 }
 
-/// A command, or Ctrl-C. Listens before the command does anything: from the first connection on an interrupt is answered by
-/// its exit code.
+/// A command, or Ctrl-C, or SIGTERM. Listens before the command does anything: from the first connection on an interrupt is
+/// answered by its exit code. Whoever asked for a secret has handlers for both already.
 async fn interruptible(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
-    let mut interrupts = signal(SignalKind::interrupt())
-        .map_err(|error| Failure::failed(format!("cannot listen for Ctrl-C: {error}")))?;
+    let unheard = |error| Failure::failed(format!("cannot listen for signals: {error}"));
+    let mut interrupts = signal(SignalKind::interrupt()).map_err(unheard)?;
+    let mut terminations = signal(SignalKind::terminate()).map_err(unheard)?;
     tokio::select! {
         result = command => result,
         _ = interrupts.recv() => Err(Failure { message: String::new(), ..Failure::interrupted() }),
+        _ = terminations.recv() => Err(Failure { message: String::new(), ..Failure::interrupted() }),
     }
 }

@@ -1,11 +1,13 @@
 //! Asking a person at the terminal: on standard error, for standard output carries data.
 //!
-//! While something secret is typed the terminal neither shows it nor makes signals of keys: Ctrl-C comes as a key, and the
-//! terminal is set back before the program ends.
+//! While something secret is typed the terminal neither shows it nor makes signals of keys: Ctrl-C comes as a key. Signals
+//! of others (SIGINT, SIGTERM) end the question, not the program: the terminal is set back before that ends.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
+use tokio::signal::unix::{SignalKind, signal};
+use wa_link::worker;
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
@@ -37,12 +39,25 @@ pub(crate) fn visible(question: &str) -> Result<Zeroizing<String>, Failure> {
     Ok(text)
 }
 
-/// A line that nobody sees.
+/// A line that nobody sees. Blocks; not within a runtime.
 pub(crate) fn hidden(question: &str) -> Result<Zeroizing<String>, Failure> {
-    let quiet = Quiet::start().map_err(unreadable)?;
-    show(question)?;
-    let typed = line(io::stdin().lock().bytes());
-    drop(quiet);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(unreadable)?;
+    let typed = runtime.block_on(async {
+        // From here on neither kills this process.
+        let mut interrupts = signal(SignalKind::interrupt()).map_err(unreadable)?;
+        let mut terminations = signal(SignalKind::terminate()).map_err(unreadable)?;
+        let _quiet = Quiet::start().map_err(unreadable)?;
+        show(question)?;
+        tokio::select! {
+            typed = worker::blocking(|| line(io::stdin().lock().bytes())) => {
+                typed.unwrap_or_else(|error| Err(unreadable(error)))
+            }
+            _ = interrupts.recv() => Err(Failure::interrupted()),
+            _ = terminations.recv() => Err(Failure::interrupted()),
+        }
+    });
+    // After a signal a thread still waits for a key; nothing but the end of the program ends that.
+    runtime.shutdown_background();
     show("\n")?;
     typed
 }

@@ -2,7 +2,8 @@
 //!
 //! Constraints. They are never arguments, nor in the environment. They come from a file that only its owner may read, from
 //! standard input, or are typed on a terminal that shows nothing. What is wrong with them is said without quoting them. They
-//! are wiped when they are no longer needed, and from the first one on this process leaves no core behind.
+//! are wiped when they are no longer needed, and from the first one on this process leaves no core behind; where the system
+//! refuses that, it is said before anything is read or asked for.
 //!
 //! Format: TOML with `username`, `password`, `one_time_secret` (`otpauth://` or base32) and `api_key`, all optional.
 
@@ -18,6 +19,7 @@ use wa_proto::wire::v1;
 use zeroize::Zeroizing;
 
 use crate::args::{Given, SignIn};
+use crate::command::say;
 use crate::failure::{Exit, Failure};
 use crate::prompt;
 
@@ -108,8 +110,13 @@ pub(crate) fn gather(
     sign_in: Option<SignIn>,
     always: bool,
 ) -> Result<(), Failure> {
-    // Where it cannot be refused, nothing better is known.
-    wa_link::limits::no_core_dumps().ok();
+    let asks = always && prompt::can_ask() && sign_in != Some(SignIn::Manual);
+    if given.credentials_file.is_none() && !asks {
+        return Ok(());
+    }
+    if let Err(error) = wa_link::limits::no_core_dumps() {
+        say(&format!("a crash of this process may leave the credentials in a core dump: {error}"));
+    }
     given.credentials = match given.credentials_file.as_deref() {
         Some(path) if path != Path::new("-") => of_file(path)?,
         Some(_) if !prompt::can_ask() && io::stdin().is_terminal() => {
@@ -117,7 +124,6 @@ pub(crate) fn gather(
                 .remedy("give the credentials as a file or through a pipe"));
         }
         Some(_) if !prompt::can_ask() => read(&mut io::stdin().lock(), Path::new("standard input"))?,
-        None if !always || !prompt::can_ask() || sign_in == Some(SignIn::Manual) => return Ok(()),
         _ => ask(username, sign_in)?,
     };
     Ok(())

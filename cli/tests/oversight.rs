@@ -54,7 +54,51 @@ fn the_trail_is_read_filtered_and_verified() {
     assert!(check["rows"].as_u64().unwrap() >= all.len() as u64);
     assert_eq!(check["head"].as_str().unwrap().len(), 64);
     let (_, name, _) = head.wa(&["audit", "verify", "-o", "name"]);
-    assert_eq!(name.trim().len(), 64, "the head alone, to be kept elsewhere: {name}");
+    let kept = name.trim();
+    assert_eq!(
+        kept,
+        format!("{}:{}", check["rows"], check["head"].as_str().unwrap()),
+        "to be kept elsewhere"
+    );
+    assert_eq!(check["keep"], kept);
+    let (_, table, _) = head.wa(&["audit", "verify"]);
+    assert!(table.contains(kept), "{table}");
+    assert_eq!(all.last().unwrap()["hash"], check["head"]);
+
+    let (code, out, err) = head.wa(&["audit", "--who", "operator:nobody"]);
+    assert_eq!((code, out.as_str(), err.trim()), (0, "", "the audit trail has no such row"));
+}
+
+#[test]
+fn a_head_that_was_kept_is_looked_for() {
+    let head = Head::start();
+    for name in ["web-1", "web-2", "web-3"] {
+        assert_eq!(head.wa(&["fleet", "token", name]).0, 0);
+    }
+    let (_, kept, _) = head.wa(&["audit", "verify", "-o", "name"]);
+    let kept = kept.trim();
+    assert_eq!(head.wa(&["fleet", "token", "web-4"]).0, 0);
+    assert_eq!(head.wa(&["audit", "verify", "--head", kept]).0, 0);
+    assert_eq!(head.wa(&["audit", "verify", "--head", &kept[..20]]).0, 2);
+    // By somebody who has the file: the last rows are gone, with all that the controller remembers of them.
+    let n: u64 = kept.split(':').next().unwrap().parse().unwrap();
+    let database = rusqlite::Connection::open(head.home.path().join("controller/state.db")).unwrap();
+    database.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+    database
+        .execute_batch(&format!(
+            "DROP TRIGGER audit_no_delete; DELETE FROM audit WHERE n >= {n}; DELETE FROM audit_head"
+        ))
+        .unwrap();
+    assert_eq!(head.wa(&["audit", "verify"]).0, 0);
+    let (code, _, err) = head.wa(&["audit", "verify", "--head", kept]);
+    assert!(code == 1 && err.contains(&format!("broken at row {n}: it is missing")), "{code} {err}");
+    // Written anew, as many as before.
+    for name in ["web-5", "web-6"] {
+        assert_eq!(head.wa(&["fleet", "token", name]).0, 0);
+    }
+    assert_eq!(head.wa(&["audit", "verify"]).0, 0);
+    let (code, _, err) = head.wa(&["audit", "verify", "--head", kept]);
+    assert!(code == 1 && err.contains(&format!("broken at row {n}: its hash")), "{code} {err}");
 }
 
 #[test]
@@ -218,4 +262,34 @@ fn a_held_action_is_allowed_once_or_denied() {
     assert!(code == 4 && out.contains("ask"), "{out}{err}");
     assert_eq!(head.wa(&["audit", "verify"]).0, 0);
     shell.close(&head);
+}
+
+/// What a person runs after an edit says so where the edit is not what answers.
+#[test]
+fn a_policy_file_that_cannot_be_used_is_told_with_the_answer() {
+    const ALLOW: &str = "[[rule]]\nwho = 'operator:*'\ndecision = 'allow'\n";
+    let head = Head::start_with(|config, home| {
+        let file = home.join("policy.toml");
+        std::fs::write(&file, ALLOW).unwrap();
+        config.policy = Some(file);
+    });
+    let test = ["policy", "test", "--who", "operator:anna", "--verb", "send", "--label", "agent=codex"];
+    let (code, _, err) = head.wa(&test);
+    assert_eq!((code, err.as_str()), (0, ""));
+    std::fs::write(head.home.path().join("policy.toml"), ALLOW.replace("operator:*", "operators:*")).unwrap();
+    let (code, out, err) = head.wa(&test);
+    assert!(code == 0 && out.contains("allow"), "{out}");
+    assert!(err.contains("not what has answered") && err.contains("operators:*"), "{err}");
+}
+
+#[test]
+fn a_refusal_names_the_caller_as_people_do() {
+    let head = Head::start();
+    let context = head.home.path().join("vic.toml");
+    let context = context.to_str().unwrap();
+    let (code, _, err) = head.wa(&["fleet", "operator", "add", "vic", "--role", "viewer", "--out", context]);
+    assert_eq!(code, 0, "{err}");
+    let (code, _, err) = head.wa(&["--context-file", context, "fleet", "token", "web-1"]);
+    assert!(code == 4 && err.contains("viewer vic may not do this"), "{code} {err}");
+    assert!(!err.contains("spiffe"), "{err}");
 }

@@ -4,15 +4,18 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use jiff::SignedDuration;
 use serde::Deserialize;
 use wa_link::config::ConfigError;
 use wa_link::files::{self, FileError};
 use wa_workflow::{Definition, InvalidDefinition, Override};
 
 use crate::policy::{self, InvalidPolicy};
+use crate::retention::{InvalidRetention, Retention};
 use crate::signin::{InvalidProvider, Providers};
 
 use crate::accounts::keys::{KeyFileError, VaultConfig};
+use crate::identity::ca::NODE_LIFE;
 
 /// Everything that [`crate::Controller::start`] needs to know.
 #[derive(Debug, Clone)]
@@ -39,6 +42,10 @@ pub struct Config {
     pub vault: VaultConfig,
     /// Files of sign-in data beside the built-in ones.
     pub sign_in_providers: Vec<PathBuf>,
+    /// How long what is over is kept.
+    pub retention: Retention,
+    /// How long a node's certificate holds; it is renewed at half of that.
+    pub node_life: SignedDuration,
 }
 
 /// Panes that workflows may act on within a minute, unless the configuration says otherwise.
@@ -48,14 +55,15 @@ impl Config {
     /// What can be found wrong before the start.
     ///
     /// # Errors
-    /// [`InvalidConfig::TwoOfAName`], [`InvalidConfig::Vault`].
+    /// [`InvalidConfig::TwoOfAName`], [`InvalidConfig::Vault`], [`InvalidConfig::Retention`].
     pub fn check(&self) -> Result<(), InvalidConfig> {
         self.vault.check()?;
         if let Some(path) = &self.policy {
             policy::read(path)?;
         }
         providers(&self.sign_in_providers)?;
-        all_workflows(self.workflows.clone(), &self.enable_workflows).map(drop)
+        let workflows = all_workflows(self.workflows.clone(), &self.enable_workflows)?;
+        Ok(self.retention.check(&workflows)?)
     }
 
     /// On a free port of the loopback, without the admin address: for one machine and for tests.
@@ -72,6 +80,8 @@ impl Config {
             policy: None,
             vault: VaultConfig::default(),
             sign_in_providers: Vec::new(),
+            retention: Retention::default(),
+            node_life: NODE_LIFE,
         }
     }
 }
@@ -103,6 +113,9 @@ pub struct ConfigFile {
     /// Files of sign-in data, relative to the configuration file.
     #[serde(default)]
     pub sign_in_providers: Vec<PathBuf>,
+    /// How long what is over is kept.
+    #[serde(default)]
+    pub retention: Retention,
 }
 
 /// Why a configuration cannot be used.
@@ -126,6 +139,8 @@ pub enum InvalidConfig {
     Vault(#[from] KeyFileError),
     #[error(transparent)]
     SignIn(#[from] InvalidProvider),
+    #[error(transparent)]
+    Retention(#[from] InvalidRetention),
 }
 
 impl ConfigFile {
@@ -230,6 +245,24 @@ mod tests {
         std::fs::write(place.path().join("greet.toml"), WORKFLOW.replace("bell", "ball")).unwrap();
         let error = ConfigFile::load(&path).unwrap().definitions().unwrap_err().to_string();
         assert!(error.contains("greet.toml") && error.contains("ball"), "{error}");
+    }
+
+    /// Runs that are forgotten are not counted either.
+    #[test]
+    fn what_is_over_is_kept_for_as_long_as_brakes_look_back() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("controller.toml");
+        std::fs::write(&path, "[retention]\nfinished_days = 2\n").unwrap();
+        let retention = ConfigFile::load(&path).unwrap().retention;
+        let weekly =
+            WORKFLOW.replace("max_actions = 1", "max_actions = 1\nmax_runs = { count = 3, per = '168h' }");
+        let config = Config { retention, ..Config::local(place.path()) };
+        config.check().unwrap();
+        let config = Config { workflows: vec![Definition::parse(&weekly).unwrap()], ..config };
+        let error = config.check().unwrap_err().to_string();
+        assert!(error.contains("finished_days") && error.contains("greet"), "{error}");
+        let none = Retention { finished_days: 0 };
+        assert!(Config { retention: none, ..config }.check().is_err());
     }
 
     #[test]

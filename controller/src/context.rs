@@ -72,11 +72,13 @@ fn usable(path: &Path, authority: &Authority, doorkeeper: &Doorkeeper, now: Time
         tracing::warn!(%error, "the operator's context cannot be used; a new one is made");
     });
     let context = context.ok()?;
-    let expires = tls::certificate_expiry(&context.identity.certificate_pem).ok()?;
+    // One that was made by a clock that went ahead does not hold yet.
+    let (from, expires) = tls::certificate_validity(&context.identity.certificate_pem).ok()?;
     let peer = crate::identity::peer::Peer::of_pem(&context.identity.certificate_pem)?;
     let holds = context.role == Role::Admin
         && context.identity.ca_pem == authority.certificate_pem()
         && !doorkeeper.is_revoked(&peer)
+        && from <= now
         && expires.duration_since(now) > LEFT;
     holds.then_some(context)
 }
@@ -84,6 +86,24 @@ fn usable(path: &Path, authority: &Authority, doorkeeper: &Doorkeeper, now: Time
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_context_that_a_clock_made_which_went_ahead_is_made_anew() {
+        let place = tempfile::tempdir().unwrap();
+        let at = |text: &str| -> Timestamp { text.parse().unwrap() };
+        let (ahead, right) = (at("2026-11-23T12:00:00Z"), at("2026-11-22T12:00:00Z"));
+        let authority = Authority::open(&place.path().join("ca"), right).unwrap();
+        let who = Principal { role: Role::Admin, name: Host::new(NAME).unwrap() };
+        let (identity, _) = authority.make_identity(who.clone(), ahead).unwrap();
+        let path = place.path().join("operator.context.toml");
+        let controller = "https://localhost:7443".to_owned();
+        Context { name: who.name, controller, role: who.role, identity }.save(&path).unwrap();
+        let revoked = tokio::sync::watch::channel(Arc::default()).1;
+        let doorkeeper = Doorkeeper::new(revoked, Arc::default());
+        assert!(usable(&path, &authority, &doorkeeper, ahead).is_some());
+        assert!(usable(&path, &authority, &doorkeeper, right).is_none());
+    }
 
     #[test]
     fn a_listener_on_all_addresses_is_reached_on_the_loopback() {

@@ -28,7 +28,9 @@ pub mod metrics;
 pub mod orchestrator;
 pub mod policy;
 pub mod registry;
+mod retention;
 pub mod rules;
+mod seldom;
 mod session;
 pub mod signin;
 mod start;
@@ -36,6 +38,7 @@ pub mod store;
 
 pub use accounts::keys::VaultConfig;
 pub use config::{Config, ConfigFile, InvalidConfig, PANES_PER_MINUTE};
+pub use retention::{InvalidRetention, Retention};
 pub use start::{Controller, Running, StartError};
 pub use wa_workflow::{
     Definition, InvalidDefinition, Moment, Rehearsed, Seen, Vars, builtin as builtin_workflows, rehearse,

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
+use wa_controller::identity::ca::NODE_LIFE;
 use wa_controller::identity::rotation::{self, Step};
 use wa_controller::policy::PolicyFile;
 use wa_controller::signin::chamber;
@@ -83,7 +84,9 @@ impl Args {
             panes_per_minute: file.panes_per_minute.unwrap_or(PANES_PER_MINUTE),
             vault: file.vault.clone(),
             sign_in_providers: file.sign_in_providers.clone(),
+            retention: file.retention.clone(),
             policy: self.policy.or_else(|| file.policy.clone()),
+            node_life: NODE_LIFE,
         };
         config.check()?;
         Ok(config)
@@ -173,6 +176,7 @@ fn run(config: Config) -> anyhow::Result<()> {
         tasks.shutdown().triggered().await;
         supervisor::stopping();
         let finished = tasks.finish(GRACE).await;
+        running.log_trail_end().await;
         drop(running);
         telemetry.finish(Duration::from_secs(2)).await;
         match finished.failure {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tower::util::MapRequestLayer;
 use wa_link::files::{self, FileError, LockFile};
 use wa_link::net::Listener;
 use wa_link::shutdown::Tasks;
@@ -17,6 +18,7 @@ use wa_proto::Timestamp;
 use wa_proto::wire::v1::enrollment_server::EnrollmentServer;
 use wa_proto::wire::v1::fleet_server::FleetServer;
 use wa_proto::wire::v1::node_link_server::NodeLinkServer;
+use wa_workflow::Status;
 
 use crate::accounts::Accounts;
 use crate::accounts::keys::{KeyFileError, Sources};
@@ -29,10 +31,12 @@ use crate::identity::Doorkeeper;
 use crate::identity::ca::{Authority, CaError};
 use crate::identity::join::{Enrollment, RateLimit};
 use crate::identity::recover::Nonces;
+use crate::identity::refused::{Refused, remember_path};
 use crate::metrics::Metrics;
 use crate::orchestrator::{Alarm, Errands, House, Orchestrator, pane_inputs, run_errands, run_timers};
 use crate::policy::{self, Policy, PolicyFile};
 use crate::registry::Registry;
+use crate::retention;
 use crate::session::NodeLink;
 use crate::signin::{Browser, BrowserConfig};
 use crate::store::{Observer, Store, StoreError};
@@ -102,6 +106,11 @@ impl Running {
         &self.parts.metrics
     }
 
+    /// Logs where the audit trail ends now, to be kept elsewhere: at the end, when nothing is written any more.
+    pub async fn log_trail_end(&self) {
+        log_trail_end(&self.parts.store).await;
+    }
+
     /// The policy file, if there is one.
     pub fn policy_file(&self) -> Option<&Arc<PolicyFile>> {
         self.parts.policy_file.as_ref()
@@ -117,6 +126,7 @@ struct Parts {
     accounts: Accounts,
     authority: Arc<Authority>,
     doorkeeper: Arc<Doorkeeper>,
+    refused: Arc<Refused>,
     metrics: Arc<Metrics>,
     alarm: Arc<Alarm>,
     errands: Arc<Errands>,
@@ -138,19 +148,22 @@ impl Controller {
             overrides: config.overrides,
             panes_per_minute: config.panes_per_minute,
         };
+        let of_tasks = tasks.clone();
         let opening = tasks.spawn_blocking("open the data directory", move || {
             files::create_private_dir(&data_dir)?;
             let lock = LockFile::acquire(&data_dir.join("lock"))?;
             let authority = Authority::open(&data_dir.join("ca"), clock::now())?;
+            let authority = authority.with_node_life(config.node_life);
             let policy = config.policy.map(PolicyFile::open).transpose().map_err(InvalidConfig::from)?;
             let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
             let sources = Sources::find(&config.vault, credentials.as_deref(), &data_dir)?;
-            let mut parts = open(&data_dir.join("state.db"), sources, authority, automation)?;
+            let mut parts = open(&data_dir.join("state.db"), sources, authority, automation, of_tasks)?;
             let providers = providers(&config.sign_in_providers)?;
             parts.accounts = parts.accounts.by(&providers);
             Ok::<_, StartError>((lock, parts, policy, providers))
         });
         let (lock, mut parts, policy, providers) = opening.await.map_err(|_| StartError::Interrupted)??;
+        log_trail_end(&parts.store).await;
         if let Some((file, policy)) = policy {
             parts.policy_file = Some(Arc::new(file));
             put_in_force(&parts, policy, &tasks).await;
@@ -201,8 +214,31 @@ impl Controller {
             }
             keep(&of_keeper).await;
         });
+        let (of_sweeper, shutdown, kept_for) =
+            (Arc::clone(&parts.store), tasks.shutdown().clone(), config.retention);
+        tasks.spawn("remove what is over", async move {
+            retention::run(&of_sweeper, &kept_for, &shutdown).await;
+        });
         tracing::info!(%local_addr, url, "the controller is up");
         Ok(Running { local_addr, admin_addr, operator_context, url, parts, _lock: lock })
+    }
+}
+
+/// Whoever keeps the logs elsewhere can compare: `wa audit verify --head`.
+async fn log_trail_end(store: &Store) {
+    let end = match store.audit_end().await {
+        Ok(end) => end,
+        Err(error) => {
+            return tracing::error!(%error, "where the audit trail ends could not be read");
+        }
+    };
+    match (end.problem(), end.last) {
+        (Some(problem), _) => tracing::error!(
+            problem,
+            "rows of the audit trail were taken away or changed: see `wa audit verify`, and compare with a backup"
+        ),
+        (None, Some(head)) => tracing::info!(%head, "the audit trail ends here"),
+        (None, None) => {}
     }
 }
 
@@ -228,6 +264,7 @@ fn open(
     sources: Sources,
     authority: Authority,
     automation: Automation,
+    tasks: Tasks,
 ) -> Result<Parts, StartError> {
     let metrics = Arc::new(Metrics::default());
     let definitions = Arc::clone(&automation.workflows);
@@ -237,7 +274,7 @@ fn open(
         let gate = Arc::new(Gate::from_kept(&kept.actions, &kept.pauses, automation.panes_per_minute));
         for run in &kept.runs {
             // Its node is away; the next report will tell.
-            registry.watch(&run.trigger.host, &run.trigger.pane);
+            registry.watch(&run.trigger.host, &run.trigger.pane, clock::now());
         }
         let Automation { workflows, overrides, .. } = automation;
         let orchestrator =
@@ -247,8 +284,9 @@ fn open(
     };
     let (store, kept) = Store::open(path, sources, observer, Arc::clone(&metrics), clock::now())?;
     let (registry, gate, alarm, errands) = of_kept.ok_or(StartError::Interrupted)?;
-    let doorkeeper = Arc::new(Doorkeeper::new(store.revoked(), Arc::clone(&metrics)));
     let store = Arc::new(store);
+    let refused = Arc::new(Refused::new(Arc::clone(&store), Arc::clone(&metrics), tasks));
+    let doorkeeper = Arc::new(Doorkeeper::new(store.revoked(), Arc::clone(&refused)));
     let data_dir = path.parent().unwrap_or(std::path::Path::new("."));
     Ok(Parts {
         accounts: Accounts::new(Arc::clone(&store), data_dir.to_owned()),
@@ -257,13 +295,24 @@ fn open(
         gate,
         authority: Arc::new(authority),
         doorkeeper,
+        refused,
         metrics,
         alarm,
         errands,
-        lost: kept.runs.into_iter().filter(|run| run.status.name() == "preparing").collect(),
+        lost: kept.runs.into_iter().filter(|run| interrupted(run, &definitions)).collect(),
         definitions,
         policy_file: None,
     })
+}
+
+/// Whether a run has to hear of the restart: what was prepared for it is lost, or its workflow is another now, which ends it.
+/// What acts waits for its outcome first.
+fn interrupted(run: &wa_workflow::Run, definitions: &[wa_workflow::Definition]) -> bool {
+    match run.status {
+        Status::Preparing { .. } => true,
+        Status::Waiting { .. } | Status::Asking => !definitions.iter().any(|one| one.is_of(run)),
+        Status::Acting { .. } | Status::Ended { .. } => false,
+    }
 }
 
 fn no_listener(address: SocketAddr, flag: &'static str) -> impl FnOnce(io::Error) -> StartError {
@@ -326,8 +375,10 @@ fn serve(listener: Listener, parts: &Parts, tasks: &Tasks) -> Result<(), StartEr
         checking,
         tasks: tasks.clone(),
     };
-    let incoming = accept::incoming(listener, tls, tasks);
+    let refused = Arc::clone(&parts.refused);
+    let incoming = accept::incoming_watched(listener, tls, tasks, move |failed| refused.handshake(failed));
     let router = accept::server()
+        .layer(MapRequestLayer::new(remember_path))
         .max_concurrent_streams(Some(STREAMS))
         .add_service(EnrollmentServer::new(enrollment).max_decoding_message_size(JOIN_MESSAGE))
         .add_service(NodeLinkServer::new(node_link).max_decoding_message_size(SESSION_MESSAGE))
@@ -376,9 +427,11 @@ fn wants_renewal((from, to): (Timestamp, Timestamp), now: Timestamp) -> bool {
 /// tried again.
 async fn keep(parts: &Parts) {
     for (host, gone) in parts.registry.give_up_unseen(clock::now()) {
-        let told = parts.store.write(move |tx| pane_inputs(tx, &host, &gone)).await;
+        let (of, panes) = (host.clone(), gone.clone());
+        let told = parts.store.write(move |tx| pane_inputs(tx, &of, &panes)).await;
         if let Err(error) = told {
-            tracing::warn!(%error, "runs were not told that their pane is gone; they wait for their time to be over");
+            tracing::warn!(%error, "runs were not told that their pane is gone; trying again");
+            parts.registry.not_told(&host, &gone);
         }
     }
     if let Err((hosts, error)) = parts.store.save_nodes(parts.registry.take_changes()).await {

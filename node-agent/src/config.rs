@@ -191,6 +191,16 @@ pub fn identity_path(state_dir: &Path) -> PathBuf {
     state_dir.join("identity").join("node.context.toml")
 }
 
+/// Held by the node that runs on the directory.
+pub fn lock_path(state_dir: &Path) -> PathBuf {
+    state_dir.join("lock")
+}
+
+/// What the controller may not have yet.
+pub fn spool_path(state_dir: &Path) -> PathBuf {
+    state_dir.join("spool")
+}
+
 /// What an agent in a pane of this host takes.
 pub fn agent_context_path(state_dir: &Path) -> PathBuf {
     state_dir.join("agent.context.toml")

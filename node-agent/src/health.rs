@@ -3,14 +3,13 @@
 //! What is wrong stands among the node's problems while it lasts, and its beginning is an event, `node.degraded`: on a full
 //! disk the event lane still has room for it. A disk that is full and free by turns tells no more than once a minute.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use wa_link::shutdown::Shutdown;
 use wa_proto::wire::v1;
-use wa_proto::{Event, EventId, EventKind, Lane};
+use wa_proto::{Event, EventKind, Lane};
 
 use crate::board::Board;
 use crate::journal::Journal;
@@ -52,20 +51,7 @@ pub(crate) async fn run(spool: Spool, journal: Journal, board: Arc<Board>, shutd
 }
 
 async fn tell(spool: &Spool, reason: String) {
-    let event = Event {
-        id: EventId::generate(),
-        pane: None,
-        kind: EventKind::NodeDegraded,
-        agent: None,
-        agent_version: String::new(),
-        agent_pid: 0,
-        rule: String::new(),
-        fields: BTreeMap::from([("reason".to_owned(), reason)]),
-        witnesses: Vec::new(),
-        line: String::new(),
-        row: 0,
-        layout: 0,
-    };
+    let event = Event::new(EventKind::NodeDegraded, [("reason", reason)]);
     let record = NewRecord {
         lane: Lane::Events,
         time: wa_link::clock::now(),

@@ -6,9 +6,14 @@
 //! Format: `DIR/journal/journal.log`: magic and checked entries, fsynced one by one; it is written anew without what is
 //! no longer needed when it is opened and when it grows.
 //! Operation: on start, what was begun and not settled gets the outcome `unknown`: nobody can tell whether the last step
-//! arrived, and nobody types again blindly. If the file was damaged, an action that may have stood in the lost part
-//! (its id carries the time it was made) is not begun. While the disk refuses, nothing is begun at all: the file is tried
+//! arrived, and nobody types again blindly. If the file was damaged, an action that may have stood in the lost part is not
+//! begun: its id carries the time it was made, by the controller's clock, and it must be later than what the next session
+//! says that the time is. That, too, is on record. By the same clock it is forgotten what was delivered. While the disk
+//! refuses, nothing is begun at all: the file is tried
 //! again with every action, and from time to time without one.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -50,6 +55,8 @@ enum Kind {
     Entered = 2,
     Settled = 3,
     Delivered = 4,
+    /// Of no action: something before it was lost. Its time, once that is known, is the controller's.
+    Lost = 5,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -110,6 +117,15 @@ pub struct Recovered {
     pub notes: Vec<String>,
 }
 
+/// Something was lost: which actions are doubtful.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Floor {
+    /// All, until the controller has told the time.
+    All,
+    /// Those made until then.
+    Until(Timestamp),
+}
+
 #[derive(Debug)]
 struct Inner {
     path: PathBuf,
@@ -118,8 +134,9 @@ struct Inner {
     /// Size after it was last written anew.
     base: u64,
     known: HashMap<ActionId, Known>,
-    /// Actions made before this instant are doubtful.
-    floor: Option<Timestamp>,
+    floor: Option<Floor>,
+    /// The controller's time when it was last told.
+    told: Option<Timestamp>,
     /// The file must be written anew before anything is added to it.
     stale: bool,
     /// Why the disk refuses, in words.
@@ -139,7 +156,7 @@ fn hash_of(action: &Action) -> u64 {
 
 impl Journal {
     /// Opens the journal in `dir` and settles what a crash left open.
-    pub fn open(dir: &Path, now: Timestamp) -> Result<(Self, Recovered), JournalError> {
+    pub fn open(dir: &Path) -> Result<(Self, Recovered), JournalError> {
         wa_link::files::create_private_dir(dir)?;
         let path = dir.join("journal.log");
         let failed = |source| JournalError::Io { path: path.clone(), source };
@@ -149,20 +166,20 @@ impl Journal {
             Err(error) => return Err(failed(error)),
         };
         let mut recovered = Recovered::default();
-        let (mut known, damaged) = read(&bytes);
+        let Read { mut known, mut floor, damaged } = read(&bytes);
         if damaged {
+            floor = Some(Floor::All);
             recovered.notes.push(format!(
-                "journal {} is damaged: actions made before {now} are not begun, for they may have been; check the disk",
+                "journal {} is damaged: actions made before the next session with the controller are not begun, for they \
+                 may have been; check the disk",
                 path.display()
             ));
         }
         settle_open(&mut known, &mut recovered.outcomes);
-        known.retain(|_, known| keep(known, now));
         let file = open_file(&path).map_err(failed)?;
-        let floor = damaged.then_some(now);
-        let trouble = watch::Sender::new(None);
+        let (end, base, told, trouble) = (0, 0, None, watch::Sender::new(None));
         let mut inner =
-            Inner { path: path.clone(), file, end: 0, base: 0, known, floor, stale: true, trouble };
+            Inner { path: path.clone(), file, end, base, known, floor, told, stale: true, trouble };
         // A disk without room is no reason not to watch; nothing is typed until it has some.
         if let Err(error) = inner.rewrite() {
             inner.refused(&error);
@@ -207,15 +224,38 @@ impl Journal {
         .await
     }
 
+    /// The action is not to begin. One that did already, here or long ago, is left alone: what became of it.
+    pub async fn refuse(&self, outcome: Outcome, now: Timestamp) -> Result<Option<Begin>, JournalError> {
+        let mut step = bare(outcome.action, Kind::Settled, now);
+        step.outcome = Some(outcome.clone().into());
+        self.blocking(move |inner| {
+            if let Some(known) = inner.find(outcome.action).filter(|known| *known != Begin::Doubtful) {
+                return Ok(Some(known));
+            }
+            inner.append(&step)?;
+            apply(&mut inner.known, &step);
+            Ok(None)
+        })
+        .await
+    }
+
     /// The outcome is durable in the spool.
     pub async fn delivered(&self, action: ActionId, now: Timestamp) -> Result<(), JournalError> {
         let step = bare(action, Kind::Delivered, now);
         self.blocking(move |inner| {
             inner.append(&step)?;
             apply(&mut inner.known, &step);
-            inner.compact(now)
+            inner.compact()
         })
         .await
+    }
+
+    /// The controller says that the time is `now`.
+    ///
+    /// # Errors
+    /// What it means for damage that was found cannot be put on record: all that is new stays doubtful.
+    pub async fn told(&self, now: Timestamp) -> Result<(), JournalError> {
+        self.blocking(move |inner| inner.told(now)).await
     }
 
     /// Begun and not yet settled.
@@ -291,8 +331,10 @@ impl Inner {
             Some(State::Open) => Some(Begin::Open),
             Some(State::Settled(outcome) | State::Delivered(outcome)) => Some(Begin::Ended(outcome.clone())),
             None => {
-                let doubtful =
-                    self.floor.is_some_and(|floor| made_at(action).is_none_or(|made| made <= floor));
+                let doubtful = self.floor.is_some_and(|floor| match floor {
+                    Floor::All => true,
+                    Floor::Until(last) => made_at(action).is_none_or(|made| made <= last),
+                });
                 doubtful.then_some(Begin::Doubtful)
             }
         }
@@ -352,17 +394,32 @@ impl Inner {
         disk::sync(&self.file)
     }
 
-    fn compact(&mut self, now: Timestamp) -> io::Result<()> {
+    fn told(&mut self, now: Timestamp) -> io::Result<()> {
+        self.told = Some(now);
+        if self.floor == Some(Floor::All) {
+            self.append(&lost(Some(now)))?;
+            self.floor = Some(Floor::Until(now));
+        }
+        Ok(())
+    }
+
+    fn compact(&mut self) -> io::Result<()> {
         if self.end < self.base + GROWTH {
             return Ok(());
         }
-        self.known.retain(|_, known| keep(known, now));
         self.rewrite()
     }
 
     /// Writes the file anew from what is known.
     fn rewrite(&mut self) -> io::Result<()> {
+        if let Some(now) = self.told {
+            self.known.retain(|action, known| keep(*action, known, now));
+        }
         let mut bytes = MAGIC.to_vec();
+        if let Some(floor) = self.floor {
+            let until = if let Floor::Until(until) = floor { Some(until) } else { None };
+            framing::encode(&lost(until).encode_to_vec(), false, &mut bytes);
+        }
         for (action, known) in &self.known {
             for step in steps_of(*action, known) {
                 framing::encode(&step.encode_to_vec(), false, &mut bytes);
@@ -391,10 +448,17 @@ fn made_at(action: ActionId) -> Option<Timestamp> {
     Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanos).ok()?).ok()
 }
 
-fn keep(known: &Known, now: Timestamp) -> bool {
+/// Something before this was lost. An entry begins with an id.
+fn lost(until: Option<Timestamp>) -> Step {
+    let action_id = vec![0; 16];
+    Step { action_id, kind: Kind::Lost.into(), at_us: until.map_or(0, to_us), ..Step::default() }
+}
+
+/// `now`: the controller's time, by which its deadlines are.
+fn keep(action: ActionId, known: &Known, now: Timestamp) -> bool {
     match known.state {
         State::Open | State::Settled(_) => true,
-        State::Delivered(_) => now.duration_since(known.at) < REMEMBER,
+        State::Delivered(_) => now.duration_since(made_at(action).unwrap_or(known.at)) < REMEMBER,
     }
 }
 
@@ -413,19 +477,30 @@ fn steps_of(action: ActionId, known: &Known) -> Vec<Step> {
     steps
 }
 
-/// All that a file says; and whether something in its middle cannot be read. A torn end is no damage: what stood
-/// there was not yet durable, and nothing was sent on the strength of it.
-fn read(bytes: &[u8]) -> (HashMap<ActionId, Known>, bool) {
+/// All that a file says.
+struct Read {
+    known: HashMap<ActionId, Known>,
+    floor: Option<Floor>,
+    /// Something in its middle cannot be read. A torn end is no damage: what stood there was not yet durable, and nothing
+    /// was sent on the strength of it.
+    damaged: bool,
+}
+
+fn read(bytes: &[u8]) -> Read {
     let scan = framing::scan(bytes, MAGIC);
     let mut damaged = !scan.damaged.is_empty() || (scan.entries.is_empty() && bytes.len() > MAGIC.len());
-    let mut known = HashMap::new();
+    let (mut known, mut floor) = (HashMap::new(), None);
     for found in scan.entries {
         match Step::decode(found.payload) {
+            Ok(step) if step.kind == i32::from(Kind::Lost) => {
+                let until = from_us("at", step.at_us).ok().filter(|_| step.at_us != 0);
+                floor = Some(until.map_or(Floor::All, Floor::Until));
+            }
             Ok(step) => apply(&mut known, &step),
             Err(_) => damaged = true,
         }
     }
-    (known, damaged)
+    Read { known, floor, damaged }
 }
 
 fn apply(known: &mut HashMap<ActionId, Known>, step: &Step) {
@@ -466,148 +541,6 @@ fn settle_open(known: &mut HashMap<ActionId, Known>, outcomes: &mut Vec<Outcome>
         }
         if let State::Settled(outcome) = &known.state {
             outcomes.push(outcome.clone());
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use wa_proto::{Generation, MuxName, Verb};
-
-    fn now() -> Timestamp {
-        wa_link::clock::now()
-    }
-
-    fn action() -> Action {
-        Action {
-            id: ActionId::generate(),
-            pane: PaneRef { mux: MuxName::main(), generation: Generation::new("g-1-1").unwrap(), pane_id: 3 },
-            deadline: now(),
-            fence: 7,
-            who: "operator:eve".into(),
-            expect_agent: None,
-            expect_agent_pid: None,
-            expect_shell: false,
-            trace_parent: String::new(),
-            verb: Verb::Send { text: "hello".into(), enter: true },
-        }
-    }
-
-    fn outcome(action: &Action, kind: OutcomeKind) -> Outcome {
-        Outcome {
-            action: action.id,
-            kind,
-            reason: String::new(),
-            pane: Some(action.pane.clone()),
-            trace_parent: String::new(),
-            spawned: None,
-        }
-    }
-
-    #[tokio::test]
-    async fn an_action_is_begun_once_over_a_restart() {
-        let dir = tempfile::tempdir().unwrap();
-        let (journal, _) = Journal::open(dir.path(), now()).unwrap();
-        let (open, done, refused) = (action(), action(), action());
-        assert_eq!(journal.begin(&open, now()).await.unwrap(), Begin::New);
-        assert_eq!(journal.begin(&open, now()).await.unwrap(), Begin::Open);
-        assert_eq!(journal.begin(&done, now()).await.unwrap(), Begin::New);
-        journal.entered(done.id, now()).await.unwrap();
-        journal.settle(outcome(&done, OutcomeKind::Submitted), now()).await.unwrap();
-        journal.settle(outcome(&refused, OutcomeKind::Refused), now()).await.unwrap();
-        journal.delivered(refused.id, now()).await.unwrap();
-        assert_eq!(journal.open_actions(), vec![open.id]);
-        assert_eq!(journal.fence(&open.pane), 7);
-
-        let (journal, recovered) = Journal::open(dir.path(), now()).unwrap();
-        assert!(recovered.notes.is_empty());
-        let mut kinds: Vec<_> =
-            recovered.outcomes.iter().map(|outcome| (outcome.action, outcome.kind)).collect();
-        kinds.sort_by_key(|(_, kind)| *kind);
-        assert_eq!(kinds, vec![(done.id, OutcomeKind::Submitted), (open.id, OutcomeKind::Unknown)]);
-        for known in [&open, &done, &refused] {
-            let begin = journal.begin(known, now()).await.unwrap();
-            assert!(matches!(begin, Begin::Ended(_)), "{begin:?}");
-        }
-        assert!(journal.open_actions().is_empty());
-    }
-
-    /// A path so long that no other file can be made beside the journal stands for a disk without room.
-    #[tokio::test]
-    async fn a_journal_that_cannot_be_written_anew_opens_and_begins_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut place = dir.path().to_owned();
-        while place.as_os_str().len() < 4075 {
-            let left = 4075 - place.as_os_str().len();
-            place.push("d".repeat(if left > 210 { 200 } else { left - 1 }));
-        }
-        wa_link::files::create_private_dir(&place).unwrap();
-        let step = Step { fence: 1, ..bare(ActionId::generate(), Kind::Begun, now()) };
-        let mut bytes = MAGIC.to_vec();
-        framing::encode(&step.encode_to_vec(), false, &mut bytes);
-        std::fs::write(place.join("journal.log"), &bytes).unwrap();
-
-        let (journal, recovered) = Journal::open(&place, now()).unwrap();
-        assert_eq!(recovered.outcomes.len(), 1, "what it says is known all the same");
-        let told = journal.trouble().borrow().clone().expect("it is said");
-        assert!(told.contains("journal.log") && told.contains("nothing is typed"), "{told}");
-        let refused = action();
-        journal.begin(&refused, now()).await.unwrap_err();
-        journal.retry().await.unwrap_err();
-        assert_eq!((journal.find(refused.id), journal.trouble().borrow().is_some()), (None, true));
-        assert_eq!(std::fs::read(place.join("journal.log")).unwrap(), bytes, "nothing was spoiled");
-    }
-
-    #[tokio::test]
-    async fn what_was_delivered_is_forgotten_after_a_day() {
-        let dir = tempfile::tempdir().unwrap();
-        let (journal, _) = Journal::open(dir.path(), now()).unwrap();
-        let action = action();
-        journal.begin(&action, now()).await.unwrap();
-        journal.settle(outcome(&action, OutcomeKind::Submitted), now()).await.unwrap();
-        journal.delivered(action.id, now()).await.unwrap();
-        let later = now() + jiff::SignedDuration::from_hours(25);
-        let (journal, recovered) = Journal::open(dir.path(), later).unwrap();
-        assert!(recovered.outcomes.is_empty());
-        assert_eq!(journal.find(action.id), None);
-    }
-
-    #[tokio::test]
-    async fn after_damage_nothing_older_is_begun() {
-        let dir = tempfile::tempdir().unwrap();
-        let (journal, _) = Journal::open(dir.path(), now()).unwrap();
-        for _ in 0..3 {
-            journal.begin(&action(), now()).await.unwrap();
-        }
-        let older = action();
-        let path = dir.path().join("journal.log");
-        let mut bytes = std::fs::read(&path).unwrap();
-        bytes[40] ^= 1;
-        std::fs::write(&path, bytes).unwrap();
-        let soon = now() + jiff::SignedDuration::from_secs(1);
-        let (journal, recovered) = Journal::open(dir.path(), soon).unwrap();
-        assert_eq!((recovered.notes.len(), recovered.outcomes.len()), (1, 2));
-        assert_eq!(journal.begin(&older, soon).await.unwrap(), Begin::Doubtful);
-    }
-
-    proptest! {
-        #[test]
-        fn a_cut_journal_still_opens(steps in 1_usize..6, cut in 0_usize..600) {
-            let dir = tempfile::tempdir().unwrap();
-            let path = dir.path().join("journal.log");
-            let mut bytes = MAGIC.to_vec();
-            let mut ends = Vec::new();
-            for _ in 0..steps {
-                let step = Step { fence: 1, ..bare(ActionId::generate(), Kind::Begun, now()) };
-                framing::encode(&step.encode_to_vec(), false, &mut bytes);
-                ends.push(bytes.len());
-            }
-            let cut = cut.min(bytes.len());
-            std::fs::write(&path, &bytes[..cut]).unwrap();
-            let (_, recovered) = Journal::open(dir.path(), now()).unwrap();
-            prop_assert_eq!(recovered.outcomes.len(), ends.iter().filter(|end| **end <= cut).count());
         }
     }
 }

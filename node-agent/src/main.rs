@@ -8,9 +8,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use futures_util::future::BoxFuture;
 use wa_link::shutdown::{self, Hangups, Shutdown, Tasks};
-use wa_link::{limits, supervisor, telemetry, tls};
+use wa_link::{cause, limits, supervisor, telemetry, tls};
 use wa_node::config::{Arguments, Config};
-use wa_node::enroll::Enrolment;
+use wa_node::enroll::{Enrolled, Enrolment};
 use wa_node::hook::client;
 use wa_node::last_words::{self, Exec};
 use wa_node::observer::MuxSocket;
@@ -60,6 +60,9 @@ struct Enroll {
     /// Refuse a token for any other name
     #[arg(long)]
     name: Option<Host>,
+    /// Also where a host is enrolled already. Another name leaves the records behind that wait there
+    #[arg(long)]
+    replace: bool,
 }
 
 #[derive(Args)]
@@ -140,16 +143,19 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("wa-node: {error:#}");
+            eprintln!("wa-node: {}", cause::chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }
 }
 
 async fn enroll(arguments: Enroll) -> anyhow::Result<()> {
-    let Enroll { controller, token_file, state_dir, name } = arguments;
-    let enrolment = Enrolment { controller, token_file, state_dir, name };
-    let name = Box::pin(wa_node::enroll::enroll(&enrolment)).await?;
+    let Enroll { controller, token_file, state_dir, name, replace } = arguments;
+    let enrolment = Enrolment { controller, token_file, state_dir, name, replace };
+    let Enrolled { name, notes } = Box::pin(wa_node::enroll::enroll(&enrolment)).await?;
+    for note in notes {
+        eprintln!("wa-node: {note}");
+    }
     let state_dir = enrolment.state_dir.display();
     eprintln!("enrolled as {name}; now: wa-node run --state-dir {state_dir}");
     Ok(())

@@ -3,7 +3,7 @@
 //! Starting: the state directory is locked, spool and journal are put in order, and only then does anything speak. Ending:
 //! observers and actions stop first, then the spool is flushed and closed, then the session sends what is left.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use wa_proto::wire::v1;
 use crate::account::{self, AccountRoot, Marks};
 use crate::act;
 use crate::board::Board;
-use crate::config::{Config, ConfigError, agent_context_path, identity_path};
+use crate::config::{Config, ConfigError, agent_context_path, identity_path, lock_path, spool_path};
 use crate::health;
 use crate::hook::{self, HookReport};
 use crate::journal::{Journal, JournalError};
@@ -39,8 +39,15 @@ const HOOKS: usize = 64;
 
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
-    #[error("this host is not enrolled: {0}; run `wa-node enroll` first")]
-    NotEnrolled(ContextError),
+    #[error(
+        "{} is not there: this host is not enrolled; run `wa-node enroll` first, or name the state directory where it was",
+        _0.display()
+    )]
+    NotEnrolled(PathBuf),
+    #[error(
+        "the identity of this host cannot be used: {0}; if it is damaged, run `wa-node enroll` with a new token"
+    )]
+    Identity(ContextError),
     #[error(transparent)]
     File(#[from] FileError),
     #[error(transparent)]
@@ -89,7 +96,8 @@ impl Screens for ScreensOf {
             same_pane(&pane, &view.pane)?;
             let frame = redactor.redact_frame(&view.frame);
             let title = redactor.redact(&view.title).into_owned();
-            Ok(v1::Screen::from_frame(pane, title, &frame))
+            let dialog = view.agent.as_ref().and_then(|agent| wa_match::menu::rows(&view.frame, agent));
+            Ok(v1::Screen::from_frame(pane, title, &frame).with_dialog(dialog.unwrap_or_default()))
         })
     }
 
@@ -126,13 +134,17 @@ fn open(config: &Config, board: Arc<Board>) -> Result<(Opened, rules::Worker), N
     let state = &config.state_dir;
     let capture = config.capture()?;
     let redactor = config.redactor()?;
-    let context = Context::load(&identity_path(state)).map_err(NodeError::NotEnrolled)?;
+    let identity = identity_path(state);
+    if !identity.exists() {
+        return Err(NodeError::NotEnrolled(identity));
+    }
+    let context = Context::load(&identity).map_err(NodeError::Identity)?;
     wa_link::files::create_private_dir(state)?;
-    let lock = LockFile::acquire(&state.join("lock"))?;
+    let lock = LockFile::acquire(&lock_path(state))?;
     let (rules, worker) = Rules::open(state, &config.rule_packs, board)?;
     let options = Options::with_max_bytes(config.spool_max_bytes).with_max_age(config.spool_max_age);
-    let (spool, found) = Spool::open(&state.join("spool"), options)?;
-    let (journal, left) = Journal::open(&state.join("journal"), wa_link::clock::now())?;
+    let (spool, found) = Spool::open(&spool_path(state), options)?;
+    let (journal, left) = Journal::open(&state.join("journal"))?;
     let mut notes = found.notes;
     notes.extend(left.notes);
     let opened = Opened {

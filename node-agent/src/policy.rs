@@ -2,8 +2,9 @@
 //!
 //! Constraints: the file belongs to the host's owner; no file means observe only; a file with a mistake allows nothing
 //! until it is corrected, and says so. Format, TOML: `[[rule]]` with `who`, `verbs`, `panes`, `text`, `decision`; `who`
-//! and `panes` take `*` as a wildcard, `text` is a regular expression. Operation: the first rule that fits decides, none
-//! denies. The file is read again whenever it has changed.
+//! and `panes` take `*` as a wildcard, `text` is a regular expression. What can fit nothing is a mistake; a pattern for a mux
+//! server that is not on this host is told. Operation: the first rule that fits decides, none denies. The file is read
+//! again whenever it has changed.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -13,7 +14,7 @@ use std::time::SystemTime;
 
 use regex::Regex;
 use serde::Deserialize;
-use wa_proto::policy::{Decision, VerbName, Words, glob};
+use wa_proto::policy::{self, Decision, VerbName, Words, glob};
 use wa_proto::{Action, PaneRef};
 
 /// What `enroll` writes: operators may do everything, the built-in workflows may type.
@@ -45,15 +46,20 @@ struct File {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawRule {
-    who: Words,
+    #[serde(deserialize_with = "policy::who")]
+    who: Vec<String>,
     verbs: HashSet<VerbName>,
-    #[serde(default = "Words::any")]
-    panes: Words,
+    #[serde(default = "any", deserialize_with = "policy::host_panes")]
+    panes: Vec<String>,
     text: Option<String>,
     decision: Decision,
     /// Also where the foreground program hides what runs behind it (ssh, docker, tmux, sudo).
     #[serde(default)]
     screen_only: bool,
+}
+
+fn any() -> Vec<String> {
+    Words::any().into_vec()
 }
 
 #[derive(Debug)]
@@ -109,15 +115,27 @@ impl Policy {
                 format!("{}: rule {}: text is no regular expression: {error}", path.display(), at + 1)
             })?;
             rules.push(Rule {
-                who: raw.who.into_vec(),
+                who: raw.who,
                 verbs: raw.verbs,
-                panes: raw.panes.into_vec(),
+                panes: raw.panes,
                 text,
                 decision: raw.decision,
                 screen_only: raw.screen_only,
             });
         }
         Ok(Self { rules })
+    }
+
+    /// Patterns for panes that name none of these mux servers, with their rules.
+    fn elsewhere(&self, muxes: &[&str]) -> Vec<String> {
+        let named = |pattern: &str| {
+            pattern.split_once('/').is_none_or(|(named, _)| muxes.iter().any(|mux| glob(named, mux)))
+        };
+        let of_rule = |(at, rule): (usize, &Rule)| {
+            let wrong = rule.panes.iter().find(|pattern| !named(pattern))?;
+            Some(format!("rule {}: panes: {wrong:?}", at + 1))
+        };
+        self.rules.iter().enumerate().filter_map(of_rule).collect()
     }
 
     /// Whether this host lets the action happen.
@@ -199,9 +217,24 @@ impl PolicyFile {
         })
     }
 
-    /// What is wrong with the file, in words.
-    pub fn problem(&self) -> Option<String> {
-        self.with(|policy| policy.as_ref().err().filter(|_| self.path.exists()).cloned())
+    /// What is wrong with the file, in words. `muxes`: names of the mux servers that are known here; with none, nothing is
+    /// said of patterns.
+    pub fn problem(&self, muxes: &[&str]) -> Option<String> {
+        self.with(|policy| match policy {
+            Err(problem) => self.path.exists().then(|| problem.clone()),
+            Ok(_) if muxes.is_empty() => None,
+            Ok(policy) => {
+                let wrong = policy.elsewhere(muxes);
+                (!wrong.is_empty()).then(|| {
+                    format!(
+                        "{}: {}: there is no such mux server here, only {}; write PANE or MUX/PANE, without the host",
+                        self.path.display(),
+                        wrong.join("; "),
+                        muxes.join(", ")
+                    )
+                })
+            }
+        })
     }
 
     fn with<T>(&self, use_it: impl FnOnce(&Result<Policy, String>) -> T) -> T {
@@ -299,6 +332,34 @@ mod tests {
         assert!(policy.decide(&action("agent:x", 3, send("x"))).is_err());
     }
 
+    /// A rule that denies, above one that allows: with a slip in it, it must not be as if it were not there.
+    #[test]
+    fn a_slip_in_a_rule_is_told() {
+        let file = |key: &str, slip: &str| {
+            let mut keys = [("who", "operator:*"), ("panes", "*")];
+            keys.iter_mut().filter(|(name, _)| *name == key).for_each(|(_, value)| *value = slip);
+            let keys = keys.map(|(name, value)| format!("{name} = ['{value}']")).join("\n");
+            format!("[[rule]]\n{keys}\nverbs = ['send']\ndecision = 'deny'\n{DEFAULT}")
+        };
+        for (key, slip) in
+            [("who", "operators:*"), ("who", "anna"), ("panes", "web-1/main/3"), ("panes", "web-1")]
+        {
+            let error = Policy::parse(&file(key, slip), Path::new("policy.toml")).unwrap_err();
+            assert!(error.contains(&format!("rule[0].{key}")) && error.contains(slip), "{error}");
+        }
+        // As everywhere else in wa, but a host's own file does not name the host.
+        let dir = tempfile::tempdir().unwrap();
+        let policy = PolicyFile::new(dir.path().join("policy.toml"));
+        std::fs::write(&policy.path, file("panes", "web-1/3")).unwrap();
+        let problem = policy.problem(&["main", "gui"]).unwrap();
+        assert!(problem.contains("rule 1") && problem.contains("\"web-1/3\""), "{problem}");
+        for good in ["gui/3", "*/3", "g*/*", "3"] {
+            std::fs::write(&policy.path, file("panes", good)).unwrap();
+            assert_eq!(PolicyFile::new(policy.path.clone()).problem(&["main", "gui"]), None, "{good}");
+        }
+        assert_eq!(policy.problem(&[]), None, "no mux server was found yet");
+    }
+
     #[test]
     fn a_missing_or_wrong_file_allows_nothing_until_it_is_right() {
         let dir = tempfile::tempdir().unwrap();
@@ -306,12 +367,12 @@ mod tests {
         let file = PolicyFile::new(path.clone());
         let action = action("operator:eve", 3, send("x"));
         assert!(file.decide(&action).unwrap_err().0.contains("only observes"));
-        assert_eq!(file.problem(), None);
+        assert_eq!(file.problem(&[]), None);
         std::fs::write(&path, "[[rule]]\nwho = 1\n").unwrap();
         assert!(file.decide(&action).unwrap_err().0.contains("policy.toml"));
-        assert!(file.problem().is_some());
+        assert!(file.problem(&[]).is_some());
         std::fs::write(&path, DEFAULT).unwrap();
         assert!(file.decide(&action).is_ok());
-        assert_eq!(file.problem(), None);
+        assert_eq!(file.problem(&[]), None);
     }
 }

@@ -231,7 +231,7 @@ impl Acting {
         let policy = dir.join("policy.toml");
         std::fs::write(&policy, DEFAULT).unwrap();
         let policy = Arc::new(PolicyFile::new(policy));
-        let (journal, left) = Journal::open(&dir.join("journal"), wa_link::clock::now()).unwrap();
+        let (journal, left) = Journal::open(&dir.join("journal")).unwrap();
         assert!(left.outcomes.is_empty());
         let (permits, desk) = permits();
         node.tasks.spawn("controller", desk.always(answer));

@@ -73,3 +73,27 @@ pub struct Event {
     pub row: i64,
     pub layout: u64,
 }
+
+impl Event {
+    /// A new event that no agent, no rule and no row of a pane stands behind.
+    pub fn new<N: Into<String>, V: Into<String>>(
+        kind: EventKind,
+        fields: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
+        let fields = fields.into_iter().map(|(name, value)| (name.into(), value.into()));
+        Self {
+            id: EventId::generate(),
+            pane: None,
+            kind,
+            agent: None,
+            agent_version: String::new(),
+            agent_pid: 0,
+            rule: String::new(),
+            fields: fields.collect(),
+            witnesses: Vec::new(),
+            line: String::new(),
+            row: 0,
+            layout: 0,
+        }
+    }
+}

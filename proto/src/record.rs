@@ -1,7 +1,7 @@
 //! Records: what a node saw, named by (node, spool id, lane, seq).
 
 use crate::pane::words;
-use crate::{ActionId, AgentKind, Conversation, Event, Outcome, PaneRef, Timestamp};
+use crate::{AgentKind, Conversation, Event, Outcome, PaneRef, Timestamp};
 
 words! {
     /// Two lanes: events overtake bulk.
@@ -126,14 +126,6 @@ impl RecordBody {
             Self::Repaint(repaint) => Some(&repaint.pane),
             Self::Conversation(conversation) => Some(&conversation.pane),
             Self::Hole(_) => None,
-        }
-    }
-
-    /// The action that this settles, if it is an outcome.
-    pub fn settles(&self) -> Option<ActionId> {
-        match self {
-            Self::Outcome(outcome) => Some(outcome.action),
-            _ => None,
         }
     }
 }

@@ -61,11 +61,26 @@ impl Scene {
 
     /// One of the scripted agents in a pane that ends three seconds after it, as [`Self::with_shell_and`] otherwise. A
     /// login shell finds the agents, too.
-    pub fn with_passing_pane(
+    pub fn with_passing_pane(stage: Stage, agent: &str, controller: &[&str], env: &[(&str, &str)]) -> Self {
+        Self::with_script(stage, agent, controller, env, |agent| format!("{agent}; sleep 3"))
+    }
+
+    /// As [`Self::with_passing_pane`], but the pane ends with the agent.
+    pub fn with_pane_of_its_own(
+        stage: Stage,
+        agent: &str,
+        controller: &[&str],
+        env: &[(&str, &str)],
+    ) -> Self {
+        Self::with_script(stage, agent, controller, env, |agent| format!("exec {agent}"))
+    }
+
+    fn with_script(
         mut stage: Stage,
         agent: &str,
         controller: &[&str],
         env: &[(&str, &str)],
+        script: impl Fn(&str) -> String,
     ) -> Self {
         let bin = install_agents(&stage);
         let record = stage.path("submitted").display().to_string();
@@ -77,7 +92,7 @@ impl Scene {
             profile.extend(["export ", name, "='", value, "'\n"]);
         }
         fs::write(stage.path("home/.profile"), profile).unwrap();
-        let script = format!("{}; sleep 3", bin.join(agent).display());
+        let script = script(&bin.join(agent).display().to_string());
         Self::start(stage, controller, &["/bin/sh", "-c", &script])
     }
 
@@ -85,9 +100,18 @@ impl Scene {
         Self::start(Stage::new().unwrap(), &[], &["/bin/sh", "-i"])
     }
 
+    /// A login shell; `size` is COLUMNSxROWS.
+    pub fn with_login_shell(stage: Stage, controller: &[&str], size: &str) -> Self {
+        Self::start_sized(stage, controller, size, &["/bin/sh", "-l"])
+    }
+
     /// Runs this command in the pane.
     fn start(stage: Stage, controller: &[&str], command: &[&str]) -> Self {
-        let mux = stage.start_mux("100x30", command).unwrap();
+        Self::start_sized(stage, controller, "100x30", command)
+    }
+
+    fn start_sized(stage: Stage, controller: &[&str], size: &str, command: &[&str]) -> Self {
+        let mux = stage.start_mux(size, command).unwrap();
         let controller = stage.start_controller(controller).unwrap();
         stage.enroll_node().unwrap();
         let node = stage.start_node(&[]).unwrap();
@@ -105,12 +129,15 @@ impl Scene {
         self.stage.path("submitted")
     }
 
-    pub fn state(&self) -> Option<String> {
+    /// What `wa status` says of the pane.
+    pub fn status(&self) -> Option<Value> {
         let answer = self.stage.wa(&["status", "-o", "json"]);
         let items = (answer.code == 0).then(|| answer.json())?;
-        items["items"].as_array()?.iter().find(|item| item["pane"] == self.pane.as_str())?["state"]
-            .as_str()
-            .map(str::to_owned)
+        items["items"].as_array()?.iter().find(|item| item["pane"] == self.pane.as_str()).cloned()
+    }
+
+    pub fn state(&self) -> Option<String> {
+        self.status()?["state"].as_str().map(str::to_owned)
     }
 
     pub fn wait_state(&self, wanted: &str) {

@@ -82,38 +82,78 @@ fn a_crashed_agent_is_resumed_in_its_pane_until_its_budget_is_used_up() {
     assert_eq!(scene.submitted(), ["one", "two", "three", "four"]);
 }
 
-#[test]
-fn an_agent_whose_pane_goes_after_its_crash_is_resumed_in_a_new_one() {
-    let stage = Stage::new().unwrap();
-    let config = turned_on(&stage);
-    let scene = Scene::with_passing_pane(stage, "codex", &["--config", &config], &LONG_TURN);
-    scene.wait_state("idle");
-    // A host does not let workflows open panes unless its own policy says so.
-    let policy = scene.stage.path("node/policy.toml");
+/// Opens panes for the workflow: a host does not let it unless its own policy says so.
+fn may_spawn(stage: &Stage) {
+    let policy = stage.path("node/policy.toml");
     let rules = fs::read_to_string(&policy).unwrap();
     let spawns =
         "[[rule]]\nwho = ['workflow:crash-resume']\nverbs = ['spawn']\npanes = ['*']\ndecision = 'allow'\n\n";
     fs::write(&policy, format!("{spawns}{rules}")).unwrap();
+}
+
+/// The agent works on its first prompt, and has a session.
+fn begin(scene: &Scene) -> Value {
+    scene.wait_state("idle");
+    may_spawn(&scene.stage);
     scene.tell("begin");
     scene.wait_state("working");
-    let before = wait_for("its session", LONG, || {
-        status(&scene, &scene.pane).filter(|pane| pane["session_id"].is_string())
-    });
-    scene.kill_agent("codex");
-    let run = wait_over(&scene, 1);
+    wait_for("its session", LONG, || status(scene, &scene.pane).filter(|pane| pane["session_id"].is_string()))
+}
+
+fn is_resumed_in_a_new_pane(scene: &Scene, before: &Value) {
+    let run = wait_over(scene, 1);
     let explained = scene.stage.wa(&["run", "explain", run["run"].as_str().unwrap()]).stdout;
     assert_eq!(run["state"], "succeeded", "{run}\n{explained}");
     assert_eq!(run["reason"], "the session was resumed in a new pane");
     let new = format!("{}/1", scene.stage.host());
     let after = wait_for("the new pane", LONG, || {
-        status(&scene, &new).filter(|pane| pane["state"] == "idle" && pane["session_id"].is_string())
+        status(scene, &new).filter(|pane| pane["state"] == "idle" && pane["session_id"].is_string())
     });
-    for same in ["agent", "session_id"] {
+    for same in ["agent", "session_id", "cwd"] {
         assert_eq!(after[same], before[same], "{same}: {after}");
     }
     let told = scene.notices().into_iter().find(|notice| notice["run"] == run["run"]).unwrap();
     assert!(told["text"].as_str().unwrap().contains("in a new one"), "{told}");
     assert_eq!(scene.submitted(), ["begin"]);
+}
+
+#[test]
+fn an_agent_whose_pane_goes_after_its_crash_is_resumed_in_a_new_one() {
+    let stage = Stage::new().unwrap();
+    let config = turned_on(&stage);
+    let scene = Scene::with_passing_pane(stage, "codex", &["--config", &config], &LONG_TURN);
+    let before = begin(&scene);
+    scene.kill_agent("codex");
+    is_resumed_in_a_new_pane(&scene, &before);
+}
+
+/// Nothing of the pane is left by the time that anybody hears of it.
+#[test]
+fn an_agent_whose_pane_goes_with_it_is_resumed_in_a_new_one() {
+    let stage = Stage::new().unwrap();
+    let config = turned_on(&stage);
+    let scene = Scene::with_pane_of_its_own(stage, "codex", &["--config", &config], &LONG_TURN);
+    let before = begin(&scene);
+    scene.kill_agent("codex");
+    is_resumed_in_a_new_pane(&scene, &before);
+    let crashes = scene.events("agent.crashed");
+    assert_eq!((crashes.len(), &crashes[0]["fields"]["session_id"]), (1, &before["session_id"]));
+}
+
+#[test]
+fn a_pane_that_a_person_closes_stays_closed() {
+    let stage = Stage::new().unwrap();
+    let config = turned_on(&stage);
+    let scene = Scene::with_pane_of_its_own(stage, "codex", &["--config", &config], &LONG_TURN);
+    begin(&scene);
+    let killed = scene.stage.wa(&["kill", &scene.pane]);
+    assert_eq!(killed.code, 0, "{killed:?}");
+    wait_for("the pane to go", LONG, || status(&scene, &scene.pane).is_none().then_some(()));
+    // What comes after it in the log has come: nothing was told before.
+    let opened = scene.stage.wa(&["spawn", scene.stage.host(), "--", "sh", "-c", "printf '\\a'; sleep 1"]);
+    assert_eq!(opened.code, 0, "{opened:?}");
+    wait_for("a later event", LONG, || scene.events("bell").pop());
+    assert_eq!((scene.events("agent.crashed"), over(&scene)), (vec![], vec![]));
 }
 
 #[test]

@@ -1,9 +1,48 @@
-//! `wa fleet revoke` and `wa fleet operator`.
+//! `wa fleet`: hosts and people, and how they join.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use wa_proto::Host;
+
+use super::duration;
+
+#[derive(Debug, Subcommand)]
+#[command(before_help = "Examples:
+  wa fleet status
+  wa fleet token web-1 --out token      then on web-1: wa-node enroll --token-file token …
+  wa fleet operator add alice --role viewer --out alice.context.toml
+  wa fleet revoke web-1                 lost, or no longer ours")]
+pub(crate) enum Fleet {
+    /// Hosts: versions, lag, spool, certificates, problems
+    Status,
+    /// Make a one-time token with which a host joins; it is told once and kept nowhere
+    Token(Token),
+    /// End all certificates of a host or a person; what is open is cut off within seconds
+    Revoke(Revoke),
+    /// People: who may look, act and decide
+    #[command(subcommand)]
+    Operator(Operator),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Token {
+    /// The name that the host will have
+    pub(crate) name: Host,
+    /// How long it is good for, at most 1h
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10m")]
+    pub(crate) ttl: Duration,
+    /// Also if a host of this name has a live certificate
+    #[arg(long)]
+    pub(crate) replace: bool,
+    /// Write the token there, for its owner alone, and not to standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Also over a file that is there
+    #[arg(long, requires = "out")]
+    pub(crate) force: bool,
+}
 
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:

@@ -76,7 +76,9 @@ pub(crate) enum Approval {
   wa audit --tail 20                    the last things that anybody did, or was refused
   wa audit --who operator:anna --since 1d
   wa audit --target web-1/3 -o jsonl
-  wa audit verify                       that no row was changed, added or taken away"
+  wa audit verify                       that no row was changed, and none taken away
+  wa audit verify -o name > head        … and the head, to be kept on another machine
+  wa audit verify --head \"$(cat head)\" that what was there then is there still"
 )]
 pub(crate) struct Audit {
     #[command(subcommand)]
@@ -89,8 +91,38 @@ pub(crate) struct Audit {
 pub(crate) enum AuditCommand {
     /// Rows of the trail, the oldest first
     List(AuditRows),
-    /// Follow the chain of hashes; exit code 1 where it is broken. Keep the head elsewhere, and compare
-    Verify,
+    /// Follow the chain of hashes; exit code 1 where it is broken
+    Verify(VerifyAudit),
+}
+
+/// The chain shows that no row was changed, and the controller remembers how many there were. Who can write its database
+/// can make both anew: that is found only by a head that was kept on another machine.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyAudit {
+    /// A head that was kept, as `wa audit verify` printed it: fails when that row is missing or has another hash
+    #[arg(long, value_name = "N:HASH")]
+    pub(crate) head: Option<KeptHead>,
+}
+
+/// A row of the trail as somebody remembers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KeptHead {
+    pub(crate) row: u64,
+    /// 64 hexadecimal digits.
+    pub(crate) hash: String,
+}
+
+impl std::str::FromStr for KeptHead {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || "a head is written N:HASH, as `wa audit verify` prints it".to_owned();
+        let (row, hash) = text.trim().split_once(':').ok_or_else(wrong)?;
+        let row = row.parse().ok().filter(|row| *row > 0).ok_or_else(wrong)?;
+        if hash.len() != 64 || !hash.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return Err("its hash has 64 hexadecimal digits".to_owned());
+        }
+        Ok(Self { row, hash: hash.to_owned() })
+    }
 }
 
 #[derive(Debug, Args)]
@@ -163,6 +195,17 @@ mod tests {
         assert_eq!("approval-7".parse(), Ok(Waiting::Action("approval-7".to_owned())));
         for bad in ["", "web-1/", "/3", "web-1/x", "agent=codex", "a b", "a\u{1b}[0m"] {
             assert!(bad.parse::<Waiting>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_head_is_a_row_and_its_hash() {
+        let hash = "0f".repeat(32);
+        let head: KeptHead = format!("18:{hash}\n").parse().unwrap();
+        assert_eq!((head.row, &head.hash), (18, &hash));
+        for bad in [&hash, "18:", "18:ab", &format!("0:{hash}"), &format!("x:{hash}"), &format!("1:{hash}0")]
+        {
+            assert!(bad.parse::<KeptHead>().is_err(), "{bad}");
         }
     }
 

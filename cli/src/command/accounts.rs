@@ -189,7 +189,7 @@ async fn test(desk: &mut Desk<'_>, alias: &AccountAlias) -> Result<Exit, Failure
     let answer = session.call(session.within(ANSWER), session.fleet().test_account(request)).await?;
     let checks: Vec<CheckItem> = answer.checks.into_iter().map(CheckItem::from).collect();
     desk.out.list(&checks)?;
-    Ok(if checks.iter().all(|check| check.ok) { Exit::Done } else { Exit::Failed })
+    Ok(if checks.iter().all(|check| check.ok != Some(false)) { Exit::Done } else { Exit::Failed })
 }
 
 async fn rotate(desk: &mut Desk<'_>) -> Result<Exit, Failure> {
@@ -204,6 +204,9 @@ async fn rotate(desk: &mut Desk<'_>) -> Result<Exit, Failure> {
 async fn pools(desk: &mut Desk<'_>) -> Result<Exit, Failure> {
     let items: Vec<PoolItem> = all(desk, "").await?.pools.into_iter().map(PoolItem::from).collect();
     desk.out.list(&items)?;
+    if items.is_empty() {
+        say("no pools yet: `wa account add` makes one");
+    }
     Ok(Exit::Done)
 }
 

@@ -1,7 +1,10 @@
 //! `wa fleet …`: hosts and how they join.
 
+use wa_link::cause::chain;
+use wa_link::files;
 use wa_proto::wire::v1;
 
+use super::reserved::Reserved;
 use super::{Desk, say};
 use crate::args;
 use crate::client::ANSWER;
@@ -27,16 +30,34 @@ pub(super) async fn token(desk: &mut Desk<'_>, args: &args::Token) -> Result<Exi
     if !(1..=3600).contains(&seconds) {
         return Err(Failure::usage("--ttl is from 1s to 1h"));
     }
+    let reserved = args.out.as_deref().map(|path| Reserved::new(path, args.force)).transpose()?;
+    let made = make_token(desk, args, seconds).await;
+    if made.is_err() {
+        reserved.inspect(Reserved::give_up);
+    }
+    made
+}
+
+async fn make_token(desk: &mut Desk<'_>, args: &args::Token, seconds: u32) -> Result<Exit, Failure> {
     let request =
         v1::CreateTokenRequest { name: args.name.to_string(), ttl_seconds: seconds, replace: args.replace };
     let session = &desk.session;
     let answer = session.call(session.within(ANSWER), session.fleet().create_token(request)).await?;
-    let token = Token::of(args.name.to_string(), answer)?;
+    let mut token = Token::of(args.name.to_string(), answer)?;
+    if let Some(path) = &args.out {
+        let line = format!("{}\n", token.move_to(path));
+        files::write_private(path, line.as_bytes()).map_err(|error| Failure::failed(chain(&error)))?;
+    }
     desk.out.one(&token)?;
     say(&format!(
         "good once, until {}; on the host: wa-node enroll --controller {} --token-file FILE --state-dir DIR",
         token.expires,
         desk.session.controller()
     ));
+    if args.out.is_none() {
+        say(
+            "whoever has it first is this host: keep it in a file that only its owner reads, as --out FILE does",
+        );
+    }
     Ok(Exit::Done)
 }

@@ -1,23 +1,19 @@
 //! `wa fleet revoke` and `wa fleet operator`: who may come in.
 //!
-//! The key of an operator is made here and leaves this process only in the context file. The file is made, empty, before
-//! the controller is asked: a certificate that cannot be kept is not asked for.
+//! The key of an operator is made here and leaves this process only in the context file.
 
-use std::fs::OpenOptions;
-use std::io::ErrorKind;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
-
+use wa_link::cause::chain;
 use wa_link::context::Context;
 use wa_link::dial::Target;
 use wa_link::tls::{self, Identity};
 use wa_proto::Host;
 use wa_proto::wire::{from_us, v1};
 
+use super::reserved::Reserved;
 use super::{Desk, say};
 use crate::args::{AddOperator, Operator, Revoke};
 use crate::client::ANSWER;
-use crate::failure::{Exit, Failure, chain};
+use crate::failure::{Exit, Failure};
 use crate::output::Format;
 use crate::shape::{NewOperator, OperatorItem, RevokedItem};
 
@@ -72,36 +68,12 @@ pub(super) fn check(args: &AddOperator) -> Result<(), Failure> {
 }
 
 async fn add(desk: &mut Desk<'_>, args: &AddOperator) -> Result<Exit, Failure> {
-    let made_here = args.out.as_deref().map(|path| reserve(path, args.force)).transpose()?.unwrap_or(false);
+    let reserved = args.out.as_deref().map(|path| Reserved::new(path, args.force)).transpose()?;
     let added = make(desk, args).await;
-    if added.is_err()
-        && made_here
-        && let Some(path) = &args.out
-    {
-        clear(path);
+    if added.is_err() {
+        reserved.inspect(Reserved::give_up);
     }
     added
-}
-
-/// Makes the file, or sees that it may be replaced. Whether it was made here.
-fn reserve(path: &Path, force: bool) -> Result<bool, Failure> {
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists && force => Ok(false),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            Err(Failure::usage(format!("{} is there already", path.display()))
-                .remedy("name another file, or give --force to replace this one"))
-        }
-        Err(error) => Err(Failure::usage(format!("cannot write {}: {error}", path.display()))),
-    }
-}
-
-/// Takes back a file that was made for nothing. One that holds a context stays, for its certificate was given: only what
-/// came after failed. The failure is what counts, so none is told here.
-fn clear(path: &Path) {
-    if std::fs::metadata(path).is_ok_and(|file| file.len() == 0) {
-        std::fs::remove_file(path).ok();
-    }
 }
 
 async fn make(desk: &mut Desk<'_>, args: &AddOperator) -> Result<Exit, Failure> {
@@ -152,23 +124,4 @@ async fn make(desk: &mut Desk<'_>, args: &AddOperator) -> Result<Exit, Failure> 
     }
     say("this holds a private key: keep it in a file that only its owner reads (chmod 600)");
     Ok(Exit::Done)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The answer could not be printed: the key stands nowhere else.
-    #[test]
-    fn a_context_that_was_written_stays_when_something_fails_later() {
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("alice.context.toml");
-        assert!(reserve(&path, false).unwrap());
-        clear(&path);
-        assert!(!path.exists());
-        assert!(reserve(&path, false).unwrap());
-        std::fs::write(&path, "a context").unwrap();
-        clear(&path);
-        assert!(path.exists());
-    }
 }

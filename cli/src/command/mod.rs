@@ -11,6 +11,7 @@ mod logs;
 mod notice;
 mod oversight;
 mod pause;
+mod reserved;
 mod rules;
 mod run;
 mod schema;

@@ -7,7 +7,9 @@ use wa_proto::wire::v1;
 
 use super::rules::source;
 use super::{Desk, act, say};
-use crate::args::{Approval, Audit, AuditCommand, AuditRows, Decide, TestPolicy, Waiting};
+use crate::args::{
+    Approval, Audit, AuditCommand, AuditRows, Decide, KeptHead, TestPolicy, VerifyAudit, Waiting,
+};
 use crate::client::ANSWER;
 use crate::failure::{Exit, Failure};
 use crate::shape::{ApprovalItem, AuditCheck, AuditItem, PolicyAnswer, kind};
@@ -105,7 +107,7 @@ pub(super) async fn audit(desk: &mut Desk<'_>, args: &Audit) -> Result<Exit, Fai
     match &args.command {
         None => rows(desk, &args.rows).await,
         Some(AuditCommand::List(args)) => rows(desk, args).await,
-        Some(AuditCommand::Verify) => verify(desk).await,
+        Some(AuditCommand::Verify(args)) => verify(desk, args).await,
     }
 }
 
@@ -128,18 +130,31 @@ async fn rows(desk: &mut Desk<'_>, args: &AuditRows) -> Result<Exit, Failure> {
     let mut fleet = desk.session.fleet();
     let mut incoming = desk.session.stream(false, fleet.list_audit(request)).await?;
     let mut stream = desk.out.stream(false);
+    let mut none = true;
     while let Some(entry) = incoming.next().await? {
         stream.push(&AuditItem::try_from(entry)?)?;
+        none = false;
     }
     stream.finish()?;
+    if none {
+        say("the audit trail has no such row");
+    }
     Ok(Exit::Done)
 }
 
-async fn verify(desk: &mut Desk<'_>) -> Result<Exit, Failure> {
+async fn verify(desk: &mut Desk<'_>, args: &VerifyAudit) -> Result<Exit, Failure> {
     let session = &desk.session;
     let mut fleet = session.fleet();
-    let asked = fleet.verify_audit(v1::VerifyAuditRequest {});
-    let check = AuditCheck::from(session.call(session.within(act::USUAL), asked).await?);
+    let request = match args.head.clone() {
+        Some(KeptHead { row, hash }) => v1::VerifyAuditRequest { row, hash },
+        None => v1::VerifyAuditRequest::default(),
+    };
+    let row = request.row;
+    let answer = session.call(session.within(act::USUAL), fleet.verify_audit(request)).await?;
+    if answer.compared_row != row {
+        return Err(Failure::failed("the controller is older and compares no head: upgrade it"));
+    }
+    let check = AuditCheck::from(answer);
     desk.out.one(&check)?;
     if let Some(problem) = check.problem() {
         say(&format!("wa: {problem}"));
@@ -168,5 +183,8 @@ pub(super) async fn test_policy(desk: &mut Desk<'_>, args: &TestPolicy) -> Resul
     let answer = session.call(session.within(ANSWER), session.fleet().test_policy(request)).await?;
     let answer = PolicyAnswer::from(answer);
     desk.out.one(&answer)?;
+    if let Some(problem) = &answer.file_problem {
+        say(&format!("wa: the policy file on disk is not what has answered: {problem}"));
+    }
     Ok(answer.exit())
 }

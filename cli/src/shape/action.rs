@@ -1,6 +1,8 @@
 //! Receipts of what changes something: `wa.send/1`, `wa.keys/1`, `wa.kill/1`, `wa.spawn/1`, `wa.pause/1`,
 //! `wa.token/1`.
 
+use std::path::Path;
+
 use serde::Serialize;
 use wa_proto::wire::{Invalid, from_us, v1};
 use wa_proto::{OutcomeKind, PaneAddress, Timestamp};
@@ -182,14 +184,28 @@ impl Shape for Paused {
 /// A join token.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Token {
-    token: String,
+    /// Null: it is in `file`.
+    token: Option<String>,
     name: String,
     pub(crate) expires: Timestamp,
+    /// Where it was written.
+    file: Option<String>,
 }
 
 impl Token {
     pub(crate) fn of(name: String, response: v1::CreateTokenResponse) -> Result<Self, Invalid> {
-        Ok(Self { token: response.token, name, expires: from_us("expires_us", response.expires_us)? })
+        let expires = from_us("expires_us", response.expires_us)?;
+        Ok(Self { token: Some(response.token), name, expires, file: None })
+    }
+
+    /// Takes the secret out: it will stand in this file alone.
+    pub(crate) fn move_to(&mut self, path: &Path) -> String {
+        self.file = Some(path.display().to_string());
+        self.token.take().unwrap_or_default()
+    }
+
+    fn where_it_is(&self) -> &str {
+        self.token.as_deref().or(self.file.as_deref()).unwrap_or_default()
     }
 }
 
@@ -197,7 +213,7 @@ impl Shape for Token {
     const SCHEMA: &'static str = "wa.token/1";
 
     fn name(&self) -> String {
-        self.token.clone()
+        self.where_it_is().to_owned()
     }
 
     fn columns(_: bool) -> &'static [Column] {
@@ -205,7 +221,7 @@ impl Shape for Token {
     }
 
     fn row(&self, _: &Look) -> Vec<Cell> {
-        vec![Cell::plain(&self.token)]
+        vec![Cell::plain(self.where_it_is())]
     }
 }
 

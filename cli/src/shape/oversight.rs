@@ -21,6 +21,8 @@ pub(crate) struct AuditItem {
     target: Option<String>,
     decision: String,
     detail: Option<String>,
+    /// Over the row and the hash of the row before it, in hex; null from a controller that does not tell it.
+    hash: Option<String>,
 }
 
 impl TryFrom<v1::AuditEntry> for AuditItem {
@@ -34,6 +36,7 @@ impl TryFrom<v1::AuditEntry> for AuditItem {
             target: known(entry.target),
             decision: entry.decision,
             detail: known(entry.detail),
+            hash: known(entry.hash),
         })
     }
 }
@@ -89,6 +92,8 @@ pub(crate) struct AuditCheck {
     rows: u64,
     /// Hash of the last row, in hex; null where there is none.
     head: Option<String>,
+    /// Number and hash of the last row: what is kept elsewhere, for `--head`.
+    keep: Option<String>,
     /// The first row that does not follow from the one before.
     broken_at: Option<u64>,
     problem: Option<String>,
@@ -100,6 +105,7 @@ impl From<v1::VerifyAuditResponse> for AuditCheck {
             // A problem without a row is one as well.
             ok: answer.broken_at == 0 && answer.problem.is_empty(),
             rows: answer.rows,
+            keep: known(answer.head.clone()).map(|head| format!("{}:{head}", answer.rows)),
             head: known(answer.head),
             broken_at: Some(answer.broken_at).filter(|row| *row > 0),
             problem: known(answer.problem),
@@ -127,11 +133,11 @@ impl Shape for AuditCheck {
     const SCHEMA: &'static str = "wa.audit_check/1";
 
     fn name(&self) -> String {
-        self.head.clone().unwrap_or_default()
+        self.keep.clone().unwrap_or_default()
     }
 
     fn columns(_: bool) -> &'static [Column] {
-        const COLUMNS: &[Column] = &[column("ROWS", 6), column("HOLDS", 5), column("HEAD", 64)];
+        const COLUMNS: &[Column] = &[column("ROWS", 6), column("HOLDS", 5), column("HEAD", 66)];
         COLUMNS
     }
 
@@ -141,7 +147,7 @@ impl Shape for AuditCheck {
             None => Cell::styled("no", AnsiColor::Red.on_default()),
             Some(row) => Cell::styled(&format!("no: row {row}"), AnsiColor::Red.on_default()),
         };
-        vec![Cell::plain(&self.rows.to_string()), holds, Cell::plain(or_dash(self.head.as_deref()))]
+        vec![Cell::plain(&self.rows.to_string()), holds, Cell::plain(or_dash(self.keep.as_deref()))]
     }
 }
 
@@ -278,11 +284,18 @@ pub(crate) struct PolicyAnswer {
     decision: String,
     rule: Option<String>,
     reason: Option<String>,
+    /// Why the file on disk is not what has answered.
+    pub(crate) file_problem: Option<String>,
 }
 
 impl From<v1::TestPolicyResponse> for PolicyAnswer {
     fn from(answer: v1::TestPolicyResponse) -> Self {
-        Self { decision: answer.decision, rule: known(answer.rule), reason: known(answer.reason) }
+        Self {
+            decision: answer.decision,
+            rule: known(answer.rule),
+            reason: known(answer.reason),
+            file_problem: known(answer.file_problem),
+        }
     }
 }
 
@@ -335,13 +348,14 @@ mod tests {
             target: "web-1/3".into(),
             decision: "allow".into(),
             detail: String::new(),
+            hash: "0f".into(),
         };
         let item = AuditItem::try_from(entry).unwrap();
         assert_eq!(
             printed(Format::Jsonl, &item),
             concat!(
                 r#"{"schema":"wa.audit/1","n":7,"time":"2026-09-01T12:00:00Z","who":"operator:anna","what":"send","#,
-                r#""target":"web-1/3","decision":"allow","detail":null}"#,
+                r#""target":"web-1/3","decision":"allow","detail":null,"hash":"0f"}"#,
                 "\n"
             )
         );
@@ -355,6 +369,7 @@ mod tests {
                 head: "ab".into(),
                 broken_at,
                 problem: problem.into(),
+                compared_row: 0,
             })
         };
         assert_eq!((check(0, "").exit(), check(0, "").problem()), (Exit::Done, None));

@@ -49,13 +49,15 @@ impl Shape for PoolItem {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct CheckItem {
     check: String,
-    pub(crate) ok: bool,
+    /// Null: a note, which a sign-in does not need.
+    pub(crate) ok: Option<bool>,
     detail: Option<String>,
 }
 
 impl From<v1::AccountCheck> for CheckItem {
     fn from(check: v1::AccountCheck) -> Self {
-        Self { check: check.name, ok: check.ok, detail: known(check.detail) }
+        let ok = (!check.note).then_some(check.ok);
+        Self { check: check.name, ok, detail: known(check.detail) }
     }
 }
 
@@ -72,7 +74,8 @@ impl Shape for CheckItem {
     }
 
     fn row(&self, _: &Look) -> Vec<Cell> {
-        vec![Cell::plain(&self.check), yes_or_no(self.ok), Cell::plain(or_dash(self.detail.as_deref()))]
+        let ok = self.ok.map_or_else(|| Cell::plain("-"), yes_or_no);
+        vec![Cell::plain(&self.check), ok, Cell::plain(or_dash(self.detail.as_deref()))]
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use wa_controller::{Config as ControllerConfig, ConfigFile, Controller, InvalidConfig, Running};
+use wa_link::cause::chain;
 use wa_link::context::Context;
 use wa_link::shutdown::{Shutdown, Tasks};
 use wa_link::{clock, files, tls};
@@ -16,8 +17,9 @@ use wa_proto::wire::v1;
 use wa_proto::{Host, Timestamp};
 
 use crate::client::{self, ANSWER, Session};
+use crate::command::say;
 use crate::context::Found;
-use crate::failure::{Exit, Failure, chain};
+use crate::failure::{Exit, Failure};
 
 /// For the node to write down and send what it has.
 const NODE_GRACE: Duration = Duration::from_secs(10);
@@ -162,11 +164,13 @@ async fn join(session: &Session, url: &str, node_dir: &Path, name: &Host) -> Res
         token_file: token_file.clone(),
         state_dir: node_dir.to_owned(),
         name: Some(name.clone()),
+        // What was there was looked at, and is not good.
+        replace: true,
     };
     let joined = Box::pin(enroll(&enrolment)).await;
     // It is spent, or of no use any more.
     std::fs::remove_file(&token_file).ok();
     joined
-        .map(drop)
+        .map(|enrolled| enrolled.notes.iter().for_each(|note| say(note)))
         .map_err(|error| Failure::new(Exit::Failed, format!("the node could not join: {}", chain(&error))))
 }

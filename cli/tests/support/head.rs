@@ -58,7 +58,8 @@ impl Head {
         assert_eq!(code, 0, "{err}");
         std::fs::write(&token_file, token).unwrap();
         let controller = self.running.url.clone();
-        let enrolment = Enrolment { controller, token_file, state_dir: self.state_dir(), name: None };
+        let enrolment =
+            Enrolment { controller, token_file, state_dir: self.state_dir(), name: None, replace: false };
         self.runtime.block_on(enroll(&enrolment)).unwrap();
     }
 

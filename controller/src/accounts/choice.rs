@@ -2,7 +2,8 @@
 //!
 //! Constraints: pure, and explained: every account of the pool gets a verdict in words, whichever is chosen. Never the
 //! account that the pane is on, never one that is disabled, of another agent, or in use in as many panes as it may be.
-//! Of those that can be used the one with the most left is chosen; what nothing is known of counts as full. Equals are
+//! Of those that can be used the one with the most left is chosen; what nothing is known of counts as full. One that
+//! another run signs in on the host just now comes after all others, for it is waited for. Equals are
 //! told apart by the panes that use them, then by which was used longest ago, then by name, so the answer does not
 //! depend on the order of the question.
 //!
@@ -207,8 +208,9 @@ fn none(considered: &[Verdict], wish: &Wish<'_>, earliest: Option<Timestamp>) ->
 /// The most left first, and so on; only the order of what is usable matters.
 fn by_preference(a: &Candidate, b: &Candidate, wish: &Wish<'_>, now: Timestamp) -> Ordering {
     let left = |candidate| least_left(candidate, wish, now).map_or(100.0, |(left, _)| left);
-    left(b)
-        .total_cmp(&left(a))
+    a.signing_in
+        .cmp(&b.signing_in)
+        .then(left(b).total_cmp(&left(a)))
         .then(a.panes.cmp(&b.panes))
         .then(a.last_used.cmp(&b.last_used))
         .then_with(|| a.alias.cmp(&b.alias))
@@ -241,9 +243,6 @@ fn verdict(candidate: &Candidate, wish: &Wish<'_>, now: Timestamp) -> Verdict {
     if candidate.max_panes > 0 && candidate.panes >= candidate.max_panes {
         return no(format!("in use in {} of {} panes", candidate.panes, candidate.max_panes));
     }
-    if candidate.signing_in {
-        return no("another run signs it in on this host just now".to_owned());
-    }
     if candidate.sign_in == SignIn::Manual && candidate.signed_in != Some(true) {
         let alias = &candidate.alias;
         return no(format!(
@@ -273,6 +272,10 @@ fn usable(candidate: &Candidate, wish: &Wish<'_>, now: Timestamp) -> String {
     let left = match least_left(candidate, wish, now) {
         Some((left, window)) => format!("{left:.0} % of its {} left", window.name()),
         None => "nothing is known of its limits".to_owned(),
+    };
+    let left = match candidate.signing_in {
+        true => format!("{left}, once the run that signs it in on this host is done"),
+        false => left,
     };
     match candidate.panes {
         0 => left,

@@ -119,7 +119,6 @@ fn only_what_may_be_used_is() {
         Candidate { disabled: true, ..candidate("a", vec![]) },
         Candidate { agent: AgentKind::claude(), ..candidate("a", vec![]) },
         Candidate { max_panes: 2, panes: 2, ..candidate("a", vec![]) },
-        Candidate { signing_in: true, ..candidate("a", vec![]) },
         Candidate { sign_in: SignIn::Manual, ..candidate("a", vec![]) },
     ];
     for bad in refused {
@@ -137,6 +136,20 @@ fn only_what_may_be_used_is() {
     assert_eq!(chosen(&choose(&[good], &wish, at(NOW))), Some("a"));
     assert!(choose(&[candidate("b", vec![])], &wish, at(NOW)).reason.contains("no account a"));
     assert!(choose(&[], &Wish { wanted: None, ..wish }, at(NOW)).reason.contains("wa account add"));
+}
+
+#[test]
+fn an_account_that_is_being_signed_in_is_waited_for_where_there_is_no_other() {
+    let busy = Candidate { signing_in: true, ..candidate("a", vec![window("5h", 10.0, Some(NOW + 60))]) };
+    let choice = ask(std::slice::from_ref(&busy), None, "");
+    assert_eq!(chosen(&choice), Some("a"));
+    assert!(
+        choice.reason.contains("once the run that signs it in on this host is done"),
+        "{}",
+        choice.reason
+    );
+    let other = candidate("b", vec![window("5h", 95.0, Some(NOW + 60))]);
+    assert_eq!(chosen(&ask(&[busy, other], None, "")), Some("b"));
 }
 
 fn any_window() -> impl Strategy<Value = Window> {
@@ -194,7 +207,6 @@ fn may(one: &Candidate, from: Option<&AccountAlias>, model: &str) -> bool {
     let full = |w: &Window| (w.reached || w.percent_used == Some(100.0)) && ends(w) > at(NOW) && fits(w);
     one.agent.as_str() == "codex"
         && !one.disabled
-        && !one.signing_in
         && from != Some(&one.alias)
         && (one.max_panes == 0 || one.panes < one.max_panes)
         && (one.sign_in != SignIn::Manual || one.signed_in == Some(true))
@@ -230,7 +242,9 @@ proptest! {
                 let best = pool.iter().find(|one| one.alias == *best).unwrap();
                 prop_assert!(may(best, from.as_ref(), model));
                 for one in pool.iter().filter(|one| may(one, from.as_ref(), model)) {
-                    prop_assert!(least(one, model) <= least(best, model));
+                    // One that is being signed in is waited for: the others come first.
+                    let key = |one: &Candidate| (!one.signing_in, least(one, model));
+                    prop_assert!(key(one) <= key(best));
                 }
             }
             None => {

@@ -194,8 +194,16 @@ impl Fleet {
         let (word, reason, _) = standing(&state, now);
         checks.push(check("state", matches!(word, "ready" | "leased"), format!("{word}: {reason}")));
         let switching = pool.is_some_and(|pool| pool.switching);
-        let words = if switching { "on" } else { "off: panes are not switched to it" };
-        checks.push(check("switching", switching, format!("pool {}: {words}", state.account.pool)));
+        let pool = &state.account.pool;
+        let words = if switching {
+            format!("pool {pool}: on")
+        } else {
+            format!(
+                "pool {pool}: off: panes are not switched to it before `wa account pool set {pool} --switching on`"
+            )
+        };
+        // It is off until somebody turns it on, who may look here first.
+        checks.push(v1::AccountCheck { note: !switching, ..check("switching", true, words) });
         for HomeRow { host, signed_in } in &state.homes {
             let detail = match signed_in {
                 Some(true) => "was signed in when it was last seen",
@@ -509,7 +517,7 @@ fn told_choice(choice: Choice) -> v1::AccountChoice {
 }
 
 fn check(name: &str, ok: bool, detail: String) -> v1::AccountCheck {
-    v1::AccountCheck { name: name.to_owned(), ok, detail }
+    v1::AccountCheck { name: name.to_owned(), ok, detail, note: false }
 }
 
 /// What the way in which the account signs in needs.

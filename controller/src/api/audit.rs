@@ -5,12 +5,13 @@
 
 use tonic::Status;
 use wa_proto::wire::{to_us, v1};
+use wa_proto::{Host, MuxName, PaneAddress};
 
 use super::streams::{Over, Sink};
 use super::{Fleet, Items, optional_time, status, usage};
 use crate::identity::ca::hex;
 use crate::identity::peer::Peer;
-use crate::store::{AuditFilter, AuditRow};
+use crate::store::{AuditFilter, AuditRow, TrailMark};
 
 /// Bytes of a word that rows are picked by.
 const MAX_WORD: usize = 1000;
@@ -59,11 +60,41 @@ impl Fleet {
         Ok(())
     }
 
-    pub(super) async fn check_audit(&self) -> Result<v1::VerifyAuditResponse, Status> {
-        let chain = self.store.verify_audit().await.map_err(|error| status(&error))?;
+    pub(super) async fn check_audit(
+        &self,
+        request: v1::VerifyAuditRequest,
+    ) -> Result<v1::VerifyAuditResponse, Status> {
+        let row = request.row;
+        let kept = kept(request)?;
+        let chain = self.store.verify_audit(kept).await.map_err(|error| status(&error))?;
         let (broken_at, problem) = chain.broken.unwrap_or_default();
-        Ok(v1::VerifyAuditResponse { rows: chain.rows, head: hex(&chain.head), broken_at, problem })
+        let head = hex(&chain.head);
+        Ok(v1::VerifyAuditResponse { rows: chain.rows, head, broken_at, problem, compared_row: row })
     }
+}
+
+/// A pane's address as everywhere else; the row has it as `host mux id`.
+fn shown(target: String) -> String {
+    let words: Vec<&str> = target.split(' ').collect();
+    let [host, mux, pane_id] = words[..] else { return target };
+    match (Host::new(host), MuxName::new(mux), pane_id.parse()) {
+        (Ok(host), Ok(mux), Ok(pane_id)) => PaneAddress { host, mux, pane_id }.to_string(),
+        _ => target,
+    }
+}
+
+/// The row that the caller remembers, if it does.
+fn kept(request: v1::VerifyAuditRequest) -> Result<Option<TrailMark>, Status> {
+    if request.row == 0 && request.hash.is_empty() {
+        return Ok(None);
+    }
+    let n = i64::try_from(request.row).ok().filter(|n| *n > 0);
+    let n = n.ok_or_else(|| usage("row: rows are counted from 1"))?;
+    let hash = request.hash.to_ascii_lowercase();
+    if hash.len() != 64 || !hash.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Err(usage("hash: it is written with 64 hexadecimal digits"));
+    }
+    Ok(Some(TrailMark { n, hash }))
 }
 
 fn entry(row: AuditRow) -> v1::AuditEntry {
@@ -72,8 +103,9 @@ fn entry(row: AuditRow) -> v1::AuditEntry {
         time_us: to_us(row.time),
         who: row.who,
         what: row.what,
-        target: row.target,
+        target: shown(row.target),
         decision: row.decision,
         detail: row.detail,
+        hash: hex(&row.hash),
     }
 }

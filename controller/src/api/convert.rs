@@ -69,10 +69,11 @@ pub(super) fn event_item(stored: StoredEvent) -> v1::EventItem {
     v1::EventItem { host: stored.host.into(), time_us: to_us(stored.time), event: Some(stored.event.into()) }
 }
 
-/// `definitions`: by which the step is named; one of another version names none.
+/// `definitions`: by which the step is named; one that was changed since names none.
 pub(super) fn run(summary: RunSummary, definitions: &[Definition]) -> v1::Run {
     let RunSummary { run, ended } = summary;
     let state = run.status.name().to_owned();
+    let definition = definitions.iter().find(|one| one.is_of(&run));
     let reason = match run.status {
         RunStatus::Ended { reason, .. } => reason,
         RunStatus::Waiting { .. }
@@ -80,7 +81,6 @@ pub(super) fn run(summary: RunSummary, definitions: &[Definition]) -> v1::Run {
         | RunStatus::Preparing { .. }
         | RunStatus::Asking => String::new(),
     };
-    let definition = definitions.iter().find(|one| one.name == run.workflow && one.version == run.version);
     let step = definition.and_then(|definition| definition.steps.get(run.step));
     v1::Run {
         run_id: run.id.to_string(),

@@ -545,7 +545,7 @@ impl v1::fleet_server::Fleet for Fleet {
         request: Request<v1::VerifyAuditRequest>,
     ) -> Result<Response<v1::VerifyAuditResponse>, Status> {
         let peer = self.doorkeeper.admit(&request, OPERATORS)?;
-        let checking = Box::pin(self.check_audit());
+        let checking = Box::pin(self.check_audit(request.into_inner()));
         self.while_admitted(&peer, checking).await.map(Response::new)
     }
 

@@ -40,7 +40,9 @@ impl Fleet {
             None => described(request.labels)?,
         };
         let question = Question { who: &request.who, verb, text: &request.text, labels: &labels };
-        let judged = if request.policy.is_empty() {
+        let in_force = request.policy.is_empty();
+        let file_problem = self.policy_file.as_ref().filter(|_| in_force).and_then(|file| file.problem_now());
+        let judged = if in_force {
             self.gate.policy().map_or_else(Judgement::open, |policy| policy.judge(&question))
         } else {
             Policy::parse(&request.policy, Path::new("the policy")).map_err(usage)?.judge(&question)
@@ -52,6 +54,7 @@ impl Fleet {
                 None => judged.reason,
             },
             rule: judged.rule,
+            file_problem: file_problem.unwrap_or_default(),
         })
     }
 }

@@ -106,8 +106,12 @@ impl Fleet {
             Run::start(definition, id, failed.trigger.clone(), &failed.vars, wa_link::clock::now());
         let begun = self.store.write(move |tx| {
             tx.check_caller(&caller)?;
+            // What it did would be done twice: by whoever did not hear that it was done, or asks once more.
+            if let Some(earlier) = tx.begun_again(of)? {
+                return Ok(Err(format!("it was begun again as run {earlier}: see `wa run show {earlier}`")));
+            }
             if tx.open_run(&run.trigger.host, &run.trigger.pane)?.is_some() {
-                return Ok(false);
+                return Ok(Err(format!("another run acts on {pane}: see `wa run list {pane}`")));
             }
             tx.audit(&Entry {
                 who: &who,
@@ -122,11 +126,9 @@ impl Fleet {
             tx.save_run(&run, None)?;
             let input = Input::Again { step: from };
             tx.inbox_input(&run.trigger.host, &run.trigger.pane, id, &input, "")?;
-            Ok(true)
+            tx.mark_begun_again(of, id).map(Ok)
         });
-        if !begun.await.map_err(|e| status(&e))? {
-            return Err(refused(format!("another run acts on {pane}: see `wa run list {pane}`")));
-        }
+        begun.await.map_err(|e| status(&e))?.map_err(refused)?;
         let (summary, _) = self.known_run(peer, id).await?;
         Ok(v1::RetryRunResponse { run: Some(self.told_run(summary)) })
     }
@@ -266,7 +268,7 @@ impl Fleet {
 
 /// Steps the run again with what it was stepped with: where each input led.
 fn folded(definition: Option<&Definition>, run: &Run, inputs: Vec<RecordedInput>) -> Vec<v1::RunInput> {
-    let same = definition.filter(|definition| definition.version == run.version);
+    let same = definition.filter(|definition| definition.is_of(run));
     let mut again = same.map(|definition| {
         (definition, Run::start(definition, run.id, run.trigger.clone(), &run.vars, run.started).0)
     });

@@ -20,7 +20,7 @@ use rcgen::{
 use ring::rand::{SecureRandom as _, SystemRandom};
 use wa_link::files::{self, FileError};
 use wa_link::principal::{Principal, Role};
-use wa_link::tls::{Fingerprint, Identity, SERVER_NAME, TlsError};
+use wa_link::tls::{CLOCK_MARGIN, Fingerprint, Identity, SERVER_NAME, TlsError};
 use wa_proto::Timestamp;
 
 use super::peer::Peer;
@@ -28,11 +28,10 @@ use super::rotation::Place;
 use crate::store::IssuedCertificate;
 
 const CA_LIFE: SignedDuration = SignedDuration::from_hours(24 * 3650);
-const NODE_LIFE: SignedDuration = SignedDuration::from_hours(24);
+/// Of a node's certificate, unless the controller is told otherwise.
+pub const NODE_LIFE: SignedDuration = SignedDuration::from_hours(24);
 const PEOPLE_LIFE: SignedDuration = SignedDuration::from_hours(24 * 90);
 pub const SERVER_LIFE: SignedDuration = SignedDuration::from_hours(24 * 90);
-/// Certificates begin so long before they are made.
-pub(super) const CLOCK_MARGIN: SignedDuration = SignedDuration::from_mins(5);
 /// No file of the CA is larger.
 pub(super) const FILE_LIMIT: u64 = 64 * 1024;
 
@@ -66,6 +65,7 @@ pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate_pem: String,
     fingerprint: Fingerprint,
+    node_life: SignedDuration,
 }
 
 /// A fresh certificate and what the store keeps of it.
@@ -116,7 +116,20 @@ impl Authority {
         let fingerprint = Fingerprint::of_pem(&certificate_pem).map_err(|e| damaged(e.to_string()))?;
         let others = place.others(&certificate_pem)?;
         place.note_start(now)?;
-        Ok(Self { issuer, certificate_pem: certificate_pem + &others, fingerprint })
+        Ok(Self { issuer, certificate_pem: certificate_pem + &others, fingerprint, node_life: NODE_LIFE })
+    }
+
+    /// From now on nodes are given certificates that hold for so long.
+    #[must_use]
+    pub fn with_node_life(self, node_life: SignedDuration) -> Self {
+        Self { node_life, ..self }
+    }
+
+    fn life_of(&self, role: Role) -> SignedDuration {
+        match role {
+            Role::Node => self.node_life,
+            Role::Viewer | Role::Operator | Role::Admin | Role::Agent => PEOPLE_LIFE,
+        }
     }
 
     /// The CA's certificate; while it is being replaced both, first the one that signs.
@@ -144,9 +157,11 @@ impl Authority {
 
     /// Signs the public key of a request for `who`; whatever else the request says does not count.
     pub fn sign(&self, who: Principal, request: &Csr, now: Timestamp) -> Result<Issued, CaError> {
-        let (params, serial) = client_params(&who, now)?;
+        let life = self.life_of(who.role);
+        let (params, serial) = client_params(&who, now, life)?;
         let certificate = params.signed_by(&request.0.public_key, &self.issuer)?;
-        Ok(Issued { certificate_pem: certificate.pem(), record: record(who, serial, now), issued: now })
+        let record = IssuedCertificate { serial, principal: who, expires: expiry(now, life) };
+        Ok(Issued { certificate_pem: certificate.pem(), record, issued: now })
     }
 
     /// A certificate for `who` with a key made here: for contexts that the controller hands out whole.
@@ -155,7 +170,8 @@ impl Authority {
         who: Principal,
         now: Timestamp,
     ) -> Result<(Identity, IssuedCertificate), CaError> {
-        let (params, serial) = client_params(&who, now)?;
+        let life = self.life_of(who.role);
+        let (params, serial) = client_params(&who, now, life)?;
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let certificate = params.signed_by(&key, &self.issuer)?;
         let identity = Identity {
@@ -163,7 +179,7 @@ impl Authority {
             key_pem: key.serialize_pem(),
             ca_pem: self.certificate_pem.clone(),
         };
-        Ok((identity, record(who, serial, now)))
+        Ok((identity, IssuedCertificate { serial, principal: who, expires: expiry(now, life) }))
     }
 }
 
@@ -186,20 +202,8 @@ impl Csr {
     }
 }
 
-fn life_of(role: Role) -> SignedDuration {
-    match role {
-        Role::Node => NODE_LIFE,
-        Role::Viewer | Role::Operator | Role::Admin | Role::Agent => PEOPLE_LIFE,
-    }
-}
-
 fn expiry(now: Timestamp, life: SignedDuration) -> Timestamp {
     now.saturating_add(life).unwrap_or(Timestamp::MAX)
-}
-
-fn record(who: Principal, serial: String, now: Timestamp) -> IssuedCertificate {
-    let expires = expiry(now, life_of(who.role));
-    IssuedCertificate { serial, principal: who, expires }
 }
 
 /// Parameters with a random serial, which is given in hex too.
@@ -222,8 +226,12 @@ fn params(now: Timestamp, life: SignedDuration) -> Result<(CertificateParams, St
     Ok((params, hex(&serial)))
 }
 
-fn client_params(who: &Principal, now: Timestamp) -> Result<(CertificateParams, String), CaError> {
-    let (mut params, serial) = params(now, life_of(who.role))?;
+fn client_params(
+    who: &Principal,
+    now: Timestamp,
+    life: SignedDuration,
+) -> Result<(CertificateParams, String), CaError> {
+    let (mut params, serial) = params(now, life)?;
     params.distinguished_name.push(DnType::CommonName, format!("{} {}", who.role, who.name));
     params.subject_alt_names = vec![SanType::URI(who.to_string().as_str().try_into()?)];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];

@@ -81,13 +81,15 @@ impl Enrollment {
     async fn redeem(&self, request: v1::JoinRequest) -> Result<v1::JoinResponse, Status> {
         let wanted = Wanted::parse(&request.csr_pem, &request.agent_csr_pem)
             .map_err(|e| ErrorCode::Usage.status(e.to_string()))?;
+        let asked = Some(request.name).filter(|name| !name.is_empty()).map(Host::new).transpose();
+        let asked = asked.map_err(|e| ErrorCode::Usage.status(e.to_string()))?;
         // A text that is no secret is an unknown token, audited like one.
         let secret_hash = request.token.parse::<TokenSecret>().map_or([0; 32], |secret| secret.hash());
         let authority = Arc::clone(&self.authority);
         let joined = self
             .store
             .write(move |tx| {
-                let host = match tx.redeem_token(&secret_hash)? {
+                let host = match tx.redeem_token(&secret_hash, asked.as_ref())? {
                     Ok(host) => host,
                     Err(refusal) => return Ok(Err(refusal)),
                 };

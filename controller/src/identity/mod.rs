@@ -9,12 +9,14 @@
 //! - [`peer`]: reads role, name and serial from a verified certificate.
 //! - [`join`], [`recover`]: the calls that need no certificate.
 //! - [`host`]: what a node and the agents beside it are given.
+//! - [`refused`]: who was turned away.
 
 pub mod ca;
 pub(crate) mod host;
 pub mod join;
 pub mod peer;
 pub(crate) mod recover;
+pub(crate) mod refused;
 pub mod rotation;
 
 use std::sync::Arc;
@@ -26,28 +28,33 @@ use wa_link::clock;
 use wa_link::principal::{Principal, Role};
 use wa_proto::ErrorCode;
 
-use crate::metrics::Metrics;
 use crate::store::Revoked;
 use peer::Peer;
+use refused::{Call, Refused};
 
 /// Decides on every call who calls and whether the role may.
 pub struct Doorkeeper {
     revoked: watch::Receiver<Arc<Revoked>>,
-    metrics: Arc<Metrics>,
+    refused: Arc<Refused>,
 }
 
 impl Doorkeeper {
     /// `revoked` is the store's.
-    pub fn new(revoked: watch::Receiver<Arc<Revoked>>, metrics: Arc<Metrics>) -> Self {
-        Self { revoked, metrics }
+    pub(crate) fn new(revoked: watch::Receiver<Arc<Revoked>>, refused: Arc<Refused>) -> Self {
+        Self { revoked, refused }
     }
 
     /// The caller, if it has a certificate of one of these roles that was not revoked.
     pub fn admit<T>(&self, request: &Request<T>, roles: &[Role]) -> Result<Peer, Status> {
-        self.check(request, roles).inspect_err(|_| Metrics::add(&self.metrics.calls_refused, 1))
+        let turned_away =
+            |who: Option<String>, refusal: &Status| self.refused.call(who, &Call::of(request), refusal);
+        let peer = Self::caller(request).inspect_err(|refusal| turned_away(None, refusal))?;
+        self.check(&peer, roles).inspect_err(|refusal| turned_away(Some(peer.who()), refusal))?;
+        Ok(peer)
     }
 
-    fn check<T>(&self, request: &Request<T>, roles: &[Role]) -> Result<Peer, Status> {
+    /// Who calls, by the certificate that TLS has verified.
+    fn caller<T>(request: &Request<T>) -> Result<Peer, Status> {
         let refuse = |reason: String| Err(ErrorCode::Refused.status(reason));
         let certificates = request.peer_certs();
         let Some(certificate) = certificates.as_ref().and_then(|certificates| certificates.first()) else {
@@ -55,20 +62,20 @@ impl Doorkeeper {
                 "this call needs a client certificate: use a context file of this controller".into(),
             );
         };
-        let peer = match Peer::of(certificate) {
-            Ok(peer) => peer,
-            Err(error) => return refuse(error.to_string()),
-        };
-        self.holds(&peer)?;
+        Peer::of(certificate).or_else(|error| refuse(error.to_string()))
+    }
+
+    fn check(&self, peer: &Peer, roles: &[Role]) -> Result<(), Status> {
+        self.holds(peer)?;
         if !roles.contains(&peer.principal.role) {
             let allowed: Vec<_> = roles.iter().map(|role| role.as_str()).collect();
-            return refuse(format!(
+            return Err(ErrorCode::Refused.status(format!(
                 "{} may not do this: it needs the role {}",
-                peer.principal,
+                peer.principal.in_words(),
                 allowed.join(" or ")
-            ));
+            )));
         }
-        Ok(peer)
+        Ok(())
     }
 
     /// Whether the certificate holds now: it was not revoked and has not run out.
@@ -91,7 +98,8 @@ impl Doorkeeper {
             (false, true) => "has expired",
             (false, false) => return Ok(()),
         };
-        Err(ErrorCode::Refused.status(format!("the certificate of {} {problem}: {again}", peer.principal)))
+        let whose = peer.principal.in_words();
+        Err(ErrorCode::Refused.status(format!("the certificate of {whose} {problem}: {again}")))
     }
 
     pub fn is_revoked(&self, peer: &Peer) -> bool {

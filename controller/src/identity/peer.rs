@@ -3,11 +3,12 @@
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use wa_link::principal::{NotAPrincipal, Principal};
+use wa_link::tls::CLOCK_MARGIN;
 use wa_proto::Timestamp;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use super::ca::{CLOCK_MARGIN, hex};
+use super::ca::hex;
 
 /// Who calls.
 #[derive(Debug, Clone, PartialEq, Eq)]

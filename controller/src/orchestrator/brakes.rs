@@ -1,19 +1,26 @@
-//! Brakes: how often a workflow may begin on a pane, and when it is stopped everywhere.
+//! Brakes: how often a workflow may begin on a pane, and when it is stopped there, or everywhere.
 //!
-//! Constraints: a workflow that does harm does it to a few panes, not to the fleet. One that ends badly on too many panes
-//! within a short time is paused fleet-wide, in the commit that sees it, and people are told; only a person takes that back.
+//! Constraints: a workflow that does harm does it to a few panes, not to the fleet; a pane that is broken stops what is done on
+//! it, not on the others. So what ended badly is counted by pane. Where it was too often within a short time on one, the workflow
+//! rests on that pane, and begins there again by itself: what is wrong with a pane passes. When it ended badly on too many panes, it
+//! is the workflow that is wrong, or what all panes have in common: it is paused fleet-wide, in the commit that sees
+//! it, and only a person takes that back. People are told of both, with the panes.
 
 use jiff::SignedDuration;
 use wa_proto::{Host, PaneRef};
 use wa_workflow::{Definition, End, Level, Run, Status};
 
-use crate::gate::Scope;
+use crate::gate::{Scope, address};
 use crate::store::{StoreError, Tx};
 
-/// So many bad ends …
-const BAD_ENDS: u64 = 5;
-/// … within this time pause a workflow.
+/// So many bad ends on one pane …
+const ON_ONE_PANE: u64 = 5;
+/// … within this time …
 const WITHIN: SignedDuration = SignedDuration::from_mins(10);
+/// … have the workflow rest there for so long after the last of them.
+const REST: SignedDuration = SignedDuration::from_hours(1);
+/// Bad ends on so many panes, within the same time, pause a workflow everywhere.
+const PANES: usize = 5;
 /// Who pauses a workflow that ends badly too often.
 const WHO: &str = "controller";
 
@@ -27,6 +34,9 @@ pub(super) fn holds_back(
     if tx.is_paused(&Scope::Workflow(definition.name.clone()).to_string())? {
         return Ok(Some("the workflow is paused".to_owned()));
     }
+    if let Some(why) = rests(tx, &definition.name, host, pane)? {
+        return Ok(Some(why));
+    }
     let Some(rate) = definition.max_runs else { return Ok(None) };
     let since = tx.now.saturating_sub(rate.per).unwrap_or(tx.now);
     let begun = tx.runs_begun(&definition.name, host, pane, since)?;
@@ -34,21 +44,46 @@ pub(super) fn holds_back(
         .then(|| format!("{begun} runs began on this pane within {:#}, and {} may", rate.per, rate.count)))
 }
 
-/// Looks at how a run ended; pauses its workflow if that was one bad end too many.
+/// Why a workflow rests on a pane, if it does.
+fn rests(tx: &Tx<'_>, workflow: &str, host: &Host, pane: &PaneRef) -> Result<Option<String>, StoreError> {
+    let place = address(host, pane);
+    let lately = tx.now.saturating_sub(REST).unwrap_or(tx.now);
+    let Some(last) = tx.last_bad_end(workflow, &place, lately)? else { return Ok(None) };
+    let over = last.saturating_add(REST).unwrap_or(last);
+    let since = last.saturating_sub(WITHIN).unwrap_or(last);
+    let bad = tx.bad_ends_on(workflow, &place, since)?;
+    Ok((bad >= ON_ONE_PANE)
+        .then(|| format!("it rests on this pane until {over:.0}: {bad} of its runs ended badly there")))
+}
+
+/// Looks at how a run ended: has its workflow rest on the pane, or pauses it, if that was one bad end too many.
 pub(super) fn ended(tx: &Tx<'_>, run: &Run) -> Result<(), StoreError> {
     if !matches!(run.status, Status::Ended { end: End::Failed | End::Unknown, .. }) {
         return Ok(());
     }
-    let since = tx.now.saturating_sub(WITHIN).unwrap_or(tx.now);
-    let bad = tx.bad_ends(&run.workflow, since)?;
-    let scope = Scope::Workflow(run.workflow.clone());
-    if bad < BAD_ENDS || tx.is_paused(&scope.to_string())? {
+    let name = &run.workflow;
+    let scope = Scope::Workflow(name.clone());
+    if tx.is_paused(&scope.to_string())? {
         return Ok(());
     }
-    let reason = format!("{bad} of its runs ended badly within {WITHIN:#}");
+    let since = tx.now.saturating_sub(WITHIN).unwrap_or(tx.now);
+    let place = address(&run.trigger.host, &run.trigger.pane);
+    if tx.bad_ends_on(name, &place, since)? == ON_ONE_PANE {
+        let text = format!(
+            "workflow {name} rests on {place} for {REST:#}: {ON_ONE_PANE} of its runs ended badly there within {WITHIN:#}. See \
+             `wa run list {place}`"
+        );
+        tx.notify(run, Level::Warning, &text)?;
+    }
+    let panes = tx.panes_with_bad_ends(name, since)?;
+    if panes.len() < PANES {
+        return Ok(());
+    }
+    let named: Vec<String> = panes.iter().map(ToString::to_string).collect();
+    let reason =
+        format!("its runs ended badly on {} panes within {WITHIN:#}: {}", panes.len(), named.join(", "));
     tx.add_pause(&scope.to_string(), WHO, &reason)?;
-    tx.tell_held(scope.clone(), WHO, &reason);
-    let name = &run.workflow;
+    tx.tell_held(scope, WHO, &reason);
     tx.notify(
         run,
         Level::Error,

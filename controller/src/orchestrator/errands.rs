@@ -5,6 +5,10 @@
 //! code is entered is recorded, with its audit row, before the browser starts, and only while the run still waits for it:
 //! so a run enters one code, whatever is killed when. A node that is away is asked again until the step's time is over.
 //! No secret is stored, logged or traced here; codes and credentials live as long as their errand.
+//!
+//! A home that another run signs in is waited for, until its sign-in is seen or that run is over, and made again then. A
+//! home counts only if its node has seen that it is the owner's; an older node cannot tell, so what is signed in there is
+//! not used.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,7 +29,7 @@ use crate::accounts::Accounts;
 use crate::gate::{Gate, address};
 use crate::registry::{NoAnswer, Registry};
 use crate::signin::{Browser, DeviceLogin, Providers};
-use crate::store::{Entry, Store, StoreError, Tx};
+use crate::store::{Entry, HomeAnswer, MadeHome, Store, StoreError, Tx};
 
 /// Errands that are run at a time; each browser takes some hundred MiB.
 const AT_A_TIME: usize = 8;
@@ -149,11 +153,7 @@ pub(crate) async fn run_errands(house: House, errands: Arc<Errands>, lost: Vec<R
                 let (run, step) = (errand.run, errand.step);
                 let span = tracing::info_span!("errand", %run, alias = %errand.alias);
                 trace::set_parent(&span, &errand.trace_parent);
-                let work = async {
-                    // Only closed when everything ends.
-                    let Ok(_place) = places.acquire().await else { return };
-                    errand.run(&house).await;
-                };
+                let work = errand.run(&house, &places);
                 tokio::select! {
                     () = work.instrument(span) => errands.over(run, step),
                     // Whoever stopped it has let go of it; the place may be the next one's, of the same step, by now.
@@ -212,10 +212,14 @@ impl Failed {
 }
 
 impl Errand {
-    async fn run(&self, house: &House) {
+    async fn run(&self, house: &House, places: &Semaphore) {
         match &self.what {
-            What::Home { api_key } => self.home(house, *api_key).await,
-            What::SignIn { action, provider } => self.sign_in(house, *action, provider).await,
+            What::Home { api_key } => self.home(house, places, *api_key).await,
+            What::SignIn { action, provider } => {
+                // Only closed when everything ends.
+                let Ok(_place) = places.acquire().await else { return };
+                self.sign_in(house, *action, provider).await;
+            }
         }
     }
 
@@ -246,44 +250,95 @@ impl Errand {
 
     // ---- homes
 
-    async fn home(&self, house: &House, api_key: bool) {
-        let (step, run, alias, host) = (self.step, self.run, self.alias.clone(), self.host.clone());
-        match self.prepared(house, api_key).await {
-            Ok(home) => {
-                let signed_in = home.signed_in;
-                let input = Input::Leased {
-                    step,
-                    alias: alias.clone(),
-                    home: home.path,
-                    variable: home.variable,
-                    signed_in,
-                };
-                let note = move |tx: &Tx<'_>| tx.note_home(&alias, &host, signed_in);
-                record(&house.store, &self.place(), input, note).await;
+    async fn home(&self, house: &House, places: &Semaphore, api_key: bool) {
+        let Err(reason) = self.taken(house, places, api_key).await else { return };
+        let (step, run) = (self.step, self.run);
+        let input = Input::NotLeased { step, reason, until: None };
+        let give_back = move |tx: &Tx<'_>| tx.end_leases_of_run(run);
+        record(&house.store, &self.place(), input, give_back).await;
+    }
+
+    /// Has the home made until the run has it, or wants it no longer; else why it cannot be had.
+    async fn taken(&self, house: &House, places: &Semaphore, api_key: bool) -> Result<(), String> {
+        loop {
+            let home = {
+                // Only closed when everything ends.
+                let Ok(_place) = places.acquire().await else { return Ok(()) };
+                self.prepared(house, api_key).await?
+            };
+            match self.take(house, home).await {
+                None | Some(HomeAnswer::Taken | HomeAnswer::Unwanted) => return Ok(()),
+                Some(HomeAnswer::SignedInBy(other)) => self.signed_in_by(house, other).await?,
+                Some(HomeAnswer::OfAnother) => tokio::time::sleep(RETRY).await,
             }
-            Err(reason) => {
-                let input = Input::NotLeased { step, reason, until: None };
-                let give_back = move |tx: &Tx<'_>| tx.end_leases_of_run(run);
-                record(&house.store, &self.place(), input, give_back).await;
+            if clock::now() >= self.deadline {
+                return Err(format!("the home of the account {} could not be had in time", self.alias));
             }
         }
     }
 
-    async fn prepared(&self, house: &House, api_key: bool) -> Result<v1::AccountHome, String> {
+    /// Records the home, in one commit with whose it is to sign in; again until that is done. `None`: everything ends.
+    async fn take(&self, house: &House, home: MadeHome) -> Option<HomeAnswer> {
+        loop {
+            let (run, step, alias, home) = (self.run, self.step, self.alias.clone(), home.clone());
+            match house.store.write(move |tx| tx.take_home(run, step, &alias, &home)).await {
+                Ok(answer) => return Some(answer),
+                Err(StoreError::Closed) => return None,
+                Err(error) => tracing::warn!(%error, %run, "a home was not recorded; trying again"),
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// Waits while another run signs the account in. Holds no place: that run needs one.
+    async fn signed_in_by(&self, house: &House, other: RunId) -> Result<(), String> {
+        tracing::info!(%other, alias = %self.alias, host = %self.host, "another run signs the account in: waiting for it");
+        loop {
+            if clock::now() >= self.deadline {
+                let (alias, host) = (&self.alias, &self.host);
+                return Err(format!("run {other} signs {alias} in on {host}, and was not done in time"));
+            }
+            tokio::time::sleep(RETRY).await;
+            match house.store.signing_in(self.alias.clone(), self.host.clone()).await {
+                Ok(Some(run)) if run != self.run => {}
+                Ok(_) => return Ok(()),
+                Err(error) => {
+                    tracing::warn!(%error, "who signs an account in could not be read; trying again")
+                }
+            }
+        }
+    }
+
+    async fn prepared(&self, house: &House, api_key: bool) -> Result<MadeHome, String> {
+        let owner = house.store.account_owner(self.alias.clone()).await.map_err(|e| e.to_string())?;
+        let owner = owner.ok_or_else(|| format!("there is no account {} any more", self.alias))?;
         let mut key = String::new();
         if api_key {
             let credentials = house.accounts.credentials(&self.alias).await.map_err(|e| e.to_string())?;
             key = credentials.api_key.map(|key| key.as_str().to_owned()).unwrap_or_default();
         }
+        let by_key = !key.is_empty();
         let about = About::Prepare(v1::PrepareHome {
             agent: self.agent.to_string(),
             alias: self.alias.to_string(),
             pane: Some(self.pane.clone().into()),
             who: format!("workflow:{}", self.workflow),
             api_key: key,
+            owner: owner.clone(),
         });
         let reply = self.ask(house, about).await.map_err(|error| error.to_string())?;
-        reply.home.ok_or_else(|| format!("the node {} named no home of the account", self.host))
+        let home =
+            reply.home.ok_or_else(|| format!("the node {} named no home of the account", self.host))?;
+        let v1::AccountHome { path, variable, signed_in, owner: of, set_aside } = home;
+        // The key that was just put there is the account's own.
+        if of != owner && signed_in && !by_key {
+            return Err(format!(
+                "the node {} is older than this controller and cannot tell whose sign-in the home of the account {} \
+                 holds: upgrade wa-node there",
+                self.host, self.alias
+            ));
+        }
+        Ok(MadeHome { owner, path, variable, signed_in, set_aside })
     }
 
     // ---- signing in
@@ -402,3 +457,7 @@ impl Errand {
         begun.await
     }
 }
+
+#[cfg(test)]
+#[path = "errands_tests.rs"]
+mod tests;

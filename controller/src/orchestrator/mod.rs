@@ -13,16 +13,20 @@
 //! reports change. Nothing is fed from nodes that are away. Accounts are leased in the commit (`accounts.rs`); their homes and
 //! sign-ins are errands outside of it (`errands.rs`), whose results come back as inputs.
 //!
+//! An event that is told late, or before the one that belongs to it, is looked at with its pane (`late.rs`).
+//!
 //! Of workflows that one event begins, those that another stands in for do not begin; what a person asks for takes the
 //! place of what it stands in for and merely waits.
 
 mod accounts;
 mod brakes;
 mod errands;
+mod late;
 mod timers;
 
 use accounts::{Code, Wanted};
 pub(crate) use errands::{Errand, Errands, House, run_errands};
+use late::Timeliness;
 pub(crate) use timers::{Alarm, run_timers};
 
 use std::collections::{HashMap, HashSet};
@@ -114,25 +118,46 @@ impl Orchestrator {
             wanted && definition.is_for(event.agent.as_ref())
         };
         let fitting: Vec<&Definition> = self.definitions.iter().filter(fits).collect();
+        // By a person, or because it waited for its turn.
+        let asked = workflow.is_some() && !row.put_off;
         // The run that acts there already, and may wait for this. What comes up again after a wait is no news to it.
         let before = if workflow.is_none() { tx.open_run(&row.host, &row.pane)? } else { None };
-        let able = self.able(tx, fitting, row, event, workflow.is_some())?;
-        if workflow.is_some() && able.is_empty() && tx.open_run(&row.host, &row.pane)?.is_none() {
+        let able = self.able(tx, fitting, row, event, asked)?;
+        if asked && able.is_empty() && tx.open_run(&row.host, &row.pane)?.is_none() {
             // The workflow that it waited for is no more, or may not begin now. It was the one that was released, so the
             // next has its turn.
             tx.inbox_release(&row.host, &row.pane)?;
         }
         for definition in able {
-            if workflow.is_some() {
+            if asked {
                 self.make_room(tx, definition, row)?;
             }
             let active = tx.open_run(&row.host, &row.pane)?;
+            match self.timeliness(definition, row, event, active.as_ref(), tx.now) {
+                Timeliness::Now => {}
+                Timeliness::Later(due) => {
+                    tx.inbox_put_off(row, event, &definition.name, due)?;
+                    continue;
+                }
+                Timeliness::Stale(why) => {
+                    declined(
+                        tx,
+                        definition,
+                        row,
+                        "stale",
+                        &format!("event {} {}: {why}", event.kind, event.id),
+                    )?;
+                    continue;
+                }
+                Timeliness::SeenTo => {
+                    merged(tx, definition, row, event, active.as_ref())?;
+                    continue;
+                }
+            }
             // What a person asked for is not told to be another's.
             let admission = match admit(definition, active.as_ref()) {
-                Admission::Merge if workflow.is_some() => Admission::Queue,
-                Admission::Queue if workflow.is_none() && self.absorbs(active.as_ref(), definition) => {
-                    Admission::Merge
-                }
+                Admission::Merge if asked => Admission::Queue,
+                Admission::Queue if !asked && self.absorbs(active.as_ref(), definition) => Admission::Merge,
                 admission => admission,
             };
             match admission {
@@ -213,7 +238,10 @@ impl Orchestrator {
         self.note(tx, &run, "began", &format!("by event {} {}", event.kind, event.id))?;
         let wake = self.carry_out(tx, &run, effects)?;
         tx.save_run(&run, wake)?;
-        match self.present(&run) {
+        let present = self.present(tx, &run);
+        // No report will tell of it any more.
+        let gone = (run.trigger.pane_is_gone() && !run.is_over()).then_some(Input::PaneGone);
+        match gone.or(present) {
             Some(input) => self.drive(tx, run, input),
             None => self.after(tx, &run),
         }
@@ -267,7 +295,7 @@ impl Orchestrator {
             let moved = (stepped.step, &stepped.status) != (run.step, &run.status);
             run = stepped;
             if moved && !matches!(input, Input::PaneGone) {
-                next = self.present(&run);
+                next = self.present(tx, &run);
             }
         }
         self.after(tx, &run)
@@ -275,12 +303,12 @@ impl Orchestrator {
 
     /// The present state of the run's pane, if the run waits for it and the node is here; from now on the pane is
     /// watched.
-    fn present(&self, run: &Run) -> Option<Input> {
+    fn present(&self, tx: &Tx<'_>, run: &Run) -> Option<Input> {
         if run.is_over() {
             return None;
         }
         // A run that acts hears of it when the pane is gone.
-        let present = self.registry.watch(&run.trigger.host, &run.trigger.pane);
+        let present = self.registry.watch(&run.trigger.host, &run.trigger.pane, tx.now);
         present.filter(|_| run.watches_pane())
     }
 

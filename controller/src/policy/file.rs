@@ -39,6 +39,10 @@ struct State {
     problem: Option<String>,
 }
 
+fn stays(error: &InvalidPolicy) -> String {
+    format!("{error}; the policy before it stays in force")
+}
+
 fn stamp(path: &Path) -> Stamp {
     let meta = std::fs::metadata(path).ok()?;
     Some((meta.mtime(), meta.mtime_nsec(), meta.len(), meta.ino()))
@@ -78,6 +82,18 @@ impl PolicyFile {
         self.state().problem.clone()
     }
 
+    /// As [`Self::problem`], of the file as it is this moment: somebody may have saved it just now. Reads it where it has
+    /// changed.
+    pub(crate) fn problem_now(&self) -> Option<String> {
+        if stamp(&self.path) == self.state().read {
+            return self.problem();
+        }
+        Some(match read(&self.path) {
+            Ok(_) => format!("{} was changed a moment ago: try again in two seconds", self.path.display()),
+            Err(error) => stays(&error),
+        })
+    }
+
     /// Has it read again at once.
     pub fn reload(&self) {
         self.again.notify_one();
@@ -107,8 +123,7 @@ impl PolicyFile {
         {
             let mut state = self.state();
             state.read = stamp;
-            state.problem =
-                read.as_ref().err().map(|error| format!("{error}; the policy before it stays in force"));
+            state.problem = read.as_ref().err().map(stays);
         }
         match read {
             Ok(policy) => self.put_in_force(policy, gate, store).await,

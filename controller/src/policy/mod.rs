@@ -43,7 +43,7 @@ use ring::digest::{SHA256, digest};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use wa_link::config::ConfigError;
-use wa_proto::policy::{Decision, VerbName, Words, glob};
+use wa_proto::policy::{Decision, VerbName, Words, glob, words};
 use wa_proto::selector::Selector;
 use wa_proto::{Host, MuxName, PaneRef, Verb};
 
@@ -53,8 +53,6 @@ use crate::identity::ca::hex;
 /// Bytes of a file.
 pub(crate) const MAX_FILE: u64 = 1 << 20;
 const MAX_RULES: usize = 500;
-/// Patterns of one key.
-const MAX_WORDS: usize = 200;
 /// Bytes of a regular expression, and of what it is compiled to.
 const MAX_PATTERN: usize = 4096;
 const MAX_COMPILED: usize = 256 << 10;
@@ -133,7 +131,7 @@ struct RawFile {
 struct RawRule {
     #[serde(default, deserialize_with = "name")]
     name: Option<String>,
-    #[serde(deserialize_with = "who")]
+    #[serde(deserialize_with = "wa_proto::policy::who")]
     who: Vec<String>,
     #[serde(default, deserialize_with = "verbs")]
     verbs: Option<Vec<VerbName>>,
@@ -158,25 +156,6 @@ fn name<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> 
         Ok(Some(name))
     } else {
         Err(D::Error::custom(format!("1 to {MAX} bytes, no control characters")))
-    }
-}
-
-fn words<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
-    let words = Words::deserialize(from)?.into_vec();
-    if words.is_empty() || words.len() > MAX_WORDS {
-        return Err(D::Error::custom(format!("1 to {MAX_WORDS} patterns")));
-    }
-    Ok(words)
-}
-
-fn who<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
-    let words = words(from)?;
-    let known = |who: &str| ["operator:", "agent:", "workflow:"].iter().any(|kind| who.starts_with(kind));
-    match words.iter().find(|who| *who != "*" && !known(who)) {
-        Some(other) => {
-            Err(D::Error::custom(format!("{other:?}: write operator:NAME, agent:HOST, workflow:NAME or *")))
-        }
-        None => Ok(words),
     }
 }
 

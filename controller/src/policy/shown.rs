@@ -1,8 +1,9 @@
 //! What a pane shows, as approvals are bound to it.
 //!
-//! Text, keys and answers are bound to the whole text of the screen, as its node gives it, redacted: whoever allows them has
-//! seen, or can see, just that. A pane is closed whatever it shows, so its end is bound to the agent's process. A new pane
-//! shows nothing.
+//! Text, keys and answers are bound to what they are for, as its node gives it, redacted: whoever allows them has seen, or can
+//! see, just that. Where a dialog waits it is the text of the dialog, with its question, its command, its choices and which of
+//! them is selected: a clock beside it may go on. Elsewhere it is the whole text of the screen. A pane is closed whatever it
+//! shows, so its end is bound to the agent's process. A new pane shows nothing.
 //!
 //! A pane is looked at once, right after the action was held; where that fails for too long the approval is void: what stands
 //! there later is not what was there when it was asked.
@@ -47,11 +48,18 @@ pub(crate) async fn shown(registry: &Registry, host: &Host, action: &Action) -> 
         return Ok(hash([agent, &view.pane.agent_pid.to_string()].into_iter()));
     }
     let screen = registry.screen(host, action.pane.clone(), false).await?.screen.unwrap_or_default();
-    Ok(hash(rows(&screen)))
+    Ok(of_screen(&screen))
 }
 
-fn rows(screen: &v1::Screen) -> impl Iterator<Item = &str> {
-    screen.rows.iter().map(|row| row.text.trim_end())
+fn of_screen(screen: &v1::Screen) -> Vec<u8> {
+    let Some(dialog) = screen.dialog() else {
+        return hash(screen.rows.iter().map(|row| row.text.trim_end()));
+    };
+    // A dialog may have a spinner of its own.
+    let still = |c: &char| !('\u{2800}'..='\u{28ff}').contains(c);
+    let rows: Vec<String> =
+        dialog.iter().map(|row| row.text.trim_end().chars().filter(still).collect()).collect();
+    hash(["a dialog"].into_iter().chain(rows.iter().map(String::as_str)))
 }
 
 fn hash<'a>(words: impl Iterator<Item = &'a str>) -> Vec<u8> {
@@ -109,4 +117,47 @@ async fn look_at(store: &Store, registry: &Registry, approval: &Approval) -> boo
         tracing::warn!(%error, approval = n, "what an approval is bound to was not stored; trying again");
     }
     noted.is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn screen(rows: &[&str], dialog: std::ops::Range<usize>) -> v1::Screen {
+        let rows = rows.iter().map(|row| v1::ScreenRow { text: (*row).into(), ..Default::default() });
+        v1::Screen { rows: rows.collect(), ..Default::default() }.with_dialog(dialog)
+    }
+
+    fn asks(clock: &str, spinner: &str, command: &str, selected: usize) -> Vec<u8> {
+        let choice =
+            |n: usize, label: &str| format!("{} {n}. {label}", if n == selected { "›" } else { " " });
+        let (yes, no) = (choice(1, "Yes, proceed (y)"), choice(2, "No (esc)"));
+        let question = format!("{spinner} Would you like to run the following command?");
+        let rows = [clock, &question, command, &yes, &no, "tokens: 12k"];
+        of_screen(&screen(&rows, 1..5))
+    }
+
+    #[test]
+    fn a_dialog_is_the_same_while_a_clock_beside_it_goes_on() {
+        let asked = asks("Working (12s)", "⠋", "$ ls", 1);
+        assert_eq!(asks("Working (13s)", "⠹", "$ ls", 1), asked);
+        for other in [
+            asks("Working (12s)", "⠋", "$ rm -rf /", 1),
+            asks("Working (12s)", "⠋", "$ ls", 2),
+            of_screen(&screen(&["Working (12s)"], 0..0)),
+        ] {
+            assert_ne!(other, asked);
+        }
+    }
+
+    #[test]
+    fn rows_that_a_screen_does_not_have_are_no_dialog() {
+        let whole = of_screen(&screen(&["a", "b"], 0..0));
+        for dialog in [1..9, 7..8, 2..3] {
+            assert_eq!(of_screen(&screen(&["a", "b"], dialog)), whole);
+        }
+        let odd = v1::Screen { dialog_row: u32::MAX, dialog_rows: u32::MAX, ..screen(&["a", "b"], 0..0) };
+        assert_eq!(of_screen(&odd), whole);
+        assert_ne!(of_screen(&screen(&["a", "c"], 0..0)), whole);
+    }
 }

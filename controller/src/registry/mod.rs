@@ -12,7 +12,10 @@
 //! connected. A pane that this session has told, and then leaves out of a whole report, is gone at once.
 //!
 //! Runs that wait for a pane *watch* it: a watch is set before the present state is read, and a report looks for watches
-//! after it changed the state, so a change cannot fall between the two.
+//! after it changed the state, so a change cannot fall between the two. A pane may be gone before it is watched: its event came
+//! late, or its end was told while nobody listened. That it is not here is no proof at first, for the event of a new pane may
+//! overtake the report that names it. So whoever watches a pane that its node does not show for [`SEEN_BY`], with its mux
+//! server connected, hears that it is gone.
 
 mod asking;
 mod kept;
@@ -20,7 +23,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -50,7 +53,7 @@ pub struct Registry {
 #[derive(Default)]
 struct Inner {
     nodes: BTreeMap<Host, Node>,
-    watched: HashSet<(Host, PaneRef)>,
+    watched: HashMap<(Host, PaneRef), Watch>,
     next_session: u64,
 }
 
@@ -69,6 +72,13 @@ struct Node {
     reported: Option<Timestamp>,
     /// It was told that this node is not here: it has just joined, or was lost.
     absent: bool,
+}
+
+/// That a run waits for a pane.
+struct Watch {
+    since: Timestamp,
+    /// It has heard that the pane is not there.
+    told: bool,
 }
 
 struct Known {
@@ -328,22 +338,21 @@ impl Registry {
             }
             changes.push((told, input));
         }
-        changes.retain(|(pane, _)| watched.contains(&(host.clone(), pane.clone())));
+        changes.retain(|(pane, input)| hears(watched, host, pane, input));
         drop(inner);
         self.changed.send_replace(());
         changes
     }
 
-    /// Gives up the panes that nodes have not found again in time; those that are watched, by host.
+    /// Gives up the panes that nodes have not found again in time; those that are watched, by host. With them, watched ones that
+    /// their nodes do not show: once for each watch.
     pub(crate) fn give_up_unseen(&self, now: Timestamp) -> BTreeMap<Host, Vec<(PaneRef, Input)>> {
         let mut inner = self.lock();
         let Inner { nodes, watched, .. } = &mut *inner;
         let mut changes = BTreeMap::new();
         let mut any = false;
         for (host, node) in nodes.iter_mut() {
-            let late =
-                |since| Duration::try_from(now.duration_since(since)).is_ok_and(|late| late >= SEEN_BY);
-            if !node.reported.is_some_and(late) {
+            if !node.reported.is_some_and(|since| seen_by(since, now)) {
                 continue;
             }
             // A mux server that is listed without a generation is not connected: its panes may well live.
@@ -359,7 +368,15 @@ impl Registry {
             if !gone.is_empty() {
                 node.storing.changed();
             }
-            gone.retain(|(pane, _)| watched.contains(&(host.clone(), pane.clone())));
+            gone.retain(|(pane, input)| hears(watched, host, pane, input));
+            for ((of, pane), watch) in watched.iter_mut().filter(|((of, _), _)| of == host) {
+                let missing = !node.shows(pane) && !lost.contains(pane.mux.as_str());
+                if missing && !watch.told && seen_by(watch.since, now) {
+                    watch.told = true;
+                    tracing::info!(host = %of, pane = pane.pane_id, "a run waits for a pane that is not there");
+                    gone.push((pane.clone(), Input::PaneGone));
+                }
+            }
             if !gone.is_empty() {
                 changes.insert(host.clone(), gone);
             }
@@ -371,10 +388,22 @@ impl Registry {
         changes
     }
 
-    /// From now on, reports tell what happens to this pane. Its present state, if its node is here and sees it.
-    pub(crate) fn watch(&self, host: &Host, pane: &PaneRef) -> Option<Input> {
+    /// What [`Self::give_up_unseen`] gave could not be passed on: it is to give it again.
+    pub(crate) fn not_told(&self, host: &Host, gone: &[(PaneRef, Input)]) {
         let mut inner = self.lock();
-        inner.watched.insert((host.clone(), pane.clone()));
+        for (pane, _) in gone {
+            if let Some(watch) = inner.watched.get_mut(&(host.clone(), pane.clone())) {
+                watch.told = false;
+            }
+        }
+    }
+
+    /// From now on, reports tell what happens to this pane. Its present state, if its node is here and sees it.
+    pub(crate) fn watch(&self, host: &Host, pane: &PaneRef, now: Timestamp) -> Option<Input> {
+        let mut inner = self.lock();
+        // A run that tries again and again watches anew each time: the pane is missing as long as it was.
+        let watch = inner.watched.entry((host.clone(), pane.clone()));
+        watch.or_insert(Watch { since: now, told: false }).told = false;
         let node = inner.nodes.get(host).filter(|node| node.session.is_some() && node.reported.is_some())?;
         let known = node.panes.get(&key(pane)).filter(|known| known.seen && known.pane.pane == *pane)?;
         Some(input_of(&known.pane))
@@ -382,6 +411,11 @@ impl Registry {
 
     pub(crate) fn unwatch(&self, host: &Host, pane: &PaneRef) {
         self.lock().watched.remove(&(host.clone(), pane.clone()));
+    }
+
+    /// How far a node's clock is ahead, as far as that is known.
+    pub(crate) fn skew_ms(&self, host: &Host) -> i64 {
+        self.lock().nodes.get(host).map_or(0, |node| node.skew_ms)
     }
 
     // ---- lists
@@ -441,6 +475,14 @@ impl Node {
         gone.collect()
     }
 
+    /// It has such a pane, or leaves out what it has too much of.
+    fn shows(&self, pane: &PaneRef) -> bool {
+        match self.panes.get(&key(pane)) {
+            Some(known) => known.pane.pane == *pane,
+            None => self.panes.len() >= MAX_PANES,
+        }
+    }
+
     /// A pane as it is now; which one was in its place.
     fn put(&mut self, place: PaneKey, pane: Pane) -> Option<PaneRef> {
         match self.panes.get_mut(&place) {
@@ -460,6 +502,17 @@ impl Node {
         let connected = self.session.is_some() && known.seen;
         PaneView { host: host.clone(), pane: known.pane.clone(), connected }
     }
+}
+
+/// Whether a run waits for this pane. If so, it need not be told once more that the pane is gone.
+fn hears(watched: &mut HashMap<(Host, PaneRef), Watch>, host: &Host, pane: &PaneRef, input: &Input) -> bool {
+    let watch = watched.get_mut(&(host.clone(), pane.clone()));
+    watch.map(|watch| watch.told |= *input == Input::PaneGone).is_some()
+}
+
+/// Whether a node has had its time since then.
+fn seen_by(since: Timestamp, now: Timestamp) -> bool {
+    Duration::try_from(now.duration_since(since)).is_ok_and(|late| late >= SEEN_BY)
 }
 
 /// How far the node's clock is ahead. The wire may claim any time.

@@ -50,7 +50,7 @@ fn come_back() -> Registry {
     connect(&registry, at(0));
     registry.report(&host(), true, vec![pane(1, "g1"), pane(2, "g1")], &[], at(0));
     for id in [1, 2] {
-        assert!(registry.watch(&host(), &pane(id, "g1").pane).is_some());
+        assert!(registry.watch(&host(), &pane(id, "g1").pane, at(0)).is_some());
     }
     connect(&registry, at(1));
     registry
@@ -59,7 +59,7 @@ fn come_back() -> Registry {
 #[test]
 fn a_pane_that_is_not_found_again_is_given_up_in_time() {
     let registry = come_back();
-    assert_eq!(registry.watch(&host(), &pane(1, "g1").pane), None, "nothing is fed of what was");
+    assert_eq!(registry.watch(&host(), &pane(1, "g1").pane, at(1)), None, "nothing is fed of what was");
     assert!(registry.report(&host(), true, vec![], &[], at(2)).is_empty());
     // As long as its mux server does not answer, nobody knows.
     registry.heartbeat(&host(), heartbeat(""), at(2));
@@ -72,6 +72,41 @@ fn a_pane_that_is_not_found_again_is_given_up_in_time() {
     assert_eq!(gone[&host()], [(pane(2, "g1").pane, Input::PaneGone)]);
     assert_eq!(registry.panes().len(), 1);
     assert!(registry.give_up_unseen(at(9999)).is_empty());
+}
+
+/// Its event came late: what told of its end was told while nobody listened.
+#[test]
+fn whoever_waits_for_a_pane_that_is_gone_already_hears_of_it() {
+    let registry = Registry::default();
+    connect(&registry, at(0));
+    registry.report(&host(), true, vec![pane(1, "g2")], &[], at(0));
+    registry.heartbeat(&host(), heartbeat("g2"), at(0));
+    let (gone, new) = (pane(9, "g2").pane, pane(10, "g2").pane);
+    let former = pane(1, "g1").pane;
+    for watched in [&gone, &new, &former] {
+        assert_eq!(registry.watch(&host(), watched, at(100)), None);
+    }
+    // As a run does after each of its steps.
+    registry.watch(&host(), &former, at(125));
+    assert!(registry.give_up_unseen(at(129)).is_empty(), "an event may overtake the report of its pane");
+    registry.report(&host(), false, vec![pane(10, "g2")], &[], at(129));
+    let mut told = registry.give_up_unseen(at(130)).remove(&host()).unwrap();
+    told.sort_by_key(|(pane, _)| pane.pane_id);
+    assert_eq!(told, [(former, Input::PaneGone), (gone.clone(), Input::PaneGone)]);
+    assert!(registry.give_up_unseen(at(140)).is_empty(), "once");
+    registry.not_told(&host(), &told[1..]);
+    assert_eq!(registry.give_up_unseen(at(145))[&host()], told[1..]);
+    // As long as its mux server does not answer, nobody knows; nor while the node is away.
+    registry.watch(&host(), &gone, at(200));
+    registry.heartbeat(&host(), heartbeat(""), at(200));
+    assert!(registry.give_up_unseen(at(500)).is_empty());
+    connect(&registry, at(500));
+    registry.heartbeat(&host(), heartbeat("g2"), at(500));
+    assert!(registry.give_up_unseen(at(900)).is_empty());
+    registry.unwatch(&host(), &gone);
+    registry.report(&host(), true, vec![], &[], at(900));
+    let left = registry.give_up_unseen(at(930)).remove(&host()).unwrap();
+    assert!(!left.iter().any(|(pane, _)| *pane == gone), "{left:?}");
 }
 
 #[test]

@@ -21,7 +21,6 @@ mod blocks;
 mod lanes;
 mod refusals;
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -38,7 +37,7 @@ use wa_link::{clock, trace};
 use wa_proto::wire::v1::controller_message::Kind as Down;
 use wa_proto::wire::v1::node_message::Kind as Up;
 use wa_proto::wire::{to_us, v1};
-use wa_proto::{ActionId, ErrorCode, Event, EventId, EventKind, Host, Lane, SpoolId};
+use wa_proto::{ActionId, ErrorCode, Event, EventKind, Host, Lane, SpoolId};
 
 use crate::api::status;
 use crate::gate::{Gate, Labels, Verdict};
@@ -181,13 +180,15 @@ impl NodeLink {
         let of_host = host.clone();
         let marks = self.store.write(move |tx| {
             tx.node_joined(&of_host)?;
-            Ok((tx.acked(&of_host, spool, Lane::Events)?, tx.acked(&of_host, spool, Lane::Bulk)?))
+            Ok((tx.mark(&of_host, spool, Lane::Events)?, tx.mark(&of_host, spool, Lane::Bulk)?))
         });
-        let (acked_events, acked_bulk) = marks.await.map_err(|e| status(&e))?;
+        let (events, bulk) = marks.await.map_err(|e| status(&e))?;
         Ok(v1::Welcome {
             protocol,
-            acked_events,
-            acked_bulk,
+            acked_events: events.acked,
+            acked_bulk: bulk.acked,
+            acked_events_time_us: events.time_us,
+            acked_bulk_time_us: bulk.time_us,
             credit_bytes: CREDIT,
             now_us: to_us(clock::now()),
             dictionaries: wa_link::dictionary::numbers(),
@@ -209,30 +210,11 @@ impl NodeLink {
     }
 
     async fn announce(&self, host: &Host, kind: EventKind, fields: &[(&str, &str)]) {
-        let (of_host, event) = (host.clone(), node_event(kind, fields));
+        let (of_host, event) = (host.clone(), Event::new(kind, fields.iter().copied()));
         let noted = self.store.write_later(move |tx| tx.enter_event(&of_host, &event, tx.now, ""));
         if let Err(error) = noted.await {
             tracing::warn!(%host, %kind, %error, "an event was not stored");
         }
-    }
-}
-
-/// An event that the controller itself sees.
-fn node_event(kind: EventKind, fields: &[(&str, &str)]) -> Event {
-    let fields: BTreeMap<_, _> = fields.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    Event {
-        id: EventId::generate(),
-        pane: None,
-        kind,
-        agent: None,
-        agent_version: String::new(),
-        agent_pid: 0,
-        rule: String::new(),
-        fields,
-        witnesses: Vec::new(),
-        line: String::new(),
-        row: 0,
-        layout: 0,
     }
 }
 

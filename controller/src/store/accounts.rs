@@ -220,8 +220,8 @@ impl Tx<'_> {
         self.make_pool(&new.pool)?;
         self.conn
             .prepare_cached(
-                "INSERT INTO accounts (alias, agent, pool, sign_in, provider, max_panes, disabled, default_hosts)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                "INSERT INTO accounts (alias, agent, pool, sign_in, provider, max_panes, disabled, default_hosts, owner)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, randomblob(16))",
             )?
             .execute(params![
                 new.alias.as_str(),
@@ -266,6 +266,10 @@ impl Tx<'_> {
         }
         if let Some(hosts) = &change.default_hosts {
             words.push(format!("default hosts {}", hosts.join(",")));
+        }
+        if self.changes_owner(&before, change)? {
+            self.give_to_new_owner(alias)?;
+            words.push("for another owner".to_owned());
         }
         self.conn
             .prepare_cached(

@@ -14,6 +14,7 @@ use wa_proto::{
 };
 use wa_workflow::{Input, Level, Run};
 
+use super::aside::{Unreadable, of_row};
 use super::audit::Entry;
 use super::notices::NewNotice;
 use super::outbox::open_action;
@@ -492,6 +493,20 @@ fn list(
         .query_map(params![host.map(Host::as_str), int(limit as u64)?], |row| Ok(read(row, vault)))?
         .collect::<Result<Vec<_>, _>>()?;
     rows.into_iter().collect()
+}
+
+/// Open ones that cannot be read, by their numbers.
+pub(super) fn unreadable(conn: &Connection, vault: &Vault) -> Result<Vec<Unreadable<i64>>, StoreError> {
+    let mut statement =
+        conn.prepare(&format!("SELECT {COLUMNS} FROM {FROM} WHERE a.state = 'open' ORDER BY a.n"))?;
+    let mut rows = statement.query([])?;
+    let mut out = Vec::new();
+    while let Some(row) = rows.next()? {
+        if let Err(error) = read(row, vault) {
+            out.push(Unreadable { key: row.get(0)?, why: of_row(error)? });
+        }
+    }
+    Ok(out)
 }
 
 /// Those whose pane has not been looked at.

@@ -3,9 +3,13 @@
 //! A row's hash is SHA-256 over the hash of the row before it and over the row's own fields, each with its length in
 //! front, so that no two different rows hash alike. Texts that come in are redacted by the caller. Triggers refuse to change,
 //! remove or replace a row; whoever gets around them breaks the chain, and [`Chain`] finds the first row that does not follow.
-//! That rows were cut off at the end is found only by a head that was kept elsewhere.
+//! How far the trail has come is remembered in a table of its own, in the same commit: rows that are cut off at the end leave it
+//! behind, and what is written then follows from what is remembered, so the gap stays. Who changes that table as well is found
+//! only by a row's number and hash that were kept elsewhere: [`TrailMark`].
 //!
 //! The trail is kept for good and may be long: it is read in pages, each of bounded size.
+
+use std::sync::Arc;
 
 use ring::digest::{Context, SHA256};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
@@ -13,6 +17,7 @@ use wa_proto::wire::{from_us, to_us};
 use wa_proto::{Host, PaneAddress, Timestamp};
 
 use super::{Store, StoreError, Tx};
+use crate::identity::ca::hex;
 
 /// What is written down.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +41,45 @@ pub struct AuditRow {
     pub target: String,
     pub decision: String,
     pub detail: String,
+    pub hash: Vec<u8>,
+}
+
+/// A row as somebody remembers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrailMark {
+    pub n: i64,
+    /// In hexadecimal.
+    pub hash: String,
+}
+
+/// Where the trail ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrailEnd {
+    /// The last row that is there; `None`: there is none.
+    pub last: Option<TrailMark>,
+    /// The last row that was written, as the controller remembers it.
+    pub remembered: Option<TrailMark>,
+}
+
+impl TrailEnd {
+    /// What is wrong with it, in words.
+    pub fn problem(&self) -> Option<String> {
+        let there = self.last.as_ref().map_or(0, |last| last.n);
+        match (&self.last, &self.remembered) {
+            (_, Some(remembered)) if remembered.n > there => {
+                Some(format!("{} rows were written, and the last that is there is row {there}", remembered.n))
+            }
+            (Some(last), Some(remembered)) if last == remembered => None,
+            (None, None) => None,
+            _ => Some(format!("row {there} is not the one that was written last")),
+        }
+    }
+}
+
+impl std::fmt::Display for TrailMark {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.n, self.hash)
+    }
 }
 
 fn hash(before: &[u8], n: i64, time_us: i64, words: [&str; 5]) -> Vec<u8> {
@@ -55,27 +99,26 @@ impl Tx<'_> {
     pub fn audit(&self, entry: &Entry<'_>) -> Result<(), StoreError> {
         let last: Option<(i64, Vec<u8>)> = self
             .conn
-            .prepare_cached("SELECT n, hash FROM audit ORDER BY n DESC LIMIT 1")?
+            .prepare_cached(
+                "SELECT n, hash FROM (SELECT n, hash FROM audit_head UNION ALL
+                 SELECT n, hash FROM (SELECT n, hash FROM audit ORDER BY n DESC LIMIT 1))
+                 ORDER BY n DESC LIMIT 1",
+            )?
             .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
         let (n, before) = last.map_or((1, Vec::new()), |(n, hash)| (n + 1, hash));
         let time_us = to_us(self.now);
         let words = [entry.who, entry.what, entry.target, entry.decision, entry.detail];
+        let hash = hash(&before, n, time_us, words);
         self.conn
             .prepare_cached(
                 "INSERT INTO audit (n, time_us, who, what, target, decision, detail, hash)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             )?
-            .execute(params![
-                n,
-                time_us,
-                words[0],
-                words[1],
-                words[2],
-                words[3],
-                words[4],
-                hash(&before, n, time_us, words)
-            ])?;
+            .execute(params![n, time_us, words[0], words[1], words[2], words[3], words[4], hash])?;
+        self.conn
+            .prepare_cached("INSERT OR REPLACE INTO audit_head (one, n, hash) VALUES (1, ?1, ?2)")?
+            .execute(params![n, hash])?;
         Ok(())
     }
 }
@@ -133,17 +176,25 @@ impl Store {
         self.readers.read_long(move |conn| page(conn, &filter, after, last)).await
     }
 
-    /// Follows the chain of hashes from the first row to the one that is the last now.
-    pub async fn verify_audit(&self) -> Result<Chain, StoreError> {
-        let last = self.audit_head().await?;
+    /// Where the trail ends, and whether that is where the controller left it.
+    pub async fn audit_end(&self) -> Result<TrailEnd, StoreError> {
+        self.readers.read(end).await
+    }
+
+    /// Follows the chain of hashes from the first row to the one that was written last, and looks whether the row that is
+    /// remembered elsewhere is in it.
+    pub async fn verify_audit(&self, kept: Option<TrailMark>) -> Result<Chain, StoreError> {
+        let end = self.audit_end().await?;
+        let marks: Arc<[TrailMark]> = kept.into_iter().chain(end.remembered).collect();
+        let last = marks.iter().chain(&end.last).map(|mark| mark.n).max().unwrap_or(0);
         let mut chain = Chain::default();
         loop {
-            let mut followed = std::mem::take(&mut chain);
+            let (mut followed, marks) = (std::mem::take(&mut chain), Arc::clone(&marks));
             let more;
             (chain, more) = self
                 .readers
                 .read_long(move |conn| {
-                    let more = followed.follow(conn, last)?;
+                    let more = followed.follow(conn, last, &marks)?;
                     Ok((followed, more))
                 })
                 .await?;
@@ -193,12 +244,24 @@ fn read(row: &Row<'_>) -> Result<AuditRow, StoreError> {
         target: row.get(4)?,
         decision: row.get(5)?,
         detail: row.get(6)?,
+        hash: row.get(7)?,
     })
 }
 
 /// The number of the last row; 0: there is none.
 fn head(conn: &Connection) -> Result<i64, StoreError> {
     Ok(conn.prepare_cached("SELECT coalesce(max(n), 0) FROM audit")?.query_row([], |row| row.get(0))?)
+}
+
+fn end(conn: &Connection) -> Result<TrailEnd, StoreError> {
+    // What is remembered first: what is written in between must not look as if it were missing.
+    let mark = |sql: &str| {
+        let mark = |row: &Row<'_>| Ok(TrailMark { n: row.get(0)?, hash: hex(&row.get::<_, Vec<u8>>(1)?) });
+        conn.prepare_cached(sql)?.query_row([], mark).optional()
+    };
+    let remembered = mark("SELECT n, hash FROM audit_head")?;
+    let last = mark("SELECT n, hash FROM audit ORDER BY n DESC LIMIT 1")?;
+    Ok(TrailEnd { last, remembered })
 }
 
 /// The number before the first row that is not older than `since`.
@@ -219,7 +282,7 @@ fn page(
     let end = after.saturating_add(SLICE).min(last);
     let (form, under) = filter.forms();
     let mut statement = conn.prepare_cached(&format!(
-        "SELECT n, time_us, who, what, target, decision, detail FROM audit
+        "SELECT n, time_us, who, what, target, decision, detail, hash FROM audit
          WHERE {WANTED} AND n > ?6 AND n <= ?7 ORDER BY n LIMIT ?8"
     ))?;
     let since = filter.since.map(to_us);
@@ -271,7 +334,7 @@ pub struct Chain {
 
 impl Chain {
     /// Follows the chain through one more page, up to row `last`; whether there is more to follow.
-    fn follow(&mut self, conn: &Connection, last: i64) -> Result<bool, StoreError> {
+    fn follow(&mut self, conn: &Connection, last: i64, marks: &[TrailMark]) -> Result<bool, StoreError> {
         let done = super::int(self.rows)?;
         let end = done.saturating_add(SLICE).min(last);
         let mut statement = conn.prepare_cached(
@@ -280,19 +343,20 @@ impl Chain {
         )?;
         let mut rows = statement.query([done, end])?;
         while let Some(row) = rows.next()? {
-            if let Err(problem) = self.add(row) {
+            if let Err(problem) = self.add(row, marks) {
                 self.broken = Some((self.rows + 1, problem));
                 return Ok(false);
             }
         }
         if super::int(self.rows)? < end {
-            self.broken = Some((self.rows + 1, "it is missing".to_owned()));
+            let problem = format!("it is missing; the trail went up to row {last} once");
+            self.broken = Some((self.rows + 1, problem));
         }
         Ok(self.broken.is_none() && end < last)
     }
 
     /// Takes the next row, or says why it cannot be the next.
-    fn add(&mut self, row: &Row<'_>) -> Result<(), String> {
+    fn add(&mut self, row: &Row<'_>, marks: &[TrailMark]) -> Result<(), String> {
         let foreign = |error: rusqlite::Error| format!("it holds what was never written there: {error}");
         let n: i64 = row.get(0).map_err(foreign)?;
         if n.cast_unsigned() != self.rows + 1 {
@@ -306,6 +370,13 @@ impl Chain {
         let stored: Vec<u8> = row.get(7).map_err(foreign)?;
         if hash(&self.head, n, time_us, words.each_ref().map(String::as_str)) != stored {
             return Err("it was changed, or one before it".to_owned());
+        }
+        if marks.iter().any(|mark| mark.n == n && mark.hash != hex(&stored)) {
+            return Err(
+                "its hash is not the one that is remembered: it was changed, or one before it, and the \
+                        hashes with it"
+                    .to_owned(),
+            );
         }
         self.rows += 1;
         self.head = stored;

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::audit::{AuditFilter, Chain};
+use super::audit::{AuditFilter, Chain, TrailMark};
 use super::{Entry, Store};
 use crate::store::tests::open;
 
@@ -136,26 +136,65 @@ proptest! {
             let place = tempfile::tempdir().unwrap();
             let store = open(place.path());
             trail(&store, ROWS).await;
-            let whole = store.verify_audit().await.unwrap();
+            let whole = store.verify_audit(None).await.unwrap();
             prop_assert_eq!((whole.rows, broken_at(&whole)), (ROWS, None));
             let first = commit(&intruder(&place), &deed);
-            let chain = store.verify_audit().await.unwrap();
+            let chain = store.verify_audit(None).await.unwrap();
             prop_assert_eq!((chain.rows, broken_at(&chain)), (first - 1, Some(first)), "{:?}", deed);
             Ok(())
         })?;
     }
 }
 
+/// The last rows are gone, and so is, perhaps, what the controller remembers of them.
+fn cut_after(place: &TempDir, n: u64, remembered_too: bool) {
+    let conn = intruder(place);
+    conn.execute(&format!("DELETE FROM audit WHERE n > {n}"), []).unwrap();
+    if remembered_too {
+        conn.execute_batch(
+            "DELETE FROM audit_head; INSERT INTO audit_head SELECT 1, n, hash FROM audit ORDER BY n DESC LIMIT 1",
+        )
+        .unwrap();
+    }
+}
+
 #[tokio::test]
-async fn what_was_cut_off_at_the_end_is_found_by_the_head_that_was_kept() {
+async fn what_was_cut_off_at_the_end_stays_a_gap() {
     let place = tempfile::tempdir().unwrap();
     let store = open(place.path());
     trail(&store, 5).await;
-    let whole = store.verify_audit().await.unwrap();
-    intruder(&place).execute("DELETE FROM audit WHERE n > 3", []).unwrap();
-    let cut = store.verify_audit().await.unwrap();
-    assert_eq!((cut.rows, cut.broken.as_ref()), (3, None));
-    assert_ne!(cut.head, whole.head);
+    assert_eq!(store.audit_end().await.unwrap().problem(), None);
+    cut_after(&place, 3, false);
+    let cut = store.verify_audit(None).await.unwrap();
+    assert_eq!((cut.rows, broken_at(&cut)), (3, Some(4)));
+    let problem = store.audit_end().await.unwrap().problem().unwrap();
+    assert_eq!(problem, "5 rows were written, and the last that is there is row 3");
+    // Also once more was written than had been there; nothing is kept from being written.
+    trail(&store, 4).await;
+    let grown = store.verify_audit(None).await.unwrap();
+    assert_eq!((grown.rows, broken_at(&grown)), (3, Some(4)));
+    assert_eq!(store.audit_head().await.unwrap(), 9);
+}
+
+#[tokio::test]
+async fn what_was_cut_off_with_its_memory_is_found_by_the_head_that_was_kept() {
+    let place = tempfile::tempdir().unwrap();
+    let store = open(place.path());
+    trail(&store, 5).await;
+    let kept = store.audit_end().await.unwrap().last.unwrap();
+    let verify = async |mark: &TrailMark| store.verify_audit(Some(mark.clone())).await.unwrap();
+    assert_eq!(broken_at(&verify(&kept).await), None);
+    trail(&store, 2).await;
+    assert_eq!(broken_at(&verify(&kept).await), None, "it is not the last any more");
+    cut_after(&place, 3, true);
+    assert_eq!(broken_at(&store.verify_audit(None).await.unwrap()), None);
+    assert_eq!(broken_at(&verify(&kept).await), Some(4));
+    // As many rows as before, of another trail.
+    trail(&store, 4).await;
+    assert_eq!(broken_at(&store.verify_audit(None).await.unwrap()), None);
+    let forged = verify(&kept).await;
+    assert_eq!((broken_at(&forged), forged.rows), (Some(5), 4));
+    assert!(forged.broken.unwrap().1.contains("remembered"));
 }
 
 #[tokio::test]
@@ -176,7 +215,7 @@ async fn no_row_is_changed_removed_or_replaced() {
         let error = conn.execute(&deed, []).unwrap_err().to_string();
         assert!(error.contains("append-only"), "{deed}: {error}");
     }
-    assert_eq!(store.verify_audit().await.unwrap().rows, 3);
+    assert_eq!(store.verify_audit(None).await.unwrap().rows, 3);
 }
 
 /// More than one read looks at.
@@ -186,7 +225,7 @@ async fn a_long_trail_is_read_in_pages() {
     let place = tempfile::tempdir().unwrap();
     let store = open(place.path());
     trail(&store, MANY).await;
-    let chain = store.verify_audit().await.unwrap();
+    let chain = store.verify_audit(None).await.unwrap();
     assert_eq!((chain.rows, broken_at(&chain)), (MANY, None));
     let (filter, last) = (AuditFilter::default(), store.audit_head().await.unwrap());
     let (mut after, mut seen, mut largest) = (0, 0, 0);
@@ -204,7 +243,7 @@ async fn a_long_trail_is_read_in_pages() {
     assert_eq!(store.audit_tail(AuditFilter::default(), last, 3).await.unwrap(), last - 3);
     let long = intruder(&place);
     long.execute("UPDATE audit SET detail = '' WHERE n = 15000", []).unwrap();
-    assert_eq!(broken_at(&store.verify_audit().await.unwrap()), Some(15_000));
+    assert_eq!(broken_at(&store.verify_audit(None).await.unwrap()), Some(15_000));
 }
 
 #[tokio::test]

@@ -19,6 +19,11 @@ const STEPS: &[M<'_>] = &[
     M::up(include_str!("approvals.sql")),
     M::up(include_str!("unknown.sql")),
     M::up(include_str!("runs.sql")),
+    M::up(include_str!("retention.sql")),
+    M::up(include_str!("owners.sql")),
+    M::up(include_str!("again.sql")),
+    M::up(include_str!("marks.sql")),
+    M::up(include_str!("audit_head.sql")),
 ];
 const MIGRATIONS: Migrations<'_> = Migrations::from_slice(STEPS);
 

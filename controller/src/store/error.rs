@@ -60,11 +60,6 @@ impl StoreError {
     pub fn is_passing(&self) -> bool {
         matches!(self, Self::Full | Self::ReadOnly | Self::Closed)
     }
-
-    /// Whether the fault lies with what was asked, and not with the database.
-    pub fn is_callers(&self) -> bool {
-        matches!(self, Self::Missing { .. } | Self::Invalid(_) | Self::NotFound(_) | Self::Refused(_))
-    }
 }
 
 impl From<rusqlite::Error> for StoreError {

@@ -63,6 +63,15 @@ const INSERT_LINE: &str = "INSERT INTO log (id, stream, layout, row, ord, sub, r
      VALUES (?1, ?2, ?3, ?4, 1, 0, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (stream, layout, row, ord, sub) DO NOTHING";
 pub(super) const INDEX_WORDS: &str = "INSERT INTO log_words (rowid, words) VALUES (?1, ?2)";
 
+/// How far the log has come in a lane of a spool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Mark {
+    /// Everything up to and with this seq is in the log; 0 = nothing.
+    pub acked: u64,
+    /// The node's clock when that record was captured, microseconds since the epoch; 0 = not known.
+    pub time_us: i64,
+}
+
 /// Where the lines of one record go, and with what.
 struct LinePlace<'a> {
     stream: i64,
@@ -76,38 +85,45 @@ struct LinePlace<'a> {
 }
 
 impl Tx<'_> {
-    /// The high-water mark of a lane; 0 = nothing.
-    pub fn acked(&self, host: &Host, spool: SpoolId, lane: Lane) -> Result<u64, StoreError> {
-        let acked: Option<i64> = self
+    /// The high-water mark of a lane.
+    pub fn mark(&self, host: &Host, spool: SpoolId, lane: Lane) -> Result<Mark, StoreError> {
+        let mark = self
             .conn
-            .prepare_cached("SELECT acked FROM spools WHERE host = ?1 AND spool_id = ?2 AND lane = ?3")?
-            .query_row(params![host.as_str(), spool.as_bytes(), lane_number(lane)], |row| row.get(0))
+            .prepare_cached(
+                "SELECT acked, acked_time_us FROM spools WHERE host = ?1 AND spool_id = ?2 AND lane = ?3",
+            )?
+            .query_row(params![host.as_str(), spool.as_bytes(), lane_number(lane)], |row| {
+                Ok(Mark { acked: row.get::<_, i64>(0)?.cast_unsigned(), time_us: row.get(1)? })
+            })
             .optional()?;
-        Ok(acked.map_or(0, i64::cast_unsigned))
+        Ok(mark.unwrap_or_default())
     }
 
     /// Puts the batch into the log and moves the mark.
     pub fn ingest(&self, batch: Batch) -> Result<Ingested, StoreError> {
         let Batch { host, spool, lane, records, unknown, .. } = batch;
-        let before = self.acked(&host, spool, lane)?;
+        let before = self.mark(&host, spool, lane)?.acked;
         for record in &records {
             if let RecordBody::Hole(hole) = &record.body {
                 self.remember_hole(&host, spool, lane, hole, record.time)?;
             }
         }
         let mut done = Ingested { acked: before, ..Ingested::default() };
-        let mut last = None;
+        let (mut last, mut time_us) = (None, 0);
         let mut unknown = unknown.into_iter().peekable();
         let mut records = records.into_iter().peekable();
         loop {
             let next = records.peek().map(|record| record.seq);
             if let Some(other) = unknown.next_if(|other| next.is_none_or(|next| other.seq < next)) {
                 if self.reach(&host, spool, lane, other.seq, &mut done)? {
+                    time_us = other.time_us;
                     self.keep_unknown(&host, spool, lane, &other)?;
                     done.unknown += 1;
                 }
             } else if let Some(record) = records.next() {
                 if self.reach(&host, spool, lane, record.seq, &mut done)? {
+                    let is_hole = matches!(record.body, RecordBody::Hole(_));
+                    time_us = if is_hole { 0 } else { record.time.as_microsecond() };
                     if let (Lane::Events, RecordBody::Hole(hole)) = (lane, &record.body) {
                         self.enter_lost_events(&host, spool, hole, record.time)?;
                     }
@@ -120,10 +136,16 @@ impl Tx<'_> {
         if done.acked > before {
             self.conn
                 .prepare_cached(
-                    "INSERT INTO spools (host, spool_id, lane, acked) VALUES (?1, ?2, ?3, ?4)
-                     ON CONFLICT DO UPDATE SET acked = excluded.acked",
+                    "INSERT INTO spools (host, spool_id, lane, acked, acked_time_us) VALUES (?1, ?2, ?3, ?4, ?5)
+                     ON CONFLICT DO UPDATE SET acked = excluded.acked, acked_time_us = excluded.acked_time_us",
                 )?
-                .execute(params![host.as_str(), spool.as_bytes(), lane_number(lane), int(done.acked)?])?;
+                .execute(params![
+                    host.as_str(),
+                    spool.as_bytes(),
+                    lane_number(lane),
+                    int(done.acked)?,
+                    time_us
+                ])?;
             // What the mark has passed is named no more.
             self.conn
                 .prepare_cached(
@@ -229,22 +251,8 @@ impl Tx<'_> {
         let Some(id) = EventId::from_slice(&name.to_be_bytes()) else { return Ok(()) };
         let time = if time == Timestamp::UNIX_EPOCH { self.now } else { time };
         let lost = hole.last_seq - hole.first_seq + 1;
-        let event = Event {
-            id,
-            pane: None,
-            kind: EventKind::CaptureGap,
-            agent: None,
-            agent_version: String::new(),
-            agent_pid: 0,
-            rule: String::new(),
-            fields: [("cause", hole.cause.as_str().to_owned()), ("events", lost.to_string())]
-                .map(|(name, value)| (name.to_owned(), value))
-                .into(),
-            witnesses: Vec::new(),
-            line: String::new(),
-            row: 0,
-            layout: 0,
-        };
+        let fields = [("cause", hole.cause.as_str().to_owned()), ("events", lost.to_string())];
+        let event = Event { id, ..Event::new(EventKind::CaptureGap, fields) };
         self.enter_event(host, &event, time, "")
     }
 
@@ -488,9 +496,15 @@ impl Tx<'_> {
             return Ok(());
         }
         self.tell(|told| told.events = true);
-        self.note_account_event(host, event, time)?;
+        match self.note_account_event(host, event, time) {
+            // An account's row that cannot be read must not keep events out of the log.
+            Err(StoreError::Damaged(what)) => {
+                tracing::error!(%what, "what an event says of an account was not noted");
+            }
+            noted => noted?,
+        }
         match pane {
-            Some(pane) => self.inbox_event(host, pane, &body, trace_parent),
+            Some(pane) => self.inbox_event(host, pane, &body, time, trace_parent),
             None => Ok(()),
         }
     }

@@ -1,19 +1,20 @@
-//! Which pane uses which account, and where accounts have homes.
+//! Which pane uses which account.
 //!
 //! Constraints: a run leases once, whatever is asked again; the account is chosen and leased in one commit, so two panes
-//! never take its last place; one run at a time signs an account in on a host.
+//! never take its last place.
 //!
 //! A lease is the run's while that is open and the pane's afterwards. It ends when the pane is gone, and when its run is
-//! over and the pane turns out to be on another account. Homes and sign-ins are noted per account and host.
+//! over and the pane turns out to be on another account.
 
 use jiff::SignedDuration;
 use prost::Message as _;
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use wa_proto::wire::{to_us, v1};
 use wa_proto::{AccountAlias, AgentKind, Generation, Host, MuxName, Pane, PaneRef, RunId, Timestamp};
 
 use super::accounts::{self, AccountRow, DEFAULT_POOL, PoolRow, damaged, read_time};
 use super::audit::Entry;
+use super::homes::{HomeRow, SignInRefusal, homes, signing_in};
 use super::limits::windows;
 use super::{StoreError, Tx, int};
 use crate::accounts::choice::{Candidate, Choice, SignIn, Verdict, Window, Wish, choose};
@@ -69,14 +70,6 @@ pub struct LeaseRow {
     pub since: Timestamp,
 }
 
-/// A home of an account on a host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HomeRow {
-    pub host: Host,
-    /// `None`: not known.
-    pub signed_in: Option<bool>,
-}
-
 /// An account with all that is known of it, but for its secrets.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AccountState {
@@ -86,17 +79,6 @@ pub struct AccountState {
     pub leases: Vec<LeaseRow>,
     pub windows: Vec<Window>,
     pub homes: Vec<HomeRow>,
-}
-
-/// Why an account is not signed in by this run.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SignInRefusal {
-    #[error("there is no account {0}")]
-    Unknown(AccountAlias),
-    #[error("{0} is disabled: enable it first (`wa account enable {0}`)")]
-    Disabled(AccountAlias),
-    #[error("run {run} signs {alias} in on {host} already: wait for its end, or cancel it")]
-    UnderWay { alias: AccountAlias, host: Host, run: RunId },
 }
 
 /// Accounts with all that is known of them, by name.
@@ -125,31 +107,27 @@ pub(super) fn leases(
     let mut rows = statement.query([alias.map(AccountAlias::as_str), host.map(Host::as_str)])?;
     let mut out = Vec::new();
     while let Some(row) = rows.next()? {
-        out.push(LeaseRow {
-            alias: AccountAlias::new(row.get::<_, String>(0)?).map_err(damaged)?,
-            run: RunId::from_slice(&row.get::<_, Vec<u8>>(1)?).ok_or_else(|| damaged("run_id"))?,
-            host: Host::new(row.get::<_, String>(2)?).map_err(damaged)?,
-            pane: PaneRef {
-                mux: MuxName::new(row.get::<_, String>(3)?).map_err(damaged)?,
-                pane_id: row.get::<_, i64>(4)?.cast_unsigned(),
-                generation: Generation::new(row.get::<_, String>(5)?).map_err(damaged)?,
-            },
-            since: read_time(row.get(6)?)?.unwrap_or(Timestamp::UNIX_EPOCH),
-        });
+        match lease(row) {
+            Ok(lease) => out.push(lease),
+            // It names no pane that could be on the account, and must not keep others from theirs.
+            Err(error) => tracing::error!(%error, "a lease cannot be read and does not count"),
+        }
     }
     Ok(out)
 }
 
-fn homes(conn: &Connection, alias: &AccountAlias) -> Result<Vec<HomeRow>, StoreError> {
-    let mut statement =
-        conn.prepare_cached("SELECT host, signed_in FROM account_homes WHERE alias = ?1 ORDER BY host")?;
-    let mut rows = statement.query([alias.as_str()])?;
-    let mut out = Vec::new();
-    while let Some(row) = rows.next()? {
-        let host = Host::new(row.get::<_, String>(0)?).map_err(damaged)?;
-        out.push(HomeRow { host, signed_in: row.get(1)? });
-    }
-    Ok(out)
+fn lease(row: &Row<'_>) -> Result<LeaseRow, StoreError> {
+    Ok(LeaseRow {
+        alias: AccountAlias::new(row.get::<_, String>(0)?).map_err(damaged)?,
+        run: RunId::from_slice(&row.get::<_, Vec<u8>>(1)?).ok_or_else(|| damaged("run_id"))?,
+        host: Host::new(row.get::<_, String>(2)?).map_err(damaged)?,
+        pane: PaneRef {
+            mux: MuxName::new(row.get::<_, String>(3)?).map_err(damaged)?,
+            pane_id: row.get::<_, i64>(4)?.cast_unsigned(),
+            generation: Generation::new(row.get::<_, String>(5)?).map_err(damaged)?,
+        },
+        since: read_time(row.get(6)?)?.unwrap_or(Timestamp::UNIX_EPOCH),
+    })
 }
 
 /// The account that a pane is on: its home's, else the one whose `default_hosts` names the host. One that is not known
@@ -242,18 +220,6 @@ fn candidate(conn: &Connection, state: AccountState, wanted: &Wanted<'_>) -> Res
         windows,
         last_used: account.last_used,
     })
-}
-
-/// The open run that signs the account in on this host.
-fn signing_in(conn: &Connection, alias: &AccountAlias, host: &Host) -> Result<Option<RunId>, StoreError> {
-    let found: Option<Vec<u8>> = conn
-        .prepare_cached(
-            "SELECT sign_in_run FROM account_homes JOIN runs ON run_id = sign_in_run
-             WHERE alias = ?1 AND account_homes.host = ?2 AND ended_us IS NULL",
-        )?
-        .query_row([alias.as_str(), host.as_str()], |row| row.get(0))
-        .optional()?;
-    found.map(|run| RunId::from_slice(&run).ok_or_else(|| damaged("sign_in_run"))).transpose()
 }
 
 impl Tx<'_> {
@@ -360,16 +326,6 @@ impl Tx<'_> {
         self.make_home(alias, &request.host)
     }
 
-    /// The pane uses none of our accounts any more.
-    pub fn end_leases_of(&self, host: &Host, pane: &PaneRef) -> Result<(), StoreError> {
-        for lease in leases(self.conn, None, Some(host))? {
-            if lease.pane == *pane {
-                self.end_lease(&lease, "the pane is gone")?;
-            }
-        }
-        Ok(())
-    }
-
     /// The run gives its account back, unused.
     pub fn end_leases_of_run(&self, run: RunId) -> Result<(), StoreError> {
         for lease in leases(self.conn, None, None)?.iter().filter(|lease| lease.run == run) {
@@ -438,58 +394,5 @@ impl Tx<'_> {
             .optional()?;
         // What cannot be read is only a memory of what the node tells again.
         Ok(report.and_then(|report| v1::Pane::decode(report.as_slice()).ok()?.try_into().ok()))
-    }
-
-    // ---- homes
-
-    fn make_home(&self, alias: &AccountAlias, host: &Host) -> Result<(), StoreError> {
-        self.conn
-            .prepare_cached("INSERT OR IGNORE INTO account_homes (alias, host) VALUES (?1, ?2)")?
-            .execute([alias.as_str(), host.as_str()])?;
-        Ok(())
-    }
-
-    /// The account has a home on this host, and is signed in there, or not.
-    pub fn note_home(&self, alias: &AccountAlias, host: &Host, signed_in: bool) -> Result<(), StoreError> {
-        if self.account(alias)?.is_none() {
-            return Ok(());
-        }
-        self.make_home(alias, host)?;
-        self.note_signed_in(alias, host, signed_in)
-    }
-
-    pub(super) fn note_signed_in(
-        &self,
-        alias: &AccountAlias,
-        host: &Host,
-        signed_in: bool,
-    ) -> Result<(), StoreError> {
-        self.conn
-            .prepare_cached("UPDATE account_homes SET signed_in = ?3 WHERE alias = ?1 AND host = ?2")?
-            .execute(params![alias.as_str(), host.as_str(), signed_in])?;
-        Ok(())
-    }
-
-    /// From now on, until it is over, this run alone signs the account in on this host; no run, while it is disabled.
-    pub fn begin_sign_in(
-        &self,
-        alias: &AccountAlias,
-        host: &Host,
-        run: RunId,
-    ) -> Result<Result<(), SignInRefusal>, StoreError> {
-        match self.account(alias)? {
-            None => return Ok(Err(SignInRefusal::Unknown(alias.clone()))),
-            Some(account) if account.disabled => return Ok(Err(SignInRefusal::Disabled(alias.clone()))),
-            Some(_) => {}
-        }
-        if let Some(other) = signing_in(self.conn, alias, host)?.filter(|other| *other != run) {
-            let (alias, host) = (alias.clone(), host.clone());
-            return Ok(Err(SignInRefusal::UnderWay { alias, host, run: other }));
-        }
-        self.make_home(alias, host)?;
-        self.conn
-            .prepare_cached("UPDATE account_homes SET sign_in_run = ?3 WHERE alias = ?1 AND host = ?2")?
-            .execute(params![alias.as_str(), host.as_str(), run.as_bytes()])?;
-        Ok(Ok(()))
     }
 }

@@ -104,7 +104,7 @@ impl Tx<'_> {
         let alias = &account.alias;
         match event.kind {
             AuthSignedOut => self.note_signed_in(alias, host, false),
-            AuthSucceeded => self.note_signed_in(alias, host, true),
+            AuthSucceeded => self.note_sign_in_done(alias, host),
             LimitLifted => self.note_lifted(alias, field("window"), field("model"), time),
             kind => {
                 let used = field("percent_used").parse().ok();

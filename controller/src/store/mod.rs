@@ -15,6 +15,9 @@
 
 mod accounts;
 mod approvals;
+mod aside;
+#[cfg(test)]
+mod aside_tests;
 mod audit;
 #[cfg(test)]
 mod audit_tests;
@@ -22,6 +25,8 @@ mod connection;
 mod error;
 mod events;
 mod forget;
+mod homes;
+mod inbox;
 mod ingest;
 mod leases;
 mod limits;
@@ -33,9 +38,14 @@ mod outbox;
 mod people;
 mod queue;
 mod readers;
+mod retention;
+#[cfg(test)]
+mod retention_tests;
 mod revocations;
 #[cfg(test)]
 mod revocations_tests;
+#[cfg(test)]
+mod rotation_tests;
 mod rules;
 #[cfg(test)]
 mod rules_tests;
@@ -68,21 +78,24 @@ use wa_workflow::Run;
 
 pub use accounts::{AccountChange, AccountRow, DEFAULT_POOL, PoolRow, Rotated, SealedField};
 pub use approvals::{Approval, ApprovalRefusal, ApprovalState, NewAction, name as approval_name};
-pub use audit::{AuditFilter, AuditRow, Chain, Entry};
+pub use audit::{AuditFilter, AuditRow, Chain, Entry, TrailEnd, TrailMark};
 pub use error::StoreError;
 pub use events::{EventRange, StoredEvent};
 pub use forget::{Forgotten, forget_vault};
-pub use ingest::{Batch, Ingested};
-pub use leases::{AccountState, HomeRow, LeaseAnswer, LeaseRequest, LeaseRow, SignInRefusal};
+pub use homes::{HomeAnswer, HomeRow, MadeHome, SignInRefusal};
+pub use inbox::{InboxItem, InboxRow};
+pub use ingest::{Batch, Ingested, Mark};
+pub use leases::{AccountState, LeaseAnswer, LeaseRequest, LeaseRow};
 pub use log::{Cursor, LogEntry, LogItem, LogRange};
 pub use messages::Said;
 pub use nodes::{NodeChange, NodeRow};
 pub use notices::{AnswerRefusal, Notice};
 pub use outbox::{ActionRow, Earlier};
 pub use people::{IssuedCertificate, NewToken, Pause, TokenRefusal};
+pub use retention::Swept;
 pub use revocations::{CertificateRow, RecoveryRefusal, Revocation, Revoked, RevokedHost};
 pub use rules::{PushedPack, RuleChange, RuleSet};
-pub use runs::{InboxItem, InboxRow, RecordedInput, RunSummary};
+pub use runs::{RecordedInput, RunSummary};
 pub use search::{Hit, InvalidPattern, Pattern, Search};
 pub use tx::{Committed, Queued, Tx};
 pub use unknown::UnknownRecord;
@@ -215,6 +228,7 @@ impl Store {
     ) -> Result<(Self, Kept), StoreError> {
         let conn = connection::create(path)?;
         let (vault, next_key) = open_vault(&conn, &sources, now)?;
+        aside::set_aside(&conn, &vault, now)?;
         let kept = Kept {
             nodes: nodes::load(&conn)?,
             actions: outbox::open_actions(&conn, &vault)?,
@@ -528,6 +542,16 @@ impl Store {
     /// All pools, or the one of this name.
     pub async fn pools(&self, name: Option<String>) -> Result<Vec<PoolRow>, StoreError> {
         self.readers.read(move |conn| accounts::pools(conn, name.as_deref())).await
+    }
+
+    /// Whose the account's homes must be; `None`: there is no such account.
+    pub async fn account_owner(&self, alias: AccountAlias) -> Result<Option<Vec<u8>>, StoreError> {
+        self.readers.read(move |conn| homes::owner(conn, &alias)).await
+    }
+
+    /// The open run that signs the account in on this host.
+    pub async fn signing_in(&self, alias: AccountAlias, host: Host) -> Result<Option<RunId>, StoreError> {
+        self.readers.read(move |conn| homes::signing_in(conn, &alias, &host)).await
     }
 
     /// Fields of an account, still sealed; `None`: there is no such account.

@@ -86,14 +86,16 @@ impl Tx<'_> {
 
 /// All nodes with their panes.
 pub(super) fn load(conn: &Connection) -> Result<Vec<NodeRow>, StoreError> {
-    let mut statement = conn.prepare("SELECT host, version, last_seen_us, skew_ms, heartbeat FROM nodes")?;
+    let mut statement =
+        conn.prepare("SELECT CAST(host AS TEXT), version, last_seen_us, skew_ms, heartbeat FROM nodes")?;
     let mut of_node = conn.prepare("SELECT report FROM panes WHERE host = ?1")?;
     let mut rows = statement.query([])?;
     let mut out = Vec::new();
     while let Some(row) = rows.next()? {
         let name: String = row.get(0)?;
-        let reports =
-            of_node.query_map([&name], |row| row.get::<_, Vec<u8>>(0))?.collect::<Result<Vec<_>, _>>()?;
+        let reports = of_node
+            .query_map([&name], |row| Ok(row.get::<_, Vec<u8>>(0).unwrap_or_default()))?
+            .collect::<Result<Vec<_>, _>>()?;
         let read = |report: &Vec<u8>| -> Result<Pane, StoreError> {
             v1::Pane::decode(report.as_slice()).map_err(damaged)?.try_into().map_err(damaged)
         };
@@ -102,18 +104,20 @@ pub(super) fn load(conn: &Connection) -> Result<Vec<NodeRow>, StoreError> {
             read(report).inspect_err(|error| tracing::warn!(%error, host = name, "a pane was forgotten")).ok()
         };
         let panes: Vec<Pane> = reports.iter().filter_map(read).collect();
-        let heartbeat: Option<Vec<u8>> = row.get(4)?;
-        let last_seen: i64 = row.get(2)?;
+        let heartbeat: Option<Vec<u8>> = row.get(4).unwrap_or_default();
+        let last_seen: i64 = row.get(2).unwrap_or_default();
+        let Ok(host) = Host::new(name.as_str()) else {
+            tracing::error!(host = name, "a node's row cannot be read; the node must join again");
+            continue;
+        };
+        // All of it is told again in the node's next session.
         out.push(NodeRow {
-            host: Host::new(name.as_str()).map_err(damaged)?,
-            version: row.get(1)?,
-            last_seen: (last_seen != 0)
-                .then(|| from_us("nodes.last_seen_us", last_seen))
-                .transpose()
-                .map_err(damaged)?,
+            host,
+            version: row.get(1).unwrap_or_default(),
+            last_seen: from_us("nodes.last_seen_us", last_seen).ok().filter(|_| last_seen != 0),
             damaged: panes.len() < reports.len(),
-            skew_ms: row.get(3)?,
-            heartbeat: v1::Heartbeat::decode(heartbeat.unwrap_or_default().as_slice()).map_err(damaged)?,
+            skew_ms: row.get(3).unwrap_or_default(),
+            heartbeat: v1::Heartbeat::decode(heartbeat.unwrap_or_default().as_slice()).unwrap_or_default(),
             panes,
         });
     }

@@ -5,7 +5,7 @@ use wa_proto::{Pane, PaneState, StateDetail};
 use super::tests::{host, open, pane, time};
 use super::*;
 
-fn told(pane_id: u64, title: &str) -> Pane {
+pub(super) fn told(pane_id: u64, title: &str) -> Pane {
     Pane {
         pane: pane(pane_id),
         title: title.into(),

@@ -6,12 +6,13 @@
 //! stays.
 
 use prost::Message as _;
-use rusqlite::{Connection, OptionalExtension as _, ToSql, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 use wa_proto::wire::{from_us, to_us, v1};
 use wa_proto::{Action, ActionId, Host, Outcome, OutcomeKind, RunId, Timestamp};
 use wa_workflow::Input;
 use zeroize::Zeroizing;
 
+use super::aside::{Unreadable, of_row};
 use super::audit::Entry;
 use super::{Approval, ApprovalState, Queued, StoreError, Tx};
 use crate::accounts::vault::{KeyId, Place, Vault};
@@ -147,7 +148,8 @@ impl Tx<'_> {
             .collect::<Result<Vec<(i64, String, Vec<u8>, String, [u8; 16])>, _>>()?;
         for (n, who, body, host, id) in open {
             let mut action = open_action(self.vault, &id, &body)?;
-            action.deadline = action.deadline.min(self.now);
+            // Not the present: a clock that is set back would make it good again for a controller that is started anew.
+            action.deadline = Timestamp::UNIX_EPOCH;
             let id = action.id;
             let target = format!("{host} {} {}", action.pane.mux, action.pane.pane_id);
             self.conn
@@ -297,29 +299,45 @@ impl Tx<'_> {
     }
 }
 
-/// All actions that are not settled, oldest first, for a controller that starts.
+/// All actions that are not settled, oldest first, for a controller that starts. Those that cannot be read are set aside before.
 pub(super) fn open_actions(conn: &Connection, vault: &Vault) -> Result<Vec<Queued>, StoreError> {
-    let mut statement =
-        conn.prepare(
-        "SELECT n, host, run_id, body,
-         EXISTS (SELECT 1 FROM approvals a WHERE a.action_id = outbox.action_id AND a.state = 'allowed'), action_id
-         FROM outbox WHERE settled_us IS NULL ORDER BY n",
-    )?;
+    let mut statement = conn.prepare(OPEN)?;
     let mut rows = statement.query([])?;
     let mut out = Vec::new();
     while let Some(row) = rows.next()? {
-        let id: [u8; 16] = row.get(5)?;
-        let mut action = open_action(vault, &id, &row.get::<_, Vec<u8>>(3)?)?;
-        action.fence = row.get::<_, i64>(0)?.cast_unsigned();
-        out.push(Queued {
-            host: Host::new(row.get::<_, String>(1)?).map_err(damaged)?,
-            action,
-            run: row.get::<_, Option<[u8; 16]>>(2)?.map(|run| RunId(uuid::Uuid::from_bytes(run))),
-            inherited: true,
-            approved: row.get(4)?,
-        });
+        out.push(queued(row, vault)?);
     }
     Ok(out)
+}
+
+/// Actions without outcome that cannot be read, by their numbers.
+pub(super) fn unreadable(conn: &Connection, vault: &Vault) -> Result<Vec<Unreadable<i64>>, StoreError> {
+    let mut statement = conn.prepare(OPEN)?;
+    let mut rows = statement.query([])?;
+    let mut out = Vec::new();
+    while let Some(row) = rows.next()? {
+        if let Err(error) = queued(row, vault) {
+            out.push(Unreadable { key: row.get(0)?, why: of_row(error)? });
+        }
+    }
+    Ok(out)
+}
+
+const OPEN: &str = "SELECT n, host, run_id, body,
+    EXISTS (SELECT 1 FROM approvals a WHERE a.action_id = outbox.action_id AND a.state = 'allowed'), action_id
+    FROM outbox WHERE settled_us IS NULL ORDER BY n";
+
+fn queued(row: &Row<'_>, vault: &Vault) -> Result<Queued, StoreError> {
+    let id: [u8; 16] = row.get(5)?;
+    let mut action = open_action(vault, &id, &row.get::<_, Vec<u8>>(3)?)?;
+    action.fence = row.get::<_, i64>(0)?.cast_unsigned();
+    Ok(Queued {
+        host: Host::new(row.get::<_, String>(1)?).map_err(damaged)?,
+        action,
+        run: row.get::<_, Option<[u8; 16]>>(2)?.map(|run| RunId(uuid::Uuid::from_bytes(run))),
+        inherited: true,
+        approved: row.get(4)?,
+    })
 }
 
 /// How an action stands, for lists and for tests.

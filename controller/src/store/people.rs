@@ -29,6 +29,10 @@ pub enum TokenRefusal {
     Used,
     #[error("the token has expired: make a new one with `wa fleet token`")]
     Expired,
+    #[error(
+        "the token is not for the name in its text: copy the whole line that `wa fleet token` printed, as it is"
+    )]
+    OtherName,
     #[error("a node of this name has a live certificate: make the token with `wa fleet token --replace`")]
     NameTaken,
 }
@@ -103,8 +107,13 @@ impl Tx<'_> {
         })
     }
 
-    /// Uses a token up. The refusal is audited either way, so it is a value and not an error.
-    pub fn redeem_token(&self, secret_hash: &[u8; 32]) -> Result<Result<Host, TokenRefusal>, StoreError> {
+    /// Uses a token up, if it is for the name that was `asked` for; `None`: any. The refusal is audited either way, so it is a
+    /// value and not an error.
+    pub fn redeem_token(
+        &self,
+        secret_hash: &[u8; 32],
+        asked: Option<&Host>,
+    ) -> Result<Result<Host, TokenRefusal>, StoreError> {
         let found: Option<(String, i64, bool, Option<i64>)> = self
             .conn
             .prepare_cached("SELECT name, expires_us, replaces, used_us FROM tokens WHERE secret_hash = ?1")?
@@ -124,6 +133,9 @@ impl Tx<'_> {
         }
         if expires <= to_us(self.now) {
             return self.refuse_token(&name, TokenRefusal::Expired);
+        }
+        if asked.is_some_and(|asked| *asked != node.name) {
+            return self.refuse_token(&name, TokenRefusal::OtherName);
         }
         if !replaces && self.has_live_certificate(&node)? {
             return self.refuse_token(&name, TokenRefusal::NameTaken);
@@ -214,11 +226,16 @@ pub(super) fn pauses(conn: &Connection) -> Result<Vec<Pause>, StoreError> {
     let mut rows = statement.query([])?;
     let mut out = Vec::new();
     while let Some(row) = rows.next()? {
+        // A pause whose scope is no text holds everything; the rest is only told.
         out.push(Pause {
-            scope: row.get(0)?,
-            who: row.get(1)?,
-            reason: row.get(2)?,
-            since: from_us("pauses.since_us", row.get(3)?)?,
+            scope: row.get(0).unwrap_or_default(),
+            who: row.get(1).unwrap_or_default(),
+            reason: row.get(2).unwrap_or_default(),
+            since: row
+                .get(3)
+                .ok()
+                .and_then(|us| from_us("pauses.since_us", us).ok())
+                .unwrap_or(Timestamp::UNIX_EPOCH),
         });
     }
     Ok(out)

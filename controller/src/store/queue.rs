@@ -23,7 +23,7 @@ pub(crate) enum Urgency {
 /// Requests that may wait in each lane; more wait at the door, and with them the streams that they came from.
 const SLOTS: usize = 512;
 /// Bytes of bulk in one commit: what an urgent request may have to wait for.
-const BULK_BUDGET: usize = 128 * 1024;
+pub(super) const BULK_BUDGET: usize = 128 * 1024;
 /// Urgent requests in one commit.
 const URGENT_BUDGET: usize = 256;
 

@@ -192,7 +192,10 @@ impl Tx<'_> {
     /// Refuses a caller who was admitted, and revoked before its turn came.
     pub fn check_caller(&self, peer: &Peer) -> Result<(), StoreError> {
         if self.bars(peer)? {
-            return Err(StoreError::refused(format!("the certificate of {} was revoked", peer.principal)));
+            return Err(StoreError::refused(format!(
+                "the certificate of {} was revoked",
+                peer.principal.in_words()
+            )));
         }
         Ok(())
     }
@@ -260,8 +263,14 @@ pub(super) fn load(conn: &Connection, now: Timestamp) -> Result<Revoked, StoreEr
     let mut rows = statement.query([to_us(since)])?;
     let mut names = HashMap::new();
     while let Some(row) = rows.next()? {
-        let who = principal(&row.get::<_, String>(0)?, row.get(1)?)?;
-        names.insert(who, from_us("revocations.revoked_us", row.get(2)?)?);
+        let Ok(who) = principal(&row.get::<_, String>(0)?, row.get(1)?) else {
+            // No certificate that this program takes has such a role, or such a name.
+            tracing::error!("a revocation cannot be read: its role or name is none that opens anything here");
+            continue;
+        };
+        // When that was cannot be read: whatever was issued until now is void.
+        let since = row.get(2).ok().and_then(|us| from_us("revocations.revoked_us", us).ok());
+        names.insert(who, since.unwrap_or(now));
     }
     Ok(Revoked { serials, names })
 }

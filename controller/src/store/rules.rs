@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 use wa_proto::Timestamp;
 use wa_proto::wire::{from_us, to_us};
 
@@ -102,6 +102,21 @@ impl Tx<'_> {
     }
 }
 
+fn read(row: &Row<'_>) -> Result<PushedPack, StoreError> {
+    Ok(PushedPack {
+        pack: CheckedPack {
+            name: row.get(0)?,
+            text: row.get(1)?,
+            shadow: row.get(2)?,
+            version: row.get(3)?,
+            hash: row.get(4)?,
+            rules: row.get(5)?,
+        },
+        who: row.get(6)?,
+        pushed: from_us("rule_packs.pushed_us", row.get(7)?)?,
+    })
+}
+
 /// The set as it is stored.
 pub(super) fn load(conn: &Connection) -> Result<RuleSet, StoreError> {
     let mut statement = conn.prepare_cached(
@@ -110,18 +125,13 @@ pub(super) fn load(conn: &Connection) -> Result<RuleSet, StoreError> {
     let mut rows = statement.query([])?;
     let mut packs = Vec::new();
     while let Some(row) = rows.next()? {
-        packs.push(PushedPack {
-            pack: CheckedPack {
-                name: row.get(0)?,
-                text: row.get(1)?,
-                shadow: row.get(2)?,
-                version: row.get(3)?,
-                hash: row.get(4)?,
-                rules: row.get(5)?,
-            },
-            who: row.get(6)?,
-            pushed: from_us("rule_packs.pushed_us", row.get(7)?)?,
-        });
+        match read(row) {
+            Ok(pack) => packs.push(pack),
+            // Without it nodes recognise less; without a controller they recognise for nobody.
+            Err(error) => {
+                tracing::error!(%error, "a pushed pack of rules cannot be read and is left out: push it again")
+            }
+        }
     }
     let revision = revision(packs.iter().map(|pushed| &pushed.pack));
     Ok(RuleSet { revision, packs })

@@ -65,7 +65,15 @@ impl Tx<'_> {
                 let Ok(host) = Host::new(key.0.as_str()) else { continue };
                 let wire = v1::Record::decode(bytes.as_slice()).ok();
                 let Some(record) = wire.and_then(|wire| Record::try_from(wire).ok()) else { continue };
-                self.enter(&host, record, &mut None, &mut Ingested::default())?;
+                let entered = self.apart(|tx| tx.enter(&host, record, &mut None, &mut Ingested::default()));
+                match entered {
+                    // It stays for the next start, and does not keep the others.
+                    Err(error) if !error.is_passing() => {
+                        tracing::error!(%error, host = key.0, seq = key.3, "a record that was kept cannot enter the log");
+                        continue;
+                    }
+                    entered => entered?,
+                }
                 self.conn
                     .prepare_cached(
                         "DELETE FROM unknown_records WHERE host = ?1 AND spool_id = ?2 AND lane = ?3 AND seq = ?4",

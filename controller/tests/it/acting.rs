@@ -9,7 +9,7 @@ use wa_proto::wire::v1;
 use wa_proto::wire::v1::fleet_client::FleetClient;
 use wa_proto::{AgentKind, Lane, OutcomeKind, PaneState, RecordBody, SpoolId};
 
-use crate::desk::{Desk, LIMIT, Node, address, event_record, outcome_record, pane, pane_ref, until};
+use crate::desk::{Desk, LIMIT, Node, address, outcome_record, pane, pane_ref, until};
 
 pub(crate) async fn desk_with_pane() -> (Desk, wa_link::tls::Identity, SpoolId, Node) {
     let desk = Desk::start().await;
@@ -282,7 +282,7 @@ async fn what_was_never_permitted_expires() {
 
 #[tokio::test]
 async fn waiting_ends_with_a_state_an_event_or_the_callers_patience() {
-    let (desk, _, _, node) = desk_with_pane().await;
+    let (desk, _, _, mut node) = desk_with_pane().await;
     let mut viewer = desk.fleet(Role::Viewer, "v").await;
     let wait = |condition: &str| v1::WaitRequest {
         pane: Some(address("web-1", 1)),
@@ -308,12 +308,15 @@ async fn waiting_ends_with_a_state_an_event_or_the_callers_patience() {
     let mut other = viewer.clone();
     let waiting = other.wait(selector.clone());
     let ring = async {
-        // Until the call has begun to wait, its event would be of the past.
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        node.records(Lane::Events, vec![event_record(1, wa_proto::EventKind::Bell, AgentKind::codex())])
-            .await;
+        // What rings before the call has begun to wait is of the past.
+        loop {
+            node.event(wa_proto::EventKind::Bell, AgentKind::codex(), &[]).await;
+        }
     };
-    let (came, ()) = tokio::join!(waiting, ring);
+    let came = tokio::select! {
+        came = waiting => came,
+        () = ring => unreachable!(),
+    };
     assert_eq!(came.unwrap().into_inner().events[0].event.as_ref().unwrap().event, "bell");
     let since = v1::WaitRequest { since_us: 1, all: true, ..selector };
     assert_eq!(viewer.wait(since).await.unwrap().into_inner().events.len(), 1);

@@ -10,10 +10,10 @@ use wa_proto::wire::v1;
 use wa_proto::wire::v1::controller_message::Kind as Down;
 use wa_proto::wire::v1::fleet_client::FleetClient;
 use wa_proto::wire::v1::node_message::Kind as Up;
-use wa_proto::{AgentKind, EventKind, Generation, Lane, OutcomeKind, PaneRef, PaneState};
+use wa_proto::{AgentKind, EventKind, Generation, OutcomeKind, PaneRef, PaneState};
 
 use crate::acting::{act, send};
-use crate::desk::{Desk, LIMIT, Node, event_record, pane, until};
+use crate::desk::{Desk, LIMIT, Node, pane, until};
 use crate::policy::Ruled;
 
 const AGENTS_ASK: &str = "[[rule]]\nname = 'agents ask'\nwho = ['agent:*', 'workflow:*']\ndecision = 'ask'\n\
@@ -390,9 +390,8 @@ async fn greeting(policy: &str) -> Ruled {
     Ruled::with(policy, |config| config.workflows.push(definition)).await
 }
 
-async fn ring(ruled: &mut Ruled, seq: u64) {
-    ruled.node.records(Lane::Events, vec![event_record(seq, EventKind::Bell, AgentKind::codex())]).await;
-    ruled.node.acked(Lane::Events, seq).await;
+async fn ring(ruled: &mut Ruled) {
+    ruled.node.event(EventKind::Bell, AgentKind::codex(), &[]).await;
 }
 
 async fn run_of(desk: &Desk) -> v1::Run {
@@ -408,7 +407,7 @@ async fn run_is(desk: &Desk, state: &str) -> v1::Run {
 #[tokio::test]
 async fn a_run_waits_for_its_approval_over_restarts() {
     let mut ruled = greeting("[[rule]]\nwho = 'workflow:greet'\ntext = 'hello'\ndecision = 'ask'\n[[rule]]\nwho = '*'\ndecision = 'allow'\n").await;
-    ring(&mut ruled, 1).await;
+    ring(&mut ruled).await;
     ruled.show(&["> "]).await;
     let approval = ruled.told_of().await;
     assert_eq!((approval.who.as_str(), approval.verb.as_str()), ("workflow:greet", "send"));
@@ -434,7 +433,7 @@ async fn a_run_waits_for_its_approval_over_restarts() {
 #[tokio::test]
 async fn what_is_allowed_begins_while_its_run_waits_for_it() {
     let mut ruled = greeting(AGENTS_ASK).await;
-    ring(&mut ruled, 1).await;
+    ring(&mut ruled).await;
     ruled.show(&["> "]).await;
     let approval = ruled.told_of().await;
     ruled.reconnect().await;
@@ -463,7 +462,7 @@ async fn what_is_allowed_begins_while_its_run_waits_for_it() {
 #[tokio::test]
 async fn what_nobody_allowed_is_no_doubt_however_late_that_is_noticed() {
     let mut ruled = greeting(AGENTS_ASK).await;
-    ring(&mut ruled, 1).await;
+    ring(&mut ruled).await;
     ruled.show(&["> "]).await;
     let approval = ruled.told_of().await;
     make_old(&ruled.desk, &approval.id);
@@ -491,7 +490,7 @@ async fn a_person_sees_the_whole_text_that_they_allow() {
 #[tokio::test]
 async fn a_run_whose_action_is_denied_fails_and_asks_nobody_again() {
     let mut ruled = greeting(AGENTS_ASK).await;
-    ring(&mut ruled, 1).await;
+    ring(&mut ruled).await;
     ruled.show(&["> "]).await;
     let approval = ruled.told_of().await;
     let ada = ruled.desk.fleet(Role::Operator, "ada").await;
@@ -501,7 +500,7 @@ async fn a_run_whose_action_is_denied_fails_and_asks_nobody_again() {
     assert!(ruled.open().await.is_empty());
 
     // One that is cancelled takes its question with it.
-    ring(&mut ruled, 2).await;
+    ring(&mut ruled).await;
     ruled.show(&["> "]).await;
     let approval = ruled.told_of().await;
     let run_id = run_of(&ruled.desk).await.run_id;
@@ -516,7 +515,7 @@ async fn a_run_whose_action_is_denied_fails_and_asks_nobody_again() {
 #[tokio::test]
 async fn what_a_workflow_may_not_do_is_refused_by_the_gate() {
     let mut ruled = greeting("[[rule]]\nwho = 'operator:*'\ndecision = 'allow'\n").await;
-    ring(&mut ruled, 1).await;
+    ring(&mut ruled).await;
     let action = ruled.node.action().await;
     let refused = ruled.node.ask(&action.action_id).await.refused;
     assert!(

@@ -70,7 +70,7 @@ async fn decisions_are_there_with_whom_and_about_what() {
         has("operator:ada", verb, "web-1", "queued");
         has("operator:ada", verb, "web-1", "submitted");
     }
-    has("operator:ada", "permit", "web-1", "granted");
+    has("operator:ada", "permit", "web-1/1", "granted");
     has("operator:ada", "send", "web-1/1", "refused");
     has("operator:ada", "pause", "all", "paused");
     has("operator:ada", "pause", "all", "lifted");
@@ -128,18 +128,57 @@ async fn a_trail_that_was_changed_says_where() {
     let mut desk = Desk::start().await;
     desk.enrol("web-1").await;
     let mut ada = desk.fleet(Role::Operator, "ada").await;
-    let whole = ada.verify_audit(v1::VerifyAuditRequest {}).await.unwrap().into_inner();
+    let whole = ada.verify_audit(v1::VerifyAuditRequest::default()).await.unwrap().into_inner();
     assert!(whole.broken_at == 0 && whole.rows >= 3 && whole.head.len() == 64, "{whole:?}");
     desk.restart().await;
     let mut ada = desk.fleet(Role::Operator, "ada").await;
-    let again = ada.verify_audit(v1::VerifyAuditRequest {}).await.unwrap().into_inner();
+    let again = ada.verify_audit(v1::VerifyAuditRequest::default()).await.unwrap().into_inner();
     assert_eq!(again, whole, "the head is the same as before");
     let conn = rusqlite::Connection::open(desk.data().join("state.db")).unwrap();
     conn.execute_batch("DROP TRIGGER audit_no_update; UPDATE audit SET who = 'operator:eve' WHERE n = 2")
         .unwrap();
-    let broken = ada.verify_audit(v1::VerifyAuditRequest {}).await.unwrap().into_inner();
+    let broken = ada.verify_audit(v1::VerifyAuditRequest::default()).await.unwrap().into_inner();
     assert_eq!((broken.broken_at, broken.rows), (2, 1));
     assert!(broken.problem.contains("changed"), "{broken:?}");
+}
+
+/// With the number and the hash of a row that were kept elsewhere, whatever came after it.
+#[tokio::test]
+async fn a_row_that_was_kept_is_compared() {
+    let mut desk = Desk::start().await;
+    desk.enrol("web-1").await;
+    let mut ada = desk.fleet(Role::Operator, "ada").await;
+    let rows = list(&mut ada, v1::ListAuditRequest::default()).await;
+    let whole = ada.verify_audit(v1::VerifyAuditRequest::default()).await.unwrap().into_inner();
+    assert_eq!((whole.rows, &whole.head), (rows.len() as u64, &rows.last().unwrap().hash));
+    desk.enrol("web-2").await;
+    let kept = v1::VerifyAuditRequest { row: whole.rows, hash: whole.head.clone() };
+    let compared = ada.verify_audit(kept.clone()).await.unwrap().into_inner();
+    assert_eq!((compared.broken_at, compared.compared_row), (0, whole.rows));
+    assert!(compared.rows > whole.rows);
+    let other = v1::VerifyAuditRequest { hash: rows[0].hash.clone(), ..kept.clone() };
+    let other = ada.verify_audit(other).await.unwrap().into_inner();
+    assert_eq!((other.broken_at, other.rows), (whole.rows, whole.rows - 1), "{other:?}");
+    let far = v1::VerifyAuditRequest { row: 1000, ..kept.clone() };
+    let far = ada.verify_audit(far).await.unwrap().into_inner();
+    assert_eq!((far.broken_at, far.rows), (compared.rows + 1, compared.rows), "{far:?}");
+    for (row, hash) in [(0, kept.hash.as_str()), (1, ""), (u64::MAX, kept.hash.as_str()), (1, "xyz")] {
+        let refused = ada.verify_audit(v1::VerifyAuditRequest { row, hash: hash.into() }).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{row} {hash}");
+    }
+    // What is cut off while the controller is away is seen without a head that was kept, too.
+    let conn = rusqlite::Connection::open(desk.data().join("state.db")).unwrap();
+    conn.execute_batch(&format!(
+        "DROP TRIGGER audit_no_delete; DELETE FROM audit WHERE n > {}",
+        whole.rows - 1
+    ))
+    .unwrap();
+    desk.restart().await;
+    assert!(desk.running().store().audit_end().await.unwrap().problem().is_some());
+    desk.enrol("web-3").await;
+    let mut ada = desk.fleet(Role::Operator, "ada").await;
+    let cut = ada.verify_audit(v1::VerifyAuditRequest::default()).await.unwrap().into_inner();
+    assert_eq!((cut.broken_at, cut.rows), (whole.rows, whole.rows - 1), "{cut:?}");
 }
 
 /// An action's rows, from the wish to the end, are found by its id.

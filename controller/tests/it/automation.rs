@@ -1,6 +1,5 @@
 //! Limits, approvals, questions and brakes over the wire: what the controller does by itself, and what it leaves to people.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tonic::Code;
@@ -9,9 +8,9 @@ use wa_link::clock;
 use wa_link::principal::Role;
 use wa_link::tls::Identity;
 use wa_proto::wire::v1;
-use wa_proto::{AgentKind, EventKind, Lane, OutcomeKind, PaneState, Record, RecordBody, SpoolId};
+use wa_proto::{AgentKind, EventKind, OutcomeKind, PaneState, RecordBody, SpoolId};
 
-use crate::desk::{Desk, Node, address, event_record, outcome_record, pane, pane_ref, until};
+use crate::desk::{Desk, Node, address, event_record, pane, pane_ref, until};
 
 /// The built-in workflow, which waits for minutes, with pauses that a test can bear.
 const LIMIT_WAIT: &str = include_str!("../../workflow/workflows/limit-wait.toml");
@@ -21,7 +20,6 @@ struct Scene {
     identity: Identity,
     spool: SpoolId,
     node: Node,
-    seq: u64,
 }
 
 impl Scene {
@@ -32,7 +30,7 @@ impl Scene {
         let desk = Desk::with(place, config).await;
         let (identity, spool) = (desk.enrol("web-1").await, SpoolId::generate());
         let node = Node::connect(&desk, &identity, spool).await;
-        Self { desk, identity, spool, node, seq: 0 }
+        Self { desk, identity, spool, node }
     }
 
     /// With the limit's workflow that waits no longer than the reset, and a menu for a quarter of a second.
@@ -53,28 +51,12 @@ impl Scene {
         self.node.panes(true, vec![pane(1, Some(AgentKind::claude()), state)]).await;
     }
 
-    async fn record(&mut self, make: impl FnOnce(u64) -> Record) {
-        self.seq += 1;
-        self.node.records(Lane::Events, vec![make(self.seq)]).await;
-        self.node.acked(Lane::Events, self.seq).await;
-    }
-
     async fn event(&mut self, kind: EventKind, fields: &[(&str, &str)]) {
-        let fields: BTreeMap<String, String> =
-            fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        self.record(|seq| {
-            let mut record = event_record(seq, kind, AgentKind::claude());
-            if let RecordBody::Event(event) = &mut record.body {
-                event.fields = fields;
-            }
-            record
-        })
-        .await;
+        self.node.event(kind, AgentKind::claude(), fields).await;
     }
 
     async fn outcome(&mut self, action: &v1::Action, kind: OutcomeKind) {
-        let id = action.action_id.clone();
-        self.record(|seq| outcome_record(seq, &id, kind, "as it was")).await;
+        self.node.outcome(action, kind, "as it was").await;
     }
 
     async fn run(&self) -> Option<v1::Run> {
@@ -377,32 +359,6 @@ async fn an_answer_waits_for_what_is_asked() {
 }
 
 #[tokio::test]
-async fn a_workflow_that_ends_badly_too_often_is_paused_everywhere() {
-    let mut scene = Scene::with(|_| {}).await;
-    for _ in 0..5 {
-        scene.state(PaneState::Working).await;
-        scene.event(EventKind::ContextCompacted, &[]).await;
-        scene.run_is("waiting").await;
-        scene.state(PaneState::Shell).await;
-        scene.run_is("failed").await;
-    }
-    let told = until("a notice", async || scene.notices(false).await.into_iter().next()).await;
-    assert!(told.text.contains("claude-compaction-reread is paused everywhere"), "{}", told.text);
-    scene.event(EventKind::ContextCompacted, &[]).await;
-    assert_eq!(scene.audit("run").await.last().unwrap().0, "declined");
-    let paused = async || {
-        let mut admin = scene.desk.admin().await;
-        let listed = admin.list_workflows(v1::ListWorkflowsRequest {}).await.unwrap().into_inner().workflows;
-        listed.into_iter().find(|one| one.name == "claude-compaction-reread").unwrap().paused
-    };
-    assert!(paused().await.contains("5 of its runs ended badly"), "{}", paused().await);
-    // A person takes it back.
-    let unpause = v1::PauseRequest { workflow: "claude-compaction-reread".into(), ..Default::default() };
-    scene.desk.admin().await.pause(unpause).await.unwrap();
-    assert_eq!(paused().await, "");
-}
-
-#[tokio::test]
 async fn workflows_act_on_so_many_panes_a_minute() {
     let mut scene = Scene::with(|config| config.panes_per_minute = 1).await;
     let idle = |id| pane(id, Some(AgentKind::claude()), PaneState::Idle);
@@ -411,6 +367,7 @@ async fn workflows_act_on_so_many_panes_a_minute() {
     let first = scene.node.action().await;
     assert_eq!(scene.node.ask(&first.action_id).await.refused, "");
     scene
+        .node
         .record(|seq| {
             let mut record = event_record(seq, EventKind::ContextCompacted, AgentKind::claude());
             if let RecordBody::Event(event) = &mut record.body {
@@ -511,4 +468,9 @@ async fn a_run_that_failed_is_begun_again_where_it_failed() {
     let shown = scene.desk.admin().await.get_run(id).await.unwrap().into_inner();
     assert_eq!(shown.inputs.last().unwrap().state, "succeeded", "it replays");
     assert!(operator.retry_run(retry(&shown.run.unwrap(), true)).await.is_err());
+    // Whoever did not hear of the first time asks once more: what was done by then would be done twice.
+    for sure in [false, true] {
+        let twice = operator.retry_run(retry(&failed, sure)).await.unwrap_err();
+        assert!(twice.message().contains(&again.run_id), "{twice}");
+    }
 }

@@ -63,9 +63,9 @@ impl Desk {
         self.begin().await;
     }
 
-    /// As [`Self::kill_and_restart`], without the workflows of its configuration.
-    pub(crate) async fn restart_without_workflows(&mut self) {
-        self.config.workflows.clear();
+    /// As [`Self::kill_and_restart`], with these workflows in its configuration.
+    pub(crate) async fn restart_with(&mut self, workflows: Vec<wa_workflow::Definition>) {
+        self.config.workflows = workflows;
         self.kill_and_restart().await;
     }
 
@@ -136,12 +136,13 @@ impl Desk {
     /// The identities of the node and of the agents beside it.
     pub(crate) async fn join(&self, token: &str) -> Result<(Identity, Identity), Status> {
         let token: wa_link::token::JoinToken = token.parse().unwrap();
-        self.join_with(&token.secret.expose()).await
+        self.join_with(&token.secret.expose(), token.name.as_str()).await
     }
 
-    pub(crate) async fn join_with(&self, secret: &str) -> Result<(Identity, Identity), Status> {
+    /// With this secret, for this name.
+    pub(crate) async fn join_with(&self, secret: &str, name: &str) -> Result<(Identity, Identity), Status> {
         let ((csr_pem, key_pem), (agent_csr_pem, agent_key_pem)) = (tls::csr().unwrap(), tls::csr().unwrap());
-        let request = v1::JoinRequest { token: secret.into(), csr_pem, agent_csr_pem };
+        let request = v1::JoinRequest { token: secret.into(), csr_pem, agent_csr_pem, name: name.into() };
         let joined = EnrollmentClient::new(self.anonymous().await).join(request).await?.into_inner();
         assert_eq!(joined.ca_pem, self.authority().certificate_pem());
         let identity =
@@ -158,6 +159,8 @@ pub(crate) struct Node {
     inbound: Streaming<v1::ControllerMessage>,
     /// Messages that came while something else was waited for.
     waiting: Vec<Down>,
+    /// The seq of the last record that [`Self::record`] told of.
+    events: u64,
 }
 
 impl Node {
@@ -183,7 +186,10 @@ impl Node {
         let mut client = NodeLinkClient::new(desk.channel(identity).await);
         let mut inbound = client.session(ReceiverStream::new(receiver)).await?.into_inner();
         match inbound.message().await?.and_then(|message| message.kind) {
-            Some(Down::Welcome(welcome)) => Ok(Self { welcome, out, inbound, waiting: Vec::new() }),
+            Some(Down::Welcome(welcome)) => {
+                let events = welcome.acked_events;
+                Ok(Self { welcome, out, inbound, waiting: Vec::new(), events })
+            }
             other => panic!("not a welcome: {other:?}"),
         }
     }
@@ -194,6 +200,42 @@ impl Node {
 
     pub(crate) async fn records(&self, lane: Lane, records: Vec<Record>) {
         self.send(Up::Block(block(lane, records))).await;
+    }
+
+    /// Tells of the next thing in the lane of events, until it is acknowledged.
+    pub(crate) async fn record(&mut self, make: impl FnOnce(u64) -> Record) {
+        self.events += 1;
+        self.records(Lane::Events, vec![make(self.events)]).await;
+        self.acked(Lane::Events, self.events).await;
+    }
+
+    /// As [`Self::record`], of an event in pane 1.
+    pub(crate) async fn event(&mut self, kind: EventKind, agent: AgentKind, fields: &[(&str, &str)]) {
+        self.event_in(1, kind, agent, fields).await;
+    }
+
+    /// As [`Self::record`], of an event in this pane.
+    pub(crate) async fn event_in(
+        &mut self,
+        pane_id: u64,
+        kind: EventKind,
+        agent: AgentKind,
+        fields: &[(&str, &str)],
+    ) {
+        let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        self.record(|seq| {
+            let mut record = event_record(seq, kind, agent);
+            if let RecordBody::Event(event) = &mut record.body {
+                (event.fields, event.pane) = (fields.collect(), Some(pane_ref(pane_id)));
+            }
+            record
+        })
+        .await;
+    }
+
+    /// As [`Self::record`], of what became of an action.
+    pub(crate) async fn outcome(&mut self, action: &v1::Action, kind: OutcomeKind, reason: &str) {
+        self.record(|seq| outcome_record(seq, &action.action_id, kind, reason)).await;
     }
 
     pub(crate) async fn panes(&self, full: bool, panes: Vec<Pane>) {

@@ -53,7 +53,7 @@ async fn wrong_expired_and_taken_are_refused_with_the_reason() {
     desk.token("web-1", false).await.unwrap();
     let other = JoinToken::generate(Host::new("web-1").unwrap(), desk.authority().fingerprint()).unwrap();
     for wrong in [other.secret.expose(), "hello".into(), String::new()] {
-        let error = desk.join_with(&wrong).await.unwrap_err();
+        let error = desk.join_with(&wrong, "web-1").await.unwrap_err();
         assert!(error.message().contains("not known here"), "{error}");
     }
 
@@ -88,6 +88,27 @@ async fn wrong_expired_and_taken_are_refused_with_the_reason() {
         .unwrap_err();
     assert_eq!(bad.code(), Code::InvalidArgument);
     desk.join(&token).await.unwrap();
+}
+
+/// Somebody changed the word in the token, or cut two tokens together.
+#[tokio::test]
+async fn a_token_for_another_name_is_refused_and_stays_good() {
+    let desk = Desk::start().await;
+    let token: JoinToken = desk.token("web-1", false).await.unwrap().parse().unwrap();
+    let secret = token.secret.expose();
+    let error = desk.join_with(&secret, "web-2").await.unwrap_err();
+    assert_eq!(error.code(), Code::PermissionDenied);
+    assert!(error.message().contains("not for the name in its text"), "{error}");
+    assert_eq!(desk.join_with(&secret, "../web").await.unwrap_err().code(), Code::InvalidArgument);
+    let trail = audit(&desk).await;
+    let refused = |(what, target, decision, _): &(String, String, String, String)| {
+        what == "join" && target == "web-1" && decision == "refused"
+    };
+    assert_eq!(trail.iter().filter(|row| refused(row)).count(), 1, "{trail:?}");
+    // As nodes ask that were built before names were sent.
+    desk.join_with(&secret, "").await.unwrap();
+    let error = desk.join_with(&secret, "web-1").await.unwrap_err();
+    assert!(error.message().contains("used before"), "{error}");
 }
 
 #[tokio::test]

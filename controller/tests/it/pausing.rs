@@ -6,15 +6,15 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 use wa_controller::Definition;
 use wa_link::principal::Role;
 use wa_link::tls::Identity;
 use wa_proto::wire::v1;
-use wa_proto::{AgentKind, EventKind, Lane, PaneState, SpoolId};
+use wa_proto::{AgentKind, EventKind, PaneState, SpoolId};
 
 use crate::acting::send;
-use crate::desk::{Desk, Node, address, event_record, pane, until};
+use crate::desk::{Desk, LIMIT, Node, address, pane, until};
 
 /// How long a node may rely on a permit, by its own clock.
 const PERMIT_LIFE: Duration = Duration::from_secs(1);
@@ -29,7 +29,7 @@ async fn node(desk: &Desk, host: &str, workflow: bool) -> (Node, v1::Action) {
     let known = address.clone().try_into().unwrap();
     until("the pane", async || desk.running().registry().pane(&known).filter(|view| view.connected)).await;
     if workflow {
-        node.records(Lane::Events, vec![event_record(1, EventKind::Bell, AgentKind::codex())]).await;
+        node.event(EventKind::Bell, AgentKind::codex(), &[]).await;
     } else {
         let mut ada = desk.fleet(Role::Operator, "ada").await;
         let request = v1::ActRequest { pane: Some(address), timeout_ms: 60_000, ..send("x") };
@@ -41,16 +41,21 @@ async fn node(desk: &Desk, host: &str, workflow: bool) -> (Node, v1::Action) {
     (node, action)
 }
 
-/// Asks again and again until it is told to stop; when each permit that was granted was asked for.
-async fn ask(mut node: Node, action: v1::Action, mut stop: oneshot::Receiver<()>) -> Vec<Instant> {
-    let mut granted = Vec::new();
-    while stop.try_recv().is_err() {
+/// When each question for a permit was asked, and whether it was granted.
+type Asked = Vec<(Instant, bool)>;
+
+/// Asks again and again while somebody looks.
+async fn ask(mut node: Node, action: v1::Action, told: watch::Sender<Asked>) {
+    while !told.is_closed() {
         let asked = Instant::now();
-        if node.ask(&action.action_id).await.refused.is_empty() {
-            granted.push(asked);
-        }
+        let granted = node.ask(&action.action_id).await.refused.is_empty();
+        told.send_modify(|all| all.push((asked, granted)));
     }
-    granted
+}
+
+async fn look(host: &str, asked: &mut watch::Receiver<Asked>, wanted: impl FnMut(&Asked) -> bool) -> Asked {
+    let found = tokio::time::timeout(LIMIT, asked.wait_for(wanted)).await;
+    found.unwrap_or_else(|_| panic!("{host} was not answered in time")).unwrap().clone()
 }
 
 /// `holds`: the hosts on which the pause must hold.
@@ -65,26 +70,21 @@ async fn nothing_begins_after(pause: v1::PauseRequest, workflow: bool, holds: &[
     let mut asking = Vec::new();
     for host in HOSTS {
         let (node, action) = node(&desk, host, workflow).await;
-        let ((stop, stopped), (tell, told)) = (oneshot::channel(), oneshot::channel());
-        tasks.spawn("asker", async move { drop(tell.send(ask(node, action, stopped).await)) });
-        asking.push((host, stop, told));
+        let (tell, told) = watch::channel(Asked::new());
+        tasks.spawn("asker", ask(node, action, tell));
+        asking.push((host, told));
     }
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    for (host, told) in &mut asking {
+        look(host, told, |all| all.iter().any(|(_, granted)| *granted)).await;
+    }
     let mut ada = desk.fleet(Role::Operator, "ada").await;
     ada.pause(pause).await.unwrap();
     let returned = Instant::now();
-    tokio::time::sleep(Duration::from_millis(150)).await;
-    for (host, stop, told) in asking {
-        stop.send(()).unwrap();
-        let granted = told.await.unwrap();
-        assert!(!granted.is_empty(), "{host} asked for nothing in time");
-        let late: Vec<_> = granted.iter().filter(|asked| **asked + PERMIT_LIFE > returned).collect();
-        assert_eq!(
-            late.is_empty(),
-            holds.contains(&host),
-            "{host}: {} permits outlive the pause",
-            late.len()
-        );
+    for (host, mut told) in asking {
+        let all =
+            look(host, &mut told, |all| all.iter().filter(|(at, _)| *at > returned).count() >= 10).await;
+        let late = all.iter().filter(|(at, granted)| *granted && *at + PERMIT_LIFE > returned).count();
+        assert_eq!(late == 0, holds.contains(&host), "{host}: {late} permits outlive the pause");
     }
 }
 

@@ -22,7 +22,6 @@ pub(crate) struct Ruled {
     pub(crate) spool: SpoolId,
     pub(crate) node: Node,
     pub(crate) file: PathBuf,
-    seq: u64,
 }
 
 impl Ruled {
@@ -41,7 +40,7 @@ impl Ruled {
         let desk = Desk::with(place, config).await;
         let (identity, spool) = (desk.enrol("web-1").await, SpoolId::generate());
         let node = Node::connect(&desk, &identity, spool).await;
-        let mut ruled = Self { desk, identity, spool, node, file, seq: 0 };
+        let mut ruled = Self { desk, identity, spool, node, file };
         ruled.seen().await;
         ruled
     }
@@ -54,7 +53,6 @@ impl Ruled {
     /// A new session of the node, as after a restart of the controller.
     pub(crate) async fn reconnect(&mut self) {
         self.node = Node::connect(&self.desk, &self.identity, self.spool).await;
-        self.seq = self.node.welcome.acked_events;
         self.seen().await;
     }
 
@@ -73,10 +71,7 @@ impl Ruled {
     }
 
     pub(crate) async fn end(&mut self, action: &v1::Action, kind: OutcomeKind, reason: &str) {
-        self.seq += 1;
-        let record = outcome_record(self.seq, &action.action_id, kind, reason);
-        self.node.records(Lane::Events, vec![record]).await;
-        self.node.acked(Lane::Events, self.seq).await;
+        self.node.outcome(action, kind, reason).await;
     }
 
     /// Takes the next action, asks for its permit, and ends it as that says; the refusal.
@@ -205,6 +200,13 @@ async fn a_file_that_cannot_be_used_changes_nothing_and_is_said() {
     );
     let (told, _) = tokio::join!(act(ada.clone(), send("x")), ruled.carry_out());
     assert_eq!(told.outcome, "submitted", "the policy before it is in force");
+    let question =
+        v1::TestPolicyRequest { who: "operator:ada".into(), verb: "send".into(), ..Default::default() };
+    let tried = ada.clone().test_policy(question.clone()).await.unwrap().into_inner();
+    assert_eq!(tried.decision, "allow");
+    assert!(tried.file_problem.contains("policy.toml:5"), "{tried:?}");
+    let with_a_policy = v1::TestPolicyRequest { policy: OPERATORS.into(), ..question.clone() };
+    assert_eq!(ada.clone().test_policy(with_a_policy).await.unwrap().into_inner().file_problem, "");
     // One that is gone, or a pipe that nobody writes to, is no policy either.
     std::fs::remove_file(&ruled.file).unwrap();
     until("the loss to be said", async || problems().await.contains("cannot read").then_some(())).await;
@@ -214,7 +216,12 @@ async fn a_file_that_cannot_be_used_changes_nothing_and_is_said() {
     std::fs::remove_file(&ruled.file).unwrap();
     // By itself, once it stands still.
     std::fs::write(&ruled.file, "[[rule]]\nwho = 'operator:*'\ndecision = 'deny'\n").unwrap();
+    // Right after it was saved it is not in force yet.
+    let tried = ada.clone().test_policy(question.clone()).await.unwrap().into_inner();
+    assert!(tried.decision == "allow" && !tried.file_problem.is_empty(), "{tried:?}");
     until("the new file", async || problems().await.is_empty().then_some(())).await;
+    let tried = ada.clone().test_policy(question).await.unwrap().into_inner();
+    assert_eq!((tried.decision.as_str(), tried.file_problem.as_str()), ("deny", ""));
     let told = act(ada.clone(), send("x")).await;
     assert!(told.outcome == "refused" && told.reason.contains("rule 1"), "{told:?}");
     assert!(!health(&ruled).await.contains("policy"));

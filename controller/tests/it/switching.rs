@@ -1,6 +1,5 @@
 //! Switching accounts over the wire: what the controller leases, asks its node for, types, and leaves to people.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tonic::Code;
@@ -11,9 +10,9 @@ use wa_link::tls::Identity;
 use wa_proto::wire::v1;
 use wa_proto::wire::v1::account_request::About;
 use wa_proto::wire::v1::node_message::Kind as Up;
-use wa_proto::{AgentKind, EventKind, Lane, OutcomeKind, Pane, PaneState, Record, RecordBody, SpoolId};
+use wa_proto::{AgentKind, EventKind, OutcomeKind, Pane, PaneState, SpoolId};
 
-use crate::desk::{Desk, Node, address, event_record, outcome_record, pane, until};
+use crate::desk::{Desk, Node, address, pane, until};
 
 /// The built-in workflow, with pauses that a test can bear.
 const SWITCH: &str = include_str!("../../workflow/workflows/codex-account-switch.toml");
@@ -35,7 +34,6 @@ struct Scene {
     identity: Identity,
     spool: SpoolId,
     node: Node,
-    seq: u64,
 }
 
 impl Scene {
@@ -48,7 +46,7 @@ impl Scene {
         let desk = Desk::with(place, config).await;
         let (identity, spool) = (desk.enrol("web-1").await, SpoolId::generate());
         let node = Node::connect(&desk, &identity, spool).await;
-        let scene = Self { desk, identity, spool, node, seq: 0 };
+        let scene = Self { desk, identity, spool, node };
         for alias in ["work-1"].iter().chain(others) {
             let default_hosts = if *alias == "work-1" { vec!["web-1".to_owned()] } else { Vec::new() };
             let request = v1::AddAccountRequest {
@@ -95,23 +93,8 @@ impl Scene {
         self.state(state).await;
     }
 
-    async fn record(&mut self, make: impl FnOnce(u64) -> Record) {
-        self.seq += 1;
-        self.node.records(Lane::Events, vec![make(self.seq)]).await;
-        self.node.acked(Lane::Events, self.seq).await;
-    }
-
     async fn event(&mut self, kind: EventKind, fields: &[(&str, &str)]) {
-        let fields: BTreeMap<String, String> =
-            fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        self.record(|seq| {
-            let mut record = event_record(seq, kind, AgentKind::codex());
-            if let RecordBody::Event(event) = &mut record.body {
-                event.fields = fields;
-            }
-            record
-        })
-        .await;
+        self.node.event(kind, AgentKind::codex(), fields).await;
     }
 
     async fn limit(&mut self, lifts_in: Duration) {
@@ -120,8 +103,7 @@ impl Scene {
     }
 
     async fn done(&mut self, action: &v1::Action) {
-        let id = action.action_id.clone();
-        self.record(|seq| outcome_record(seq, &id, OutcomeKind::Submitted, "")).await;
+        self.node.outcome(action, OutcomeKind::Submitted, "").await;
     }
 
     /// The controller asks for the home of an account, which is there.
@@ -129,10 +111,37 @@ impl Scene {
         let (request_id, About::Prepare(asked)) = self.node.account_request().await else {
             panic!("not a home")
         };
-        let home = v1::AccountHome { path: HOME.into(), variable: "CODEX_HOME".into(), signed_in };
+        self.made(request_id, signed_in, &asked.owner, "").await;
+        asked
+    }
+
+    /// The node's answer: the home is there, and this owner's.
+    async fn made(&mut self, request_id: u64, signed_in: bool, owner: &[u8], set_aside: &str) {
+        let home = v1::AccountHome {
+            path: HOME.into(),
+            variable: "CODEX_HOME".into(),
+            signed_in,
+            owner: owner.to_vec(),
+            set_aside: set_aside.into(),
+        };
         let reply = v1::AccountReply { request_id, home: Some(home), ..v1::AccountReply::default() };
         self.node.send(Up::AccountReply(reply)).await;
-        asked
+    }
+
+    /// Whose `work-2` is, as a switch asks a node for its home, which is given back at once.
+    async fn owner(&mut self) -> Vec<u8> {
+        let (request_id, About::Prepare(asked)) = self.node.account_request().await else {
+            panic!("not a home")
+        };
+        let reply = v1::AccountReply { request_id, error: "no".into(), ..v1::AccountReply::default() };
+        self.node.send(Up::AccountReply(reply)).await;
+        assert_eq!((asked.alias.as_str(), asked.owner.len()), ("work-2", 16));
+        asked.owner
+    }
+
+    async fn update(&self, change: v1::UpdateAccountRequest) {
+        let change = v1::UpdateAccountRequest { alias: "work-2".into(), ..change };
+        self.desk.admin().await.update_account(change).await.unwrap();
     }
 
     /// The agent is left by the first key.
@@ -393,4 +402,109 @@ async fn an_account_that_is_removed_meanwhile_is_a_persons() {
     let answer = v1::AnswerNoticeRequest { id: asked[0].id, choice: "cancel".into() };
     operator.answer_notice(answer).await.unwrap();
     assert_eq!(scene.run_is("succeeded").await.reason, "left to a person");
+}
+
+fn named(username: &str, password: &str) -> Option<v1::Credentials> {
+    let (username, password) = (username.to_owned(), password.to_owned());
+    Some(v1::Credentials { username, password, ..v1::Credentials::default() })
+}
+
+/// What a node keeps under the alias was signed in by whoever had it then.
+#[tokio::test]
+async fn homes_are_asked_for_by_their_owner_and_another_one_gets_another_home() {
+    let mut scene = Scene::with(&["work-2"], true).await;
+    scene.limit(Duration::from_secs(3600)).await;
+    let first = scene.owner().await;
+    let word = ["not", "this", "either"].join("-");
+    scene.update(v1::UpdateAccountRequest { credentials: named("", &word), ..Default::default() }).await;
+    assert_eq!(scene.owner().await, first, "another password of the same user");
+    let same = named("work-2@example.org", "");
+    scene.update(v1::UpdateAccountRequest { credentials: same, ..Default::default() }).await;
+    assert_eq!(scene.owner().await, first);
+    let other = named("eve@example.org", "");
+    scene.update(v1::UpdateAccountRequest { credentials: other, ..Default::default() }).await;
+    let second = loop {
+        let (request_id, About::Prepare(asked)) = scene.node.account_request().await else { panic!() };
+        // The question that was under way is of the one before: its answer counts for nothing.
+        scene.made(request_id, true, &asked.owner, "/accounts/work-2/codex.set-aside-1").await;
+        if asked.owner != first {
+            break asked.owner;
+        }
+    };
+    assert_eq!(second.len(), 16);
+    scene.at_step("leave").await;
+    let notices = v1::ListNoticesRequest::default();
+    let told = scene.desk.admin().await.list_notices(notices).await.unwrap().into_inner().notices;
+    assert!(told.iter().any(|notice| notice.text.contains("codex.set-aside-1")), "{told:?}");
+    let rows = scene.desk.running().store().audit_trail().await.unwrap();
+    assert!(rows.iter().any(|row| row.decision == "home set aside" && row.target == "work-2"));
+}
+
+#[tokio::test]
+async fn a_sign_in_of_which_an_older_node_cannot_say_whose_it_is_is_not_used() {
+    let mut scene = Scene::with(&["work-2"], true).await;
+    scene.limit(Duration::from_secs(3600)).await;
+    let (request_id, About::Prepare(_)) = scene.node.account_request().await else { panic!("not a home") };
+    scene.made(request_id, true, &[], "").await;
+    until("the lease to fail", async || {
+        let rows = scene.desk.running().store().audit_trail().await.unwrap();
+        rows.iter().any(|row| row.decision == "lease ended").then_some(())
+    })
+    .await;
+    let run = scene.at_step("own-reset").await;
+    let id = v1::GetRunRequest { run_id: run.run_id };
+    let shown = scene.desk.admin().await.get_run(id).await.unwrap().into_inner();
+    assert!(shown.inputs.iter().any(|input| input.input.contains("upgrade wa-node there")), "{shown:?}");
+}
+
+/// Both find the home not signed in; one signs it in, and the other finds that done.
+#[tokio::test]
+async fn of_two_panes_that_want_one_account_one_signs_it_in() {
+    let mut scene = Scene::with(&["work-2"], true).await;
+    let limited = |id| pane(id, Some(AgentKind::codex()), PaneState::Limited);
+    scene.node.panes(true, vec![limited(1), limited(2)]).await;
+    let reset = (clock::now() + Duration::from_secs(3600)).to_string();
+    for pane in [1, 2] {
+        let fields = [("reset_time", reset.as_str()), ("window", "5h")];
+        scene.node.event_in(pane, EventKind::LimitReached, AgentKind::codex(), &fields).await;
+    }
+    assert_eq!(scene.prepare(false).await.pane.unwrap().pane_id, 1);
+    assert_eq!(scene.prepare(false).await.pane.unwrap().pane_id, 2);
+    let key = scene.node.action().await;
+    assert_eq!(key.pane.as_ref().unwrap().pane_id, 1);
+    scene.done(&key).await;
+    scene.event(EventKind::SessionEnded, &[("session_id", SESSION)]).await;
+    scene.node.panes(true, vec![pane(1, None, PaneState::Exited), limited(2)]).await;
+    scene.login().await;
+    // Where its login runs the pane is on the account.
+    let mut login = pane(1, Some(AgentKind::codex()), PaneState::Authenticating);
+    login.account = Some("work-2".parse().unwrap());
+    scene.node.panes(true, vec![login, limited(2)]).await;
+    let waits = scene.runs().await.into_iter().find(|run| run.pane.as_ref().unwrap().pane_id == 2).unwrap();
+    assert_eq!((waits.state.as_str(), waits.step.as_str()), ("preparing", "lease"));
+    scene.event(EventKind::AuthSucceeded, &[]).await;
+    assert_eq!(
+        scene.prepare(true).await.pane.unwrap().pane_id,
+        2,
+        "as soon as that is done, whatever comes then"
+    );
+    let key = loop {
+        let action = scene.node.action().await;
+        if action.pane.as_ref().unwrap().pane_id == 2 {
+            break action;
+        }
+    };
+    assert!(matches!(key.verb, Some(v1::action::Verb::Keys(_))), "{key:?}");
+    scene.done(&key).await;
+    let ended = [("session_id", SESSION)];
+    scene.node.event_in(2, EventKind::SessionEnded, AgentKind::codex(), &ended).await;
+    scene.node.panes(true, vec![pane(1, None, PaneState::Shell), pane(2, None, PaneState::Exited)]).await;
+    let resume = loop {
+        let action = scene.node.action().await;
+        if action.pane.as_ref().unwrap().pane_id == 2 {
+            break action;
+        }
+    };
+    let Some(v1::action::Verb::Send(send)) = &resume.verb else { panic!("{resume:?}") };
+    assert_eq!(send.text, format!("CODEX_HOME={HOME} codex resume {SESSION}"), "no second login");
 }

@@ -180,7 +180,7 @@ async fn a_trigger_of_a_workflow_that_is_no_more_is_passed_over() {
     node.records(Lane::Events, compacted(3)).await;
     node.acked(Lane::Events, 2).await;
     node.acked(Lane::Events, 3).await;
-    desk.restart_without_workflows().await;
+    desk.restart_with(vec![]).await;
     let mut node = connect(&desk, &identity, spool, PaneState::Idle).await;
     assert_eq!(node.action().await, first);
     node.records(Lane::Events, vec![outcome_record(4, &first.action_id, OutcomeKind::Submitted, "")]).await;

@@ -10,6 +10,7 @@ use jiff::SignedDuration;
 use serde::Deserialize;
 use wa_proto::{AgentKind, EventKind};
 
+use crate::fingerprint::fingerprint;
 use crate::raw::{Names, RawStep};
 use crate::run::{Run, Status};
 use crate::step::{Step, Work};
@@ -43,6 +44,8 @@ pub struct Definition {
     /// Values for texts, unless an override says otherwise.
     pub vars: Vars,
     pub steps: Vec<Step>,
+    /// SHA-256 of what the file says, in hexadecimal: of two that differ in it, the steps may be others.
+    pub hash: String,
 }
 
 /// So many within a time.
@@ -161,16 +164,20 @@ impl Definition {
     /// # Errors
     /// The first mistake, with its place.
     pub fn parse(text: &str) -> Result<Self, InvalidDefinition> {
-        let reader = toml::Deserializer::parse(text)
-            .map_err(|e| InvalidDefinition::Syntax { path: "(syntax)".into(), problem: e.to_string() })?;
+        let syntax = |e: toml::de::Error| InvalidDefinition::Syntax {
+            path: "(syntax)".into(),
+            problem: e.to_string(),
+        };
+        let hash = fingerprint(&text.parse().map_err(syntax)?);
+        let reader = toml::Deserializer::parse(text).map_err(syntax)?;
         let raw: RawDefinition = serde_path_to_error::deserialize(reader).map_err(|e| {
             InvalidDefinition::Syntax { path: e.path().to_string(), problem: e.inner().message().to_owned() }
         })?;
         let name = raw.name.clone();
-        Self::read(raw).map_err(|problem| InvalidDefinition::Content { name, problem })
+        Self::read(raw, hash).map_err(|problem| InvalidDefinition::Content { name, problem })
     }
 
-    fn read(raw: RawDefinition) -> Result<Self, String> {
+    fn read(raw: RawDefinition, hash: String) -> Result<Self, String> {
         if raw.name.is_empty() || !raw.name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
             return Err("name may hold letters, digits and '-' only".into());
         }
@@ -219,6 +226,7 @@ impl Definition {
             on_gone,
             vars: raw.vars,
             steps,
+            hash,
         };
         definition.check()?;
         Ok(definition)
@@ -314,6 +322,12 @@ impl Definition {
         None
     }
 
+    /// Whether a run began with just this. Runs of an older program do not tell their hash: there the version decides.
+    pub fn is_of(&self, run: &Run) -> bool {
+        let same = run.definition_hash.is_empty() || run.definition_hash == self.hash;
+        self.name == run.workflow && self.version == run.version && same
+    }
+
     /// Whether it is for this agent.
     pub fn is_for(&self, agent: Option<&AgentKind>) -> bool {
         self.agents.is_empty() || agent.is_some_and(|agent| self.agents.contains(agent))
@@ -341,6 +355,13 @@ impl Definition {
     /// Whether what would begin that workflow is this run's own doing, or its own to deal with.
     pub fn absorbs(&self, run: &Run, other: &str) -> bool {
         self.instead_of.iter().any(|name| name == other) && self.merges(run)
+    }
+
+    /// Whether this run of it stands at an answer to a dialog: it waits for one, or gives it.
+    pub fn answers(&self, run: &Run) -> bool {
+        let at_answer =
+            || self.steps.get(run.step).is_some_and(|step| matches!(step.work, Work::Choose { .. }));
+        run.workflow == self.name && !run.is_over() && at_answer()
     }
 
     /// Whether one of its runs would do what another trigger asks for.

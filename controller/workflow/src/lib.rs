@@ -18,6 +18,7 @@
 //! have led to.
 
 mod definition;
+mod fingerprint;
 mod machine;
 mod overrides;
 mod raw;

@@ -15,7 +15,7 @@ use wa_proto::{ActionId, AgentKind, EventKind, OutcomeKind, PaneState, RunId, Ti
 use crate::Definition;
 use crate::definition::Follows;
 use crate::run::{Effect, End, Expect, Input, Run, Status, Trigger, login_command};
-use crate::step::{Choice, Place, Step, Work};
+use crate::step::{Choice, Level, Place, Step, Work};
 use crate::template::{Quoting, Template, Vars};
 
 /// First pause after a refusal; doubles up to the longest.
@@ -38,10 +38,9 @@ pub fn step(definition: &Definition, run: &Run, input: &Input, now: Timestamp) -
     if next.is_over() {
         return (next, Vec::new());
     }
-    if definition.name != run.workflow || definition.version != run.version {
-        let reason = format!("the workflow {} is no longer at version {}", run.workflow, run.version);
-        next.end(End::Failed, reason, now);
-        return (next, Vec::new());
+    if !definition.is_of(run) {
+        let told = next.end_as_changed(definition, input, now);
+        return (next, vec![told]);
     }
     let mut machine = Machine { definition, run: &mut next, now, effects: Vec::new() };
     machine.take(input);
@@ -77,6 +76,7 @@ impl Run {
             id,
             workflow: definition.name.clone(),
             version: definition.version,
+            definition_hash: definition.hash.clone(),
             trigger,
             started: now,
             step: 0,
@@ -98,6 +98,37 @@ impl Run {
         machine.enter(0);
         let effects = machine.effects;
         (run, effects)
+    }
+
+    /// Ends, because the steps are not those that it began with: whatever stands at its place now may be another. What it
+    /// did last may be in doubt: then that is how it ends.
+    fn end_as_changed(&mut self, definition: &Definition, input: &Input, now: Timestamp) -> Effect {
+        let doubt = match (self.open_action(), input) {
+            (Some(open), Input::Outcome { action, kind, .. }) if open == *action => {
+                self.actions_done += u32::from(!matches!(kind, OutcomeKind::Refused | OutcomeKind::Expired));
+                *kind == OutcomeKind::Unknown
+            }
+            (Some(open), Input::Denied { action, .. }) if open == *action => false,
+            (open, _) => open.is_some(),
+        };
+        let name = &self.workflow;
+        let reason = if definition.name != *name {
+            format!("the workflow {name} is no longer there")
+        } else if definition.version != self.version {
+            format!("the workflow {name} is no longer at version {}", self.version)
+        } else {
+            format!("the workflow {name} was changed, and its version was not")
+        };
+        let look =
+            if doubt { "; whether its last action arrived is not known: look at the pane" } else { "" };
+        let text = format!(
+            "a run of {name} was ended: {reason} while it was under way{look}. \
+             `wa run start {name} {}` begins it anew",
+            self.trigger.place.address
+        );
+        self.doubted |= doubt;
+        self.end(if doubt { End::Unknown } else { End::Failed }, reason, now);
+        Effect::Notify { level: Level::Warning, text }
     }
 
     fn end(&mut self, end: End, reason: impl Into<String>, now: Timestamp) {

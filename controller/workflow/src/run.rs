@@ -19,6 +19,9 @@ pub struct Run {
     pub workflow: String,
     /// Version of the definition that it began with.
     pub version: u32,
+    /// Its hash; empty: the run was begun by a program that did not keep it.
+    #[serde(default)]
+    pub definition_hash: String,
     pub trigger: Trigger,
     pub started: Timestamp,
     /// Index of the step it is at.
@@ -102,6 +105,11 @@ impl Trigger {
         })
     }
 
+    /// Whether the event tells that its pane went with what it is about.
+    pub fn pane_is_gone(&self) -> bool {
+        self.fields.contains_key("pane_gone")
+    }
+
     /// Values that every text may use.
     pub(crate) fn vars(&self) -> Vars {
         let field = |name: &str| self.fields.get(name).cloned().unwrap_or_default();
@@ -109,13 +117,18 @@ impl Trigger {
             id if id.is_empty() => self.place.session_id.clone(),
             id => id,
         };
+        // Of a pane that is gone nobody knows more than its last event.
+        let told_or = |name: &str, known: &String| match known.is_empty() && self.pane_is_gone() {
+            true => field(name),
+            false => known.clone(),
+        };
         let agent = self.agent.as_ref().map(AgentKind::as_str).unwrap_or_default();
         let vars = [
             ("agent", agent.to_owned()),
             ("host", self.host.to_string()),
             ("pane", self.place.address.clone()),
-            ("project", self.place.project.clone()),
-            ("cwd", self.place.cwd.clone()),
+            ("project", told_or("project", &self.place.project)),
+            ("cwd", told_or("cwd", &self.place.cwd)),
             ("resume_command", resume_command(agent, &session).unwrap_or_default()),
             ("session_id", session),
             ("command", field("command")),
@@ -388,8 +401,8 @@ pub enum NotAgain {
     Account,
     #[error("it only told people something")]
     Nothing,
-    #[error("the workflow is at another version now: begin it anew")]
-    Version,
+    #[error("the workflow was changed since: begin it anew")]
+    Changed,
 }
 
 impl Run {
@@ -402,8 +415,8 @@ impl Run {
         if (self.doubted || *end == End::Unknown) && !sure {
             return Err(NotAgain::Doubt);
         }
-        if definition.name != self.workflow || definition.version != self.version {
-            return Err(NotAgain::Version);
+        if !definition.is_of(self) {
+            return Err(NotAgain::Changed);
         }
         if definition.max_actions == 0 {
             return Err(NotAgain::Nothing);

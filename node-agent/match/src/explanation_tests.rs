@@ -117,12 +117,13 @@ fn a_pane_says_what_fired_and_what_is_held() {
     assert_eq!((told.state, told.version.as_str()), (PaneState::Limited, "2.1.96"));
     assert!(told.detail.since.is_some() && told.detail.why.contains("hit your limit"));
     assert_eq!(of(&told, EventKind::LimitReached), Some((Verdict::Fired, String::new())));
-    // Seen for the first time, the same is history; the state is not.
+    // Seen for the first time, one that holds no more is history.
     let mut other = PaneMatcher::new();
-    rest(&mut other, &limited);
-    let told = other.explain(engine, &limited, &facts);
+    let lifted = claude(80, &[talk(), vec!["", LIMIT, "", "⏺ Done."]].concat(), "");
+    rest(&mut other, &lifted);
+    let told = other.explain(engine, &lifted, &facts);
     let (verdict, why) = of(&told, EventKind::LimitReached).unwrap();
-    assert_eq!((verdict, told.state), (Verdict::Held, PaneState::Limited));
+    assert_eq!((verdict, told.state), (Verdict::Held, PaneState::Idle));
     assert!(why.contains("at first sight"), "{why}");
     // A compaction that was told, and one of which nobody saw the work.
     rest(&mut matcher, &claude(80, &talk(), "✽ Compacting conversation… (29s)"));

@@ -27,6 +27,8 @@ mod life;
 #[cfg(test)]
 mod life_tests;
 mod limits;
+#[cfg(test)]
+mod limits_tests;
 mod look;
 mod matcher;
 #[cfg(test)]

@@ -116,6 +116,8 @@ impl PaneMatcher {
             turns: 0,
             turn_open: false,
             ended: false,
+            found_limited: first && reading::limited(seen).is_some(),
+            first_limit_told: false,
         });
         self.left = None;
         self.session_id.clear();
@@ -191,6 +193,29 @@ impl PaneMatcher {
         }
     }
 
+    /// Whether an agent's process would go in the middle of its work with the pane, were that gone now.
+    pub fn is_at_work(&self) -> bool {
+        let running = self.running.as_ref().map(|agent| (agent, self.starting.is_some()));
+        let leaving = self.leaving.as_ref().map(|leaving| (&leaving.agent, leaving.untold.is_some()));
+        let known = running.or(leaving).filter(|(agent, untold)| agent.pid != 0 && !untold);
+        known.is_some_and(|(agent, _)| agent.turn_open && !agent.ended)
+    }
+
+    /// The pane is gone by itself, and nothing can be read in it any more: the crash of the agent that went with it in the
+    /// middle of its work.
+    pub fn crashed_with_pane(&mut self) -> Option<Detected> {
+        if !self.is_at_work() {
+            return None;
+        }
+        let leaving = self.leaving.take().map(|leaving| leaving.agent);
+        let agent = self.running.take().or(leaving)?;
+        let mut event =
+            reading::derived(EventKind::AgentCrashed, Some(&agent.kind), vec![Witness::Process], "");
+        event.fields.insert("pane_gone".to_owned(), "true".to_owned());
+        self.left = Some((Left::Crashed, agent.kind));
+        Some(event)
+    }
+
     /// Tells how the agent went, once its last words are read or it had the time to say them.
     pub(crate) fn close_exit(&mut self, now: Timestamp, events: &mut Vec<Detected>) {
         // Known by the screen alone, it is gone when it has said so.
@@ -240,7 +265,7 @@ pub(crate) fn is_new_session(seen: &Look) -> bool {
 }
 
 /// Whether the agent's banner is on the screen.
-fn is_banner(seen: &Look) -> bool {
+pub(crate) fn is_banner(seen: &Look) -> bool {
     seen.hits.iter().any(|hit| hit.event == EventKind::AgentStarted)
 }
 

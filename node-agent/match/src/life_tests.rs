@@ -272,3 +272,32 @@ fn the_end_screen_may_come_before_the_process_is_gone() {
     assert_eq!(kinds, [EventKind::SessionEnded, EventKind::AgentExited]);
     assert_eq!(last.state, PaneState::Exited);
 }
+
+/// Nothing of the pane can be read any more: what was known of the agent decides.
+#[test]
+fn an_agent_that_goes_with_its_pane_has_crashed_only_at_its_work() {
+    let at_work = || {
+        let mut pane = Pane::new("codex");
+        pane.rest(&testdata("codex-0.169.0-empty.ansi"));
+        pane.show(&codex(&["› hello", ""], BUSY));
+        pane
+    };
+    let mut pane = at_work();
+    let crash = pane.matcher.crashed_with_pane().unwrap();
+    assert_eq!((crash.kind, crash.fields["pane_gone"].as_str()), (EventKind::AgentCrashed, "true"));
+    assert_eq!(pane.matcher.crashed_with_pane(), None, "once");
+    // Its process was seen to go a moment before.
+    let mut pane = at_work();
+    pane.process("bash", 1);
+    assert_eq!(kinds(&pane.show(&codex(&["› hello", ""], BUSY)).events), []);
+    assert!(pane.matcher.is_at_work() && pane.matcher.crashed_with_pane().is_some());
+    // Done, never begun, or known by its screen alone.
+    let mut pane = at_work();
+    pane.rest(&codex(&["› hello", "", "• Done.", ""], ""));
+    assert_eq!(pane.matcher.crashed_with_pane(), None);
+    assert_eq!(Pane::new("bash").matcher.crashed_with_pane(), None);
+    let mut pane = Pane::new("");
+    pane.rest(&testdata("codex-0.169.0-empty.ansi"));
+    pane.show(&codex(&["› hello", ""], BUSY));
+    assert_eq!(pane.matcher.crashed_with_pane(), None);
+}

@@ -3,16 +3,33 @@
 //! Constraints. An agent says the same limit in several places: a row, a dialog, the footer. One turn that runs into a
 //! limit is one event for each window or model; what names neither is of the one that was told before, and what names it
 //! after words that did not is the same.
+//!
+//! A limit is a level as well: an agent that stands at one holds still until somebody sees to it, whether or not anybody saw
+//! it come. So one that stood there at first sight, or stands there before the first turn of a new process, is told once. The
+//! words of a session that is replayed are none: they may be of another account. When such a limit lifts is known only from
+//! words that mean the same whenever they are read, and one that has lifted already is not told.
 
-use wa_proto::EventKind;
+use jiff::{SignedDuration, Timestamp};
+use wa_proto::{EventKind, PaneState};
 
+use crate::life::is_banner;
 use crate::look::Look;
 use crate::matcher::PaneMatcher;
-use crate::observation::Detected;
-use crate::rules::Hit;
+use crate::observation::{Detected, Facts};
+use crate::reading;
+use crate::reset::{self, Refused};
+use crate::resets;
+use crate::rules::{Engine, Hit, Region};
+use crate::state::QUIET;
 
 /// Codes remembered.
 const CODES: usize = 16;
+
+/// Words that name a day and a year mean the same at two moments that are so far apart; a clock or a weekday alone does not.
+const APART: SignedDuration = SignedDuration::from_hours(8 * 24);
+
+/// A process that ran for so long when its pane was met was not begun in it just now, with an old session to show.
+const BEFORE: SignedDuration = SignedDuration::from_secs(3);
 
 /// A limit, or an overload, that was told last: the prompt that ran into it, and the rule.
 #[derive(Debug, Clone)]
@@ -23,6 +40,43 @@ pub(crate) struct Told {
 }
 
 impl PaneMatcher {
+    /// The limit at which an agent stands that has done nothing since it was seen first.
+    pub(crate) fn standing_limit(
+        &mut self,
+        engine: &Engine,
+        seen: &Look,
+        facts: &Facts,
+        now: Timestamp,
+    ) -> Option<Detected> {
+        let quiet = now.duration_since(self.quiet_since(seen, now)) >= QUIET;
+        let stands = match self.state {
+            PaneState::Limited => quiet,
+            PaneState::Waiting => true,
+            _ => false,
+        };
+        let agent = self.running.as_ref()?;
+        let idle = agent.turns == 0 && !agent.turn_open && !agent.first_limit_told;
+        let hit = reading::limited(seen).filter(|_| stands && idle && reading::is_whole(seen))?;
+        let footer = engine.rule(hit.rule).is_some_and(|rule| rule.text.region == Region::Footer);
+        let unasked = is_banner(seen) && seen.prompt.is_none();
+        // Text and processes of a pane come one after the other when it is met.
+        let before = |(met, since): (Timestamp, Timestamp)| met.duration_since(since) >= BEFORE;
+        let found = agent.found_limited || self.met.zip(facts.agent_since).is_some_and(before);
+        if !(found || footer || unasked) || !reading::is_witnessed(engine, seen, hit) {
+            return None;
+        }
+        if let Some(agent) = &mut self.running {
+            agent.first_limit_told = true;
+        }
+        let mut event = reading::detected(engine, seen, hit);
+        match lifts(&event, facts, now) {
+            Lifts::Lifted => return None,
+            Lifts::At => self.resets.note(&mut event, facts.zone.as_ref(), now),
+            Lifts::Unknown => {}
+        }
+        (!self.was_warned(&event, seen)).then_some(event)
+    }
+
     /// One warning for a window in one turn, and one limit for a model, in however many places they stand. What names
     /// neither is of the one that was told before, and what names it after words that did not is the same.
     pub(crate) fn was_warned(&mut self, event: &Detected, seen: &Look) -> bool {
@@ -90,6 +144,29 @@ impl PaneMatcher {
             }
             self.codes.push(hit.key.cast_signed());
         }
+    }
+}
+
+/// What words that were printed nobody knows when say of the reset.
+enum Lifts {
+    At,
+    Lifted,
+    Unknown,
+}
+
+fn lifts(event: &Detected, facts: &Facts, now: Timestamp) -> Lifts {
+    if let Some(at) = resets::epoch(&event.fields) {
+        return if at > now { Lifts::At } else { Lifts::Lifted };
+    }
+    let Some(printed) = event.fields.get("reset_at") else { return Lifts::Unknown };
+    let read = |now| reset::instant(printed, now, facts.zone.as_ref());
+    let earlier = now.checked_sub(APART).map(read);
+    match (read(now), earlier) {
+        (Ok(at), Ok(Ok(before))) if at == before => Lifts::At,
+        (Err(Refused::Past(at)), Ok(Ok(before) | Err(Refused::Past(before)))) if at == before => {
+            Lifts::Lifted
+        }
+        _ => Lifts::Unknown,
     }
 }
 

@@ -1,8 +1,8 @@
 //! The matcher of one pane: frames and facts in, events and state out.
 //!
 //! Constraints. It is called for every changed frame and whenever it asked to be woken. It never fires for what was there
-//! before: at first sight of a pane, and while a new agent process replays an old session, everything is history. What it
-//! needs to go on after a restart is saved: hashes and flags, never text of the screen.
+//! before: at first sight of a pane, and while a new agent process replays an old session, everything is history; only what
+//! holds still (a dialog, a sign-in, a limit) is news all the same. What it needs to go on after a restart is saved: hashes and flags, never text of the screen.
 //!
 //! Operation. Follow the agent process; look at the frame; count turns; let rule matches, dialogs and compaction marks
 //! through their own gates; decide the state; derive events from it.
@@ -46,6 +46,12 @@ pub(crate) struct Running {
     pub(crate) turn_open: bool,
     /// Its end screen was seen.
     pub(crate) ended: bool,
+    /// It stood at a limit when it was seen for the first time.
+    #[serde(default)]
+    pub(crate) found_limited: bool,
+    /// The limit that it stood at before its first turn was told.
+    #[serde(default)]
+    pub(crate) first_limit_told: bool,
 }
 
 /// What a witness other than the screen says.
@@ -59,6 +65,8 @@ enum Heard {
 #[derive(Debug, Clone)]
 pub struct PaneMatcher {
     pub(crate) fresh: bool,
+    /// When it was first shown the pane; `None`: by an earlier program.
+    pub(crate) met: Option<Timestamp>,
     pub(crate) running: Option<Running>,
     /// A start that is still to be told.
     pub(crate) starting: Option<Start>,
@@ -93,6 +101,7 @@ impl Default for PaneMatcher {
     fn default() -> Self {
         Self {
             fresh: true,
+            met: None,
             running: None,
             starting: None,
             leaving: None,
@@ -171,6 +180,9 @@ impl PaneMatcher {
     /// Takes in a frame and tells what happened and how things stand.
     pub fn observe(&mut self, engine: &Engine, frame: &Frame, facts: &Facts, now: Timestamp) -> Observation {
         let first = std::mem::replace(&mut self.fresh, false);
+        if first {
+            self.met = Some(now);
+        }
         self.aside.begin(engine, now);
         self.attest_lines(&facts.foreground);
         let facts = &self.settled_facts(facts);
@@ -191,6 +203,7 @@ impl PaneMatcher {
         self.tell_start(&seen, now, &mut events);
         self.close_exit(now, &mut events);
         let mut detail = self.decide(&seen, facts, first, &turn, now, &mut events);
+        events.extend(self.standing_limit(engine, &seen, facts, now));
         self.tell_start(&seen, now, &mut events);
         self.hear(engine, facts, &mut events, &mut shadowed, now);
         detail.until = detail.until.map(|until| self.resets.exactly(until));
@@ -510,7 +523,7 @@ impl PaneMatcher {
     }
 
     /// Since when nothing above the live area has changed.
-    fn quiet_since(&mut self, seen: &Look, now: Timestamp) -> Timestamp {
+    pub(crate) fn quiet_since(&mut self, seen: &Look, now: Timestamp) -> Timestamp {
         let top = seen.view.live_top.unwrap_or(seen.sheet.rows.len());
         let words = hash::of_moment((0..top).map(|row| seen.sheet.text(row)));
         match self.quiet {

@@ -304,7 +304,7 @@ pub(crate) fn codex(transcript: &[&str], live: &str) -> Frame {
 }
 
 pub(crate) const BUSY: &str = "• Working (2s • esc to interrupt)";
-const LIMIT: &str = "■ You’ve hit your usage limit. Try again at 2:31 AM.";
+pub(crate) const LIMIT: &str = "■ You’ve hit your usage limit. Try again at 2:31 AM.";
 
 #[test]
 fn two_commands_to_compact_leave_two_marks() {

@@ -3,6 +3,8 @@
 //! Constraints: a dialog is known by its whole text, so that an answer meant for one never goes to another; a choice is found
 //! by its label, never by its number or place. A label that two choices bear is none.
 
+use std::ops::Range;
+
 use wa_proto::{AgentKind, Frame};
 
 use crate::composer::{self, is_option};
@@ -41,6 +43,12 @@ pub fn read(frame: &Frame, agent: &AgentKind) -> Option<Menu> {
         })
         .collect();
     (!choices.is_empty()).then(|| Menu { id: id(dialog.key), choices })
+}
+
+/// The rows of the dialog on the screen of this agent, if one stands there that [`read`] reads.
+pub fn rows(frame: &Frame, agent: &AgentKind) -> Option<Range<usize>> {
+    read(frame, agent)?;
+    Some(composer::read(frame, agent).rows)
 }
 
 pub(crate) fn id(key: u64) -> String {

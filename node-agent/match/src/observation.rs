@@ -32,6 +32,8 @@ pub struct Facts {
     /// Whether the agent process that last held the terminal still exists (stopped, or in the background); `None` = not
     /// known.
     pub agent_alive: Option<bool>,
+    /// Since when the agent process that holds the terminal runs; `None` = not known.
+    pub agent_since: Option<jiff::Timestamp>,
     /// Names the numbering of the frame's rows: rows of two layouts cannot be compared.
     pub layout: u64,
     /// The zone in which the pane's programs print times; `None` = not known.

@@ -96,6 +96,16 @@ impl Dir {
             .map_err(|error| io_of(error, &self.path.join(name)))
     }
 
+    /// Gives what stands under a name another one, which must be free; durable when this returns.
+    pub(super) fn rename(&self, name: &str, to: &str) -> Result<(), HomeError> {
+        let path = self.path.join(to);
+        if self.entry(to)? != Entry::Missing {
+            return Err(HomeError::InTheWay(path));
+        }
+        let renamed = rustix::fs::renameat(&self.fd, name, &self.fd, to);
+        renamed.and_then(|()| rustix::fs::fsync(&self.fd)).map_err(|error| io_of(error, &path))
+    }
+
     /// Removes a directory; one that holds something stays, which is an error.
     pub(super) fn remove_empty(&self, name: &str) -> Result<(), HomeError> {
         rustix::fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR)

@@ -59,6 +59,13 @@ enum HomeError {
     Foreign { path: PathBuf, uid: u32 },
     #[error("{} is open to others (mode {mode:04o}): look who has been there, then run `chmod 700 {}`", path.display(), path.display())]
     Open { path: PathBuf, mode: rustix::fs::RawMode },
+    #[error(
+        "process {pid} works in the home {} with the sign-in of another owner: end it, so that the home can be set aside",
+        home.display()
+    )]
+    InUse { home: PathBuf, pid: u32 },
+    #[error("what the controller names as the owner of the home is too long")]
+    NoOwner,
     #[error("nothing says where the agent keeps its files: its HOME is not known")]
     NoFirst,
     #[error("{} is the home of an account and shares its sessions with no other: move them to the agent's usual home", .0.display())]
@@ -139,7 +146,7 @@ impl crate::session::Accounts for Accounts {
 
 impl Inner {
     async fn prepare(&self, request: v1::PrepareHome) -> Result<v1::AccountHome, String> {
-        let v1::PrepareHome { agent, alias, pane, who, api_key } = request;
+        let v1::PrepareHome { agent, alias, pane, who, api_key, owner } = request;
         let api_key = Zeroizing::new(api_key);
         let kind = kind::of(&agent).ok_or_else(|| {
             format!("accounts of {agent:?} have no homes on this host: codex, claude and gemini have")
@@ -154,14 +161,18 @@ impl Inner {
         let (root, processes) = (self.parts.root.clone(), Arc::clone(&self.parts.processes));
         let made = wa_link::worker::blocking(move || {
             let (homes, cwd) = process_in(&*processes, &view, kind)?;
-            let wanted = home::Wanted { kind, alias: &alias, homes: &homes, cwd, api_key: &api_key };
-            home::prepare(&root, &wanted).map_err(|error| error.to_string())
+            let wanted =
+                home::Wanted { kind, alias: &alias, homes: &homes, cwd, api_key: &api_key, owner: &owner };
+            let made = home::prepare(&root, &wanted).map_err(|error| error.to_string())?;
+            Ok::<_, String>((made, owner))
         });
-        let home::Prepared { path, signed_in } = made.await.map_err(|error| error.to_string())??;
+        let (home::Prepared { path, signed_in, set_aside }, owner) =
+            made.await.map_err(|error| error.to_string())??;
         tracing::info!(agent, home = %path.display(), signed_in, who, "the home of an account is ready");
+        let set_aside = set_aside.map(|path| path.display().to_string()).unwrap_or_default();
         let path = path.into_os_string().into_string();
         let path = path.map_err(|_| "the path of the account's home is no text".to_owned())?;
-        Ok(v1::AccountHome { path, variable: kind.variable.to_owned(), signed_in })
+        Ok(v1::AccountHome { path, variable: kind.variable.to_owned(), signed_in, owner, set_aside })
     }
 }
 

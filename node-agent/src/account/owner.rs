@@ -82,6 +82,16 @@ impl AccountRoot {
         account
     }
 
+    /// A process that works in this account's home, if one does. Blocks. Where processes cannot be looked into, none.
+    pub(super) fn process_in(&self, alias: &AccountAlias, kind: &kind::Kind) -> Option<u32> {
+        let pids = std::fs::read_dir("/proc").ok()?.flatten();
+        let mut pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        let agent = AgentKind::new(kind.agent);
+        pids.find(|pid| {
+            homes_of(*pid).and_then(|homes| self.account_in(&agent, &homes)).as_ref() == Some(alias)
+        })
+    }
+
     /// The same of all terminals of a look at the process table.
     pub(crate) fn accounts_of(&self, snapshot: &Snapshot) -> HashMap<String, AccountAlias> {
         let of_group =

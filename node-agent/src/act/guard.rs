@@ -27,7 +27,7 @@ pub(super) const PROMPT: Duration = Duration::from_millis(500);
 const MAX_LOOKS: u32 = 4;
 
 /// A person who did something within this time is still there.
-const PERSON: Duration = Duration::from_secs(10);
+pub(crate) const PERSON: Duration = Duration::from_secs(10);
 
 /// What a guard saw, with the way to the pane.
 pub(super) struct Sight {
@@ -134,17 +134,21 @@ fn leader(group: &[ProcessInfo]) -> Option<ProcessId> {
     group.iter().find(|process| process.pid == process.pgid).map(ProcessId::of)
 }
 
+/// How long ago the person at this client of the server did anything, in seconds. `None`: the client is this connection.
+pub(crate) fn idle_for(ours: &Client, client: &ClientInfo) -> Option<i64> {
+    let (id, me) = (&client.client_id, ours.client_id());
+    let own = (id.pid, id.epoch, id.id) == (me.pid, me.epoch, me.id) && id.hostname == me.hostname;
+    (!own).then(|| wa_link::clock::now().as_second().saturating_sub(client.last_input))
+}
+
 /// Nobody is typing there.
 fn person(ours: &Client, clients: &[ClientInfo], view: &View) -> Result<(), End> {
     let quiet = format!("automation waits until it has been quiet for {} s", PERSON.as_secs());
-    let now = wa_link::clock::now().as_second();
-    let me = ours.client_id();
     for client in clients {
-        let id = &client.client_id;
-        let own = (id.pid, id.epoch, id.id) == (me.pid, me.epoch, me.id) && id.hostname == me.hostname;
-        let ago = now.saturating_sub(client.last_input);
-        if !own && client.focused_pane_id == Some(view.pane.pane_id) && ago < PERSON.as_secs().cast_signed() {
-            let (user, host, ago) = (&id.username, &id.hostname, ago.max(0));
+        let Some(ago) = idle_for(ours, client) else { continue };
+        if client.focused_pane_id == Some(view.pane.pane_id) && ago < PERSON.as_secs().cast_signed() {
+            let (id, ago) = (&client.client_id, ago.max(0));
+            let (user, host) = (&id.username, &id.hostname);
             return Err(End::refused(format!(
                 "{user}@{host} typed {ago} s ago with this pane in focus: {quiet}"
             )));

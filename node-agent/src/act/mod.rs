@@ -32,14 +32,14 @@ use wa_proto::wire::v1;
 use wa_proto::{Action, ActionId, Lane, Outcome, OutcomeKind, PaneRef, Verb};
 
 use crate::account::Marks;
-use crate::journal::{Begin, Journal};
+use crate::journal::{Begin, Journal, JournalError};
 use crate::observer::Muxes;
 use crate::policy::PolicyFile;
 use crate::process::ProcessTable;
 use crate::session::{Actions, ControllerClock, Permits};
 use crate::spool::{Group, NewRecord, Spool};
 
-pub(crate) use guard::describe;
+pub(crate) use guard::{PERSON, describe, idle_for};
 
 /// Actions that are under way at a time, over all panes.
 const MAX_RUNNING: usize = 64;
@@ -247,12 +247,23 @@ impl Actor {
         }
     }
 
+    /// Unless it is under way already, or has ended: it may have been offered again.
     fn refuse(&mut self, action: ActionId, pane: Option<PaneRef>, trace_parent: String, reason: String) {
         let outcome =
             Outcome { action, kind: OutcomeKind::Refused, reason, pane, trace_parent, spawned: None };
         let parts = self.parts.clone();
         self.running.push(Box::pin(async move {
-            settle(&parts, outcome).await;
+            match parts.journal.refuse(outcome.clone(), wa_link::clock::now()).await {
+                Ok(None) => deliver(&parts, outcome).await,
+                Ok(Some(Begin::Ended(ended))) => deliver(&parts, ended).await,
+                Ok(Some(Begin::Open | Begin::Doubtful | Begin::New)) => {}
+                Err(error) => {
+                    unrecorded(&error, action);
+                    if parts.journal.find(action).is_none() {
+                        deliver(&parts, outcome).await;
+                    }
+                }
+            }
             None
         }));
     }
@@ -270,9 +281,13 @@ impl Actor {
 /// Puts an outcome on record, then hands it over.
 async fn settle(parts: &Parts, outcome: Outcome) {
     if let Err(error) = parts.journal.settle(outcome.clone(), wa_link::clock::now()).await {
-        tracing::error!(%error, action = %outcome.action, "an outcome is not in the journal; it is handed over all the same");
+        unrecorded(&error, outcome.action);
     }
     deliver(parts, outcome).await;
+}
+
+fn unrecorded(error: &JournalError, action: ActionId) {
+    tracing::error!(%error, %action, "an outcome is not in the journal; it is handed over all the same");
 }
 
 /// Hands an outcome to the spool, durably.

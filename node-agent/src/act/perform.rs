@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use wa_proto::{Action, OutcomeKind, Verb};
+use wa_proto::{Action, OutcomeKind, Timestamp, Verb};
 
 use super::guard::{self, Sight};
 use super::{End, Parts, menu, other, text};
@@ -20,7 +20,14 @@ const MAX_ASKS: u32 = 3;
 /// What an action may rest on, and since when the controller agrees.
 pub(super) struct Leave {
     pub(super) allowed: Allowed,
-    granted: Instant,
+    granted: Granted,
+}
+
+/// When it was asked for. Where a laptop sleeps only the clock on the wall goes on.
+#[derive(Clone, Copy)]
+struct Granted {
+    at: Instant,
+    wall: Timestamp,
 }
 
 /// Performs an action. `None`: it was begun before, and ends (or ended) elsewhere.
@@ -63,9 +70,9 @@ async fn begin(parts: &Parts, action: &Action) -> Result<Option<Leave>, End> {
 }
 
 #[tracing::instrument(name = "permit", level = "info", skip_all)]
-async fn ask(parts: &Parts, action: &Action) -> Result<Instant, End> {
+async fn ask(parts: &Parts, action: &Action) -> Result<Granted, End> {
     // The permit is as old as the question: the answer may have been long on its way.
-    let asked = Instant::now();
+    let asked = Granted { at: Instant::now(), wall: wa_link::clock::now() };
     match parts.permits.ask(action.id).await {
         Answer::Granted => Ok(asked),
         Answer::Refused(reason) => Err(End::refused(reason)),
@@ -75,7 +82,8 @@ async fn ask(parts: &Parts, action: &Action) -> Result<Instant, End> {
 
 impl Leave {
     fn is_fresh(&self) -> bool {
-        self.granted.elapsed() <= PERMIT_AGE
+        let Granted { at, wall } = self.granted;
+        at.elapsed() <= PERMIT_AGE && wa_link::clock::now().duration_since(wall).unsigned_abs() <= PERMIT_AGE
     }
 
     /// Right before the first key.

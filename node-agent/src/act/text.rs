@@ -296,8 +296,7 @@ async fn submitted(
                 left(&seen, disturbed, entered.promptly)
             )));
         }
-        let may_again =
-            seen == Seen::Whole && enters < MAX_ENTERS && disturbed.is_none() && entered.promptly;
+        let may_again = seen == Seen::Whole && enters < MAX_ENTERS && disturbed.is_none() && entered.promptly;
         if may_again && now >= again {
             entered = press_enter(parts, action, leave, target, text).await?;
             enters += 1;

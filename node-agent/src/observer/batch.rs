@@ -12,8 +12,8 @@ use wa_match::{Redactor, RedactorState};
 use wa_proto::record::{Line, Lines};
 use wa_proto::wire::v1;
 use wa_proto::{
-    AgentKind, Conversation, Event, EventId, EventKind, Gap, GapCause, Generation, Lane, MuxName, PaneRef,
-    Repaint, Timestamp,
+    AgentKind, Conversation, Event, EventKind, Gap, GapCause, Generation, Lane, MuxName, PaneRef, Repaint,
+    Timestamp,
 };
 
 use crate::spool::{Group, NewRecord};
@@ -191,9 +191,8 @@ pub(super) fn lost(position: v1::PanePosition, cause: GapCause) -> Group {
     let told = position.pane.clone().filter(|_| cause != GapCause::Exit);
     if let Some(Ok(pane)) = told.map(PaneRef::try_from) {
         let words = [("cause", cause.as_str()), ("gaps", "1"), ("uncounted", "1")];
-        let fields = words.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let event =
-            Event { pane: Some(pane), layout: position.layout, ..plain(EventKind::CaptureGap, fields) };
+            Event { pane: Some(pane), layout: position.layout, ..Event::new(EventKind::CaptureGap, words) };
         records.push(record(v1::record::Body::Event(event.into()), Lane::Events, now));
     }
     let gone = v1::PanePosition { pane: position.pane, gone: true, ..v1::PanePosition::default() };
@@ -215,26 +214,8 @@ pub(super) fn mux_event(
     if let Some(generation) = generation {
         all.insert("generation".to_owned(), generation.to_string());
     }
-    let body = v1::record::Body::Event(plain(kind, all).into());
+    let body = v1::record::Body::Event(Event::new(kind, all).into());
     Group { records: vec![record(body, Lane::Events, wa_link::clock::now())], positions: Vec::new() }
-}
-
-/// An event that is no agent's.
-pub(super) fn plain(kind: EventKind, fields: BTreeMap<String, String>) -> Event {
-    Event {
-        id: EventId::generate(),
-        pane: None,
-        kind,
-        agent: None,
-        agent_version: String::new(),
-        agent_pid: 0,
-        rule: String::new(),
-        fields,
-        witnesses: Vec::new(),
-        line: String::new(),
-        row: 0,
-        layout: 0,
-    }
 }
 
 /// The stored time of a position is of no use: only its place counts.

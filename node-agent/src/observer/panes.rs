@@ -19,7 +19,7 @@ impl Observer {
         }
         for (id, mut pane) in std::mem::take(&mut self.panes) {
             self.files.forget(id);
-            let group = pane.removed(removal);
+            let group = pane.removed(removal, false);
             self.shared.board.remove_pane(&pane.pane);
             self.append(group).await;
         }
@@ -41,11 +41,11 @@ impl Observer {
         true
     }
 
-    /// A pane that has ended. False: it was not known.
-    pub(super) async fn drop_pane(&mut self, id: u64, removal: Removal) -> bool {
+    /// A pane that has ended; `by_itself`: nobody has closed it, as far as that can be told. False: it was not known.
+    pub(super) async fn drop_pane(&mut self, id: u64, by_itself: bool) -> bool {
         let Some(mut pane) = self.panes.remove(&id) else { return false };
         self.files.forget(id);
-        let group = pane.removed(removal);
+        let group = pane.removed(Removal::Exit, by_itself);
         self.shared.board.remove_pane(&pane.pane);
         self.append(group).await;
         self.share_ttys();

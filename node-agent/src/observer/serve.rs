@@ -7,6 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
@@ -18,17 +19,20 @@ use wa_mux::client::{PaneInfo, RequestError};
 use wa_mux::codec::{Alert, Codec, Row};
 use wa_mux::{Client, CloseReason, MuxEvent};
 use wa_proto::Generation;
-use wa_screen::{Options, Removal};
+use wa_screen::Options;
 
 use super::Observer;
 use super::pane::{Moment, News, Watched};
 use super::scan::{Scanned, Scans};
 use super::verify::{self, Held, Turns};
 use super::view::{Asked, Command, LookError};
+use crate::act::{PERSON, idle_for};
 
 /// Events taken in one go before anything else is done.
 const BURST: usize = 64;
 
+/// How long is waited to be told who is there.
+const SOMEBODY: Duration = Duration::from_millis(250);
 /// Looks that wait for the first list.
 const MAX_EARLY: usize = 64;
 
@@ -238,7 +242,9 @@ impl Observer {
                 asked.fail(LookError::NoPane);
             }
         }
-        if self.drop_pane(id, Removal::Exit).await {
+        let may_crash = self.panes.get(&id).is_some_and(Watched::may_crash);
+        let by_itself = may_crash && !somebody_is_there(&connection.client).await;
+        if self.drop_pane(id, by_itself).await {
             self.status(&connection.client, "");
         } else {
             self.lose_unmet(&connection.generation, id).await;
@@ -403,4 +409,11 @@ pub(super) async fn sleep_until(at: Option<Instant>) {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
     }
+}
+
+/// Whether a person has just been at one of the server's clients, and may have closed a pane; also where nobody can tell.
+async fn somebody_is_there(client: &Client) -> bool {
+    let Ok(Ok(clients)) = tokio::time::timeout(SOMEBODY, client.client_list()).await else { return true };
+    let recent = |ago: i64| ago < PERSON.as_secs().cast_signed();
+    clients.iter().filter_map(|other| idle_for(client, other)).any(recent)
 }

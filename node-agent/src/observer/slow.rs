@@ -18,7 +18,7 @@ use wa_link::shutdown::Shutdown;
 use wa_mux::cli::{CliError, CliObserver, CliOptions, CliPane};
 use wa_proto::wire::v1;
 use wa_proto::{EventKind, Generation};
-use wa_screen::{Options, Removal};
+use wa_screen::Options;
 
 use super::pane::Moment;
 use super::scan::{Scanned, Scans};
@@ -265,7 +265,7 @@ impl Observer {
         let known = |id: &u64| panes.iter().any(|pane| pane.pane_id == *id);
         let gone: Vec<u64> = self.panes.keys().filter(|id| !known(id)).copied().collect();
         for id in gone {
-            self.drop_pane(id, Removal::Exit).await;
+            self.drop_pane(id, false).await;
         }
         self.share_ttys();
         self.lose_unclaimed().await;

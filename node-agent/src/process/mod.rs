@@ -78,6 +78,17 @@ impl ProcessId {
         self.started << 22 ^ u64::from(self.pid)
     }
 
+    /// When it started; `None`: that cannot be told.
+    pub fn since(self, now: Timestamp) -> Option<Timestamp> {
+        #[cfg(target_os = "linux")]
+        return if self.started == 0 { None } else { linux::instant_of(self.started, now) };
+        #[cfg(not(target_os = "linux"))]
+        return {
+            let _ = now;
+            None
+        };
+    }
+
     /// Whether it still exists and has not ended.
     pub fn is_running(self) -> bool {
         #[cfg(target_os = "linux")]

@@ -13,7 +13,7 @@ use wa_link::context::{Context, ContextError};
 use wa_link::dial::{self, DialError};
 use wa_link::principal::Role;
 use wa_link::recovery::{self, NONCE};
-use wa_link::tls::{self, Identity, TlsError};
+use wa_link::tls::{self, CLOCK_MARGIN, Identity, TlsError};
 use wa_proto::Timestamp;
 use wa_proto::wire::v1;
 
@@ -106,15 +106,12 @@ fn is_due(path: &Path, node: &Context, now: Timestamp) -> bool {
     other || half_life(&agent.identity).is_none_or(|half| half <= now)
 }
 
-/// The middle of a certificate's life.
+/// The middle of a certificate's life, which began when it was made.
 pub(super) fn half_life(identity: &Identity) -> Option<Timestamp> {
     let (from, to) = tls::certificate_validity(&identity.certificate_pem).ok()?;
-    let middle = i128::midpoint(from.as_nanosecond(), to.as_nanosecond());
+    let made = from.saturating_add(CLOCK_MARGIN).unwrap_or(from).min(to);
+    let middle = i128::midpoint(made.as_nanosecond(), to.as_nanosecond());
     Timestamp::from_nanosecond(middle).ok()
-}
-
-pub(super) fn has_run_out(context: &Context, now: Timestamp) -> bool {
-    tls::certificate_expiry(&context.identity.certificate_pem).is_ok_and(|expires| expires <= now)
 }
 
 /// Gets a new certificate by the old one's key, and stores it.

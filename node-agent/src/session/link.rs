@@ -1,8 +1,8 @@
 //! One stream, from Hello to its end.
 //!
 //! Sending: the queue to the transport holds one message, and what goes next is chosen when there is room: answers and
-//! questions first, then events, then pane reports, then one bulk block while the credit lasts. So an event waits for
-//! the one block that is being written and no more. Receiving: acknowledgements release the spool; everything else is
+//! questions first, then events, then pane reports, then one bulk block while the credit lasts and the link is not
+//! filled (`pace.rs`). So an event waits for one block and no more. Receiving: acknowledgements release the spool; everything else is
 //! handed on without waiting.
 
 mod answer;
@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use jiff::SignedDuration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_stream::wrappers::ReceiverStream;
@@ -24,9 +25,10 @@ use wa_proto::{Action, ActionId, Lane, Timestamp};
 
 use super::block::{self, BLOCK_BYTES, Packer};
 use super::identity::{self, Given, Wanted, blocking};
+use super::pace::Pace;
 use super::permit::{Answer, Ask};
 use super::{Client, Ended, Parts};
-use crate::spool::{Durable, Status};
+use crate::spool::{Durable, Spool, Status};
 use answer::Answering;
 
 /// Versions of the protocol that are spoken here.
@@ -37,6 +39,8 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 const HEALTH_DELAY: Duration = Duration::from_millis(200);
 /// After a failed renewal of the certificate.
 const RENEW_RETRY: Duration = Duration::from_secs(60);
+/// A clock that is so far from where it was thought to be was set.
+const CLOCK_WAS_SET: SignedDuration = SignedDuration::from_secs(20);
 /// For the last events, when the node ends.
 const DRAIN: Duration = Duration::from_millis(1500);
 /// Answers and questions that wait for room.
@@ -60,8 +64,8 @@ struct Link<'a> {
     next_bulk: u64,
     credit: u64,
     packer: Packer,
-    /// Bulk that was sent and not acknowledged: last seq and size of each block.
-    in_flight: VecDeque<(u64, u64)>,
+    /// Of bulk that was sent and not acknowledged.
+    pace: Pace,
     control: VecDeque<Message>,
     permits: HashMap<ActionId, oneshot::Sender<Answer>>,
     answers: FuturesUnordered<Answering>,
@@ -116,7 +120,8 @@ async fn open(
         return Err(Ended::Protocol("its first message is no welcome".to_owned()));
     };
     take_welcome(parts, &status, &welcome).await?;
-    let renew_at = Instant::now() + until_renewal(&context.identity);
+    let renew_at =
+        Instant::now() + until_renewal(&context.identity, parts.clock.translate(wa_link::clock::now()));
     let link = Link {
         durable,
         board: parts.board.watch(),
@@ -125,7 +130,7 @@ async fn open(
         next_bulk: welcome.acked_bulk + 1,
         credit: welcome.credit_bytes,
         packer: Packer::agreed(&welcome),
-        in_flight: VecDeque::new(),
+        pace: Pace::new(Instant::now()),
         control: VecDeque::new(),
         permits: HashMap::new(),
         answers: FuturesUnordered::new(),
@@ -158,7 +163,11 @@ async fn take_welcome(parts: &mut Parts, status: &Status, welcome: &v1::Welcome)
     if !PROTOCOLS.contains(&welcome.protocol) {
         return Err(Ended::Protocol(format!("it chose version {} of the protocol", welcome.protocol)));
     }
-    if welcome.acked_events >= status.events.next || welcome.acked_bulk >= status.bulk.next {
+    let is_known = welcome.acked_events < status.events.next
+        && welcome.acked_bulk < status.bulk.next
+        && is_the_same(&parts.spool, Lane::Events, welcome.acked_events, welcome.acked_events_time_us).await
+        && is_the_same(&parts.spool, Lane::Bulk, welcome.acked_bulk, welcome.acked_bulk_time_us).await;
+    if !is_known {
         tracing::warn!(
             acked_events = welcome.acked_events,
             next_events = status.events.next,
@@ -172,6 +181,11 @@ async fn take_welcome(parts: &mut Parts, status: &Status, welcome: &v1::Welcome)
     parts.spool.release(Lane::Events, welcome.acked_events);
     parts.spool.release(Lane::Bulk, welcome.acked_bulk);
     parts.clock.set(welcome.now_us, wa_link::clock::now());
+    if let Ok(now) = from_us("now_us", welcome.now_us)
+        && let Err(error) = parts.journal.told(now).await
+    {
+        tracing::warn!(%error, "the journal was damaged, and cannot be told the time: nothing new is begun");
+    }
     parts.board.set_problem(super::PROBLEM, None);
     parts.board.set_problem(UNKNOWN, None);
     parts.permits.connected.send_replace(true);
@@ -183,11 +197,28 @@ async fn take_welcome(parts: &mut Parts, status: &Status, welcome: &v1::Welcome)
     Ok(())
 }
 
-/// Half of the certificate's life from its beginning; at least a second from now.
-fn until_renewal(identity: &Identity) -> Duration {
+/// What stands at the seq that the controller had last is what it had, or is no longer here. A spool that was put back from
+/// a backup and written to since may have come past that seq: then another record stands there, of another time.
+async fn is_the_same(spool: &Spool, lane: Lane, acked: u64, time_us: i64) -> bool {
+    if acked == 0 || time_us == 0 {
+        return true;
+    }
+    let found = spool.read_soon(lane, acked, 1).await;
+    let Some(record) = found.records.first().filter(|record| record.seq == acked) else { return true };
+    matches!(record.body, Some(v1::record::Body::Hole(_))) || record.time_us == time_us
+}
+
+/// Half of the certificate's life from its beginning; at least a second from `now`, which is the controller's time: by a
+/// clock of ours that goes ahead every certificate would be past it. One that was made by a clock that went ahead, and does
+/// not hold yet, is renewed at once.
+fn until_renewal(identity: &Identity, now: Timestamp) -> Duration {
+    const SOON: Duration = Duration::from_secs(1);
     let Some(half) = identity::half_life(identity) else { return RENEW_RETRY };
-    let left = half.as_second() - wa_link::clock::now().as_second();
-    Duration::from_secs(u64::try_from(left).unwrap_or(0).max(1))
+    if tls::certificate_validity(&identity.certificate_pem).is_ok_and(|(from, _)| now < from) {
+        return SOON;
+    }
+    let left = half.as_second() - now.as_second();
+    Duration::from_secs(u64::try_from(left).unwrap_or(0)).max(SOON)
 }
 
 impl Link<'_> {
@@ -249,17 +280,17 @@ impl Link<'_> {
         self.report_at.is_some_and(|at| at <= Instant::now())
     }
 
-    fn may_send_bulk(&self) -> bool {
-        let used: u64 = self.in_flight.iter().map(|(_, size)| size).sum();
-        // A block that is larger than the whole credit goes alone.
-        self.next_bulk < self.durable.borrow().bulk && (used < self.credit || self.in_flight.is_empty())
+    /// Bytes of the next block of bulk, if one is to go now.
+    fn next_bulk_bytes(&self) -> Option<usize> {
+        let waits = self.next_bulk < self.durable.borrow().bulk;
+        self.pace.next(self.credit, Instant::now()).filter(|_| waits)
     }
 
     fn wants_to_send(&self) -> bool {
         !self.control.is_empty()
             || self.next_events < self.durable.borrow().events
             || self.report_due()
-            || self.may_send_bulk()
+            || self.next_bulk_bytes().is_some()
     }
 
     async fn next_message(&mut self) -> Option<Message> {
@@ -267,27 +298,27 @@ impl Link<'_> {
             return Some(kind);
         }
         if self.next_events < self.durable.borrow().events {
-            return self.next_block(Lane::Events).await.map(Message::Block);
+            return self.next_block(Lane::Events, BLOCK_BYTES).await.map(Message::Block);
         }
         if self.report_due() {
             return self.report();
         }
-        if self.may_send_bulk() {
-            let block = self.next_block(Lane::Bulk).await?;
+        if let Some(bytes) = self.next_bulk_bytes() {
+            let block = self.next_block(Lane::Bulk, bytes).await?;
             let last = self.next_bulk.saturating_sub(1);
-            self.in_flight.push_back((last, block::size(&block)));
+            self.pace.sent(last, block::size(&block), block.data.len() as u64, Instant::now());
             return Some(Message::Block(block));
         }
         None
     }
 
-    async fn next_block(&mut self, lane: Lane) -> Option<v1::RecordBlock> {
+    async fn next_block(&mut self, lane: Lane, bytes: usize) -> Option<v1::RecordBlock> {
         let from = match lane {
             Lane::Events => self.next_events,
             Lane::Bulk => self.next_bulk,
         };
         let spool = self.parts.spool.clone();
-        let batch = spool.read_soon(lane, from, BLOCK_BYTES).await;
+        let batch = spool.read_soon(lane, from, bytes).await;
         match lane {
             Lane::Events => self.next_events = batch.next,
             Lane::Bulk => self.next_bulk = batch.next,
@@ -331,10 +362,12 @@ impl Link<'_> {
         let lag = oldest.map_or(0, |oldest| now.as_millisecond().saturating_sub(oldest.as_millisecond()));
         let expires = tls::certificate_expiry(&self.context.identity.certificate_pem);
         let mut problems = self.parts.board.problems();
-        problems.extend(self.parts.policy.problem());
+        let muxes = self.parts.board.muxes();
+        let names: Vec<&str> = muxes.iter().map(|mux| mux.name.as_str()).collect();
+        problems.extend(self.parts.policy.problem(&names));
         self.push(Message::Heartbeat(v1::Heartbeat {
             now_us: to_us(now),
-            muxes: self.parts.board.muxes(),
+            muxes,
             spool_bytes: status.bytes,
             lag_ms: u64::try_from(lag).unwrap_or(0),
             problems,
@@ -371,9 +404,19 @@ impl Link<'_> {
             }
             Err(error) => {
                 tracing::error!(%error, "no certificate request");
-                self.renew_at = Instant::now() + RENEW_RETRY;
+                self.renew_at = Instant::now() + self.renew_again_in();
             }
         }
+    }
+
+    /// After a failure: soon enough to try several times while the certificate holds.
+    fn renew_again_in(&self) -> Duration {
+        let Ok(expires) = tls::certificate_expiry(&self.context.identity.certificate_pem) else {
+            return RENEW_RETRY;
+        };
+        let now = self.parts.clock.translate(wa_link::clock::now());
+        let left = u64::try_from(expires.as_second() - now.as_second()).unwrap_or(0);
+        Duration::from_secs(left / 4).clamp(Duration::from_secs(1), RENEW_RETRY)
     }
 
     // ---- receiving
@@ -419,9 +462,7 @@ impl Link<'_> {
         }
         let Some(lane) = lane else { return };
         if lane == Lane::Bulk {
-            while self.in_flight.front().is_some_and(|(last, _)| *last <= ack.seq) {
-                self.in_flight.pop_front();
-            }
+            self.pace.acknowledged(ack.seq, Instant::now());
         }
         self.parts.spool.release(lane, ack.seq);
     }
@@ -462,19 +503,26 @@ impl Link<'_> {
         let _gone = reply.send(answer);
     }
 
-    fn round_trip(&self, reply: &v1::HeartbeatReply) {
+    fn round_trip(&mut self, reply: &v1::HeartbeatReply) {
         let now = wa_link::clock::now();
         let Ok(sent) = from_us("echo_us", reply.echo_us) else { return };
         // The reply was made half way between.
         let middle = Timestamp::from_microsecond(i64::midpoint(to_us(sent), to_us(now))).unwrap_or(now);
-        if sent <= now {
-            self.parts.clock.set(reply.now_us, middle);
+        if sent > now {
+            return;
+        }
+        let thought = self.parts.clock.translate(now);
+        self.parts.clock.set(reply.now_us, middle);
+        let is = self.parts.clock.translate(now);
+        if is.duration_since(thought).abs() > CLOCK_WAS_SET && self.renewing.is_none() {
+            // When to renew was reckoned by a clock that was wrong.
+            self.renew_at = Instant::now() + until_renewal(&self.context.identity, is);
         }
     }
 
     async fn renewed(&mut self, reply: v1::RenewReply) {
         let Some(wanted) = self.renewing.take() else { return };
-        self.renew_at = Instant::now() + RENEW_RETRY;
+        self.renew_at = Instant::now() + self.renew_again_in();
         let v1::RenewReply { certificate_pem, ca_pem, error, agent_certificate_pem } = reply;
         let problem = if error.is_empty() {
             self.keep(wanted, Given { certificate_pem, ca_pem, agent_certificate_pem }).await.err()
@@ -486,7 +534,7 @@ impl Link<'_> {
             Some(problem) => tracing::error!(problem, "certificate not renewed"),
         }
         let text = problem.map(|problem| {
-            format!("the certificate could not be renewed: {problem}; it is tried again every minute")
+            format!("the certificate could not be renewed: {problem}; it is tried again within a minute")
         });
         self.parts.board.set_problem("certificate", text);
     }
@@ -498,7 +546,9 @@ impl Link<'_> {
         let context = kept.map_err(|error| error.to_string())?;
         // While the CA is being replaced the agents' context is asked for anew, too: it is due as soon as ours differs.
         let other_ca = context.identity.ca_pem != self.context.identity.ca_pem;
-        let wait = if other_ca { RENEW_RETRY } else { until_renewal(&context.identity) };
+        let now = self.parts.clock.translate(wa_link::clock::now());
+        let half = until_renewal(&context.identity, now);
+        let wait = if other_ca { half.min(RENEW_RETRY) } else { half };
         self.renew_at = Instant::now() + wait;
         self.context = context;
         Ok(())

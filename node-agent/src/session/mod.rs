@@ -2,13 +2,14 @@
 //!
 //! Constraints: the node works without it (everything is spooled); at most one attempt per second, with full jitter;
 //! whatever the controller says, nothing is let go that it did not acknowledge and nothing is sent twice on one stream;
-//! an event waits for at most one bulk block. Operation: `run` dials and redials; `link.rs` is one stream; `permit.rs`
+//! an event waits for at most one bulk block. Operation: `run` dials and redials; `link.rs` is one stream; `pace.rs` says how much bulk; `permit.rs`
 //! asks before typing; `block.rs` packs records; `link/answer.rs` answers questions. A spool that the controller knows to be older than it says (restored
 //! from a backup, or lost) begins a new life under a new id.
 
 mod block;
 mod identity;
 mod link;
+mod pace;
 mod permit;
 #[cfg(test)]
 mod tests;
@@ -203,16 +204,14 @@ async fn connect(parts: &Parts, shutdown: &Shutdown) -> Result<(Context, Client)
     }
 }
 
-/// Dials with a certificate that holds: by our clock, and if need be by the controller's.
+/// Dials with a certificate that holds. The controller's clock decides: ours may be wrong, and each recovery is a
+/// certificate of the few that a node is given within an hour.
 async fn dial_as(paths: &Paths, mut context: Context) -> Result<(Context, Client), Ended> {
     let recover = async |old: &Context| identity::recover(paths, old).await.map_err(Ended::NotRecovered);
     let dial = async |context: &Context| {
         let config = tls::client_config(&context.identity)?;
         Ok::<_, Ended>(dial::connect(&context.controller, config, DIAL_LIMIT).await)
     };
-    if identity::has_run_out(&context, wa_link::clock::now()) {
-        context = recover(&context).await?;
-    }
     let channel = match dial(&context).await? {
         Err(DialError::NotAccepted { expired: true, .. }) => {
             context = recover(&context).await?;

@@ -2,6 +2,7 @@
 
 mod drain;
 mod newer;
+mod problems;
 mod rules;
 
 use std::path::{Path, PathBuf};
@@ -77,6 +78,8 @@ struct Memory {
     hellos: Vec<v1::Hello>,
     records: Vec<v1::Record>,
     heartbeats: usize,
+    /// Of the last heartbeat.
+    problems: Vec<String>,
     panes: usize,
     /// Of the last report that told of any.
     last_panes: Vec<v1::Pane>,
@@ -86,6 +89,8 @@ struct Memory {
     acked: [u64; 2],
     acks: bool,
     credit: u64,
+    /// How far its clock is behind the node's.
+    behind: jiff::SignedDuration,
     /// To the node of the newest session.
     down: Option<mpsc::Sender<Result<v1::ControllerMessage, Status>>>,
 }
@@ -158,8 +163,9 @@ impl Fake {
                 refused: "paused".into(),
                 expired: false,
             })),
-            Up::Heartbeat(_) => {
+            Up::Heartbeat(heartbeat) => {
                 memory.heartbeats += 1;
+                memory.problems = heartbeat.problems;
                 None
             }
             Up::Panes(report) => {
@@ -223,7 +229,7 @@ impl NodeLink for Fake {
                     acked_events: memory.acked[0],
                     acked_bulk: memory.acked[1],
                     credit_bytes: memory.credit,
-                    now_us: 0,
+                    now_us: (wa_link::clock::now() - memory.behind).as_microsecond(),
                     ..v1::Welcome::default()
                 }
             });
@@ -261,7 +267,8 @@ impl Screens for NoScreens {
 }
 
 struct Stage {
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
+    board: Arc<Board>,
     fake: Fake,
     tasks: Tasks,
     spool: Spool,
@@ -287,7 +294,7 @@ fn node(tasks: Tasks, fake: Fake, url: String, years: (i32, i32)) -> Stage {
     let identity = dir.path().join("node.context.toml");
     fake.enrol(url, years, &identity);
     let (spool, _) = Spool::open(&dir.path().join("spool"), Options::default()).unwrap();
-    let (journal, _) = Journal::open(&dir.path().join("journal"), wa_link::clock::now()).unwrap();
+    let (journal, _) = Journal::open(&dir.path().join("journal")).unwrap();
     let (permits, desk) = permits();
     let (accepted, _accepted) = mpsc::channel(1);
     let (refuse, refused) = mpsc::channel(8);
@@ -298,7 +305,7 @@ fn node(tasks: Tasks, fake: Fake, url: String, years: (i32, i32)) -> Stage {
         journal,
         board: Arc::clone(&board),
         policy: Arc::new(PolicyFile::new(dir.path().join("policy.toml"))),
-        rules: Rules::fixed(Arc::new(Engine::with_packs(&[]).unwrap()), board),
+        rules: Rules::fixed(Arc::new(Engine::with_packs(&[]).unwrap()), Arc::clone(&board)),
         permits: desk,
         screens: Arc::new(NoScreens),
         accounts: None,
@@ -306,7 +313,7 @@ fn node(tasks: Tasks, fake: Fake, url: String, years: (i32, i32)) -> Stage {
         clock: Arc::new(ControllerClock::default()),
     };
     tasks.spawn("node", super::run(parts, tasks.shutdown().clone()));
-    Stage { _dir: dir, fake, tasks, spool, permits, identity, refused }
+    Stage { dir, board, fake, tasks, spool, permits, identity, refused }
 }
 
 /// A controller on a port of its own, and its URL.
@@ -316,6 +323,7 @@ async fn controller(tasks: &Tasks, credit: u64, acks: bool) -> (Fake, String) {
         hellos: vec![],
         records: vec![],
         heartbeats: 0,
+        problems: vec![],
         panes: 0,
         last_panes: vec![],
         renewals: 0,
@@ -324,6 +332,7 @@ async fn controller(tasks: &Tasks, credit: u64, acks: bool) -> (Fake, String) {
         acked: [0, 0],
         acks,
         credit,
+        behind: jiff::SignedDuration::ZERO,
         down: None,
     };
     let (memory, changed) = (Arc::new(Mutex::new(memory)), watch::Sender::new(0));
@@ -501,6 +510,23 @@ async fn a_certificate_past_half_its_life_is_renewed() {
     stage.fake.hang_up();
     stage.fake.until("a second session", |memory| (memory.hellos.len() == 2).then_some(())).await;
     assert_eq!(stage.fake.with(|memory| memory.renewals), 1);
+    stage.stop().await;
+}
+
+/// It would be past half of any life by its own clock, and ask every second.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_clock_is_ahead_renews_by_the_controllers() {
+    let tasks = Tasks::new(Shutdown::new());
+    let (fake, url) = controller(&tasks, 1 << 20, true).await;
+    fake.with(|memory| memory.behind = jiff::SignedDuration::from_hours(24 * 365 * 30));
+    let stage = node(tasks, fake, url, (1980, 2060));
+    // The first heartbeat goes at once, the second after five seconds.
+    stage.fake.until("a second heartbeat", |memory| (memory.heartbeats > 1).then_some(())).await;
+    assert_eq!(stage.fake.with(|memory| memory.renewals), 0);
+    // It was the controller's that was wrong.
+    let now = wa_link::clock::now().as_microsecond();
+    stage.fake.say(Down::Heartbeat(v1::HeartbeatReply { echo_us: now, now_us: now })).await;
+    stage.fake.until("a renewal", |memory| (memory.renewals > 0).then_some(())).await;
     stage.stop().await;
 }
 

@@ -1,13 +1,14 @@
 //! Opening a spool directory: what a crash or a bad disk left is put in order before anything is written.
 //!
 //! Rules: the torn tail of the newest file is cut off, to the last whole group; a newest file without a whole
-//! checkpoint never came to be and is removed; damage before the end is kept as a hole with its seqs, because later
+//! checkpoint never came to be and is removed; what a file holds beyond the beginning of the next one never counted (its
+//! sync failed, and the same records were to be written again), even if the disk has it all the same; damage before the end is kept as a hole with its seqs, because later
 //! records show that they existed; a file that is no spool file is set aside under another name, never deleted. An empty
 //! directory, or one in which nothing could be read, is a new spool with a new id.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,6 +23,17 @@ use super::{Options, Recovered, SpoolError};
 
 /// Larger files are not ours.
 const MAX_FILE: u64 = 1 << 31;
+/// Far more than magic and checkpoint.
+const MAX_HEAD: u64 = 4096;
+
+/// Where a file ends: at its last whole group, or at these seqs, with which the next file begins.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Newest,
+    Before([u64; 2]),
+    /// The next file does not say.
+    Open,
+}
 
 struct Recovery {
     segments: Segments,
@@ -50,11 +62,30 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<(Store, Recovered), S
         positions: BTreeMap::new(),
         notes: Vec::new(),
     };
-    let count = files.len();
-    for (at, (number, path)) in files.into_iter().enumerate() {
-        recovery.take(number, &path, at + 1 == count).map_err(failed(&path))?;
+    let mut ends = Vec::with_capacity(files.len());
+    let mut end = End::Newest;
+    for (_, path) in files.iter().rev() {
+        ends.push(end);
+        end = match (base(path).map_err(failed(path))?, end) {
+            (Some(base), _) => End::Before(base),
+            // It never came to be, or is none of ours: what comes after it decides.
+            (None, End::Newest) => End::Open,
+            (None, end) => end,
+        };
+    }
+    for ((number, path), end) in files.into_iter().zip(ends.into_iter().rev()) {
+        recovery.take(number, &path, end).map_err(failed(&path))?;
     }
     Ok(recovery.finish(dir, options))
+}
+
+/// With which seqs a file begins, by lane.
+fn base(path: &Path) -> io::Result<Option<[u64; 2]>> {
+    let mut head = Vec::new();
+    File::open(path)?.take(MAX_HEAD).read_to_end(&mut head)?;
+    let first = segment::scan(&head).entries.into_iter().next();
+    let checkpoint = first.and_then(|first| first.entry.checkpoint);
+    Ok(checkpoint.map(|checkpoint| [checkpoint.next_events.max(1), checkpoint.next_bulk.max(1)]))
 }
 
 /// Spool files by number. Left-overs of an interrupted rewrite are removed.
@@ -74,15 +105,21 @@ fn list(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
 }
 
 impl Recovery {
-    fn take(&mut self, number: u64, path: &Path, newest: bool) -> io::Result<()> {
+    fn take(&mut self, number: u64, path: &Path, end: End) -> io::Result<()> {
+        let newest = matches!(end, End::Newest);
         if fs::metadata(path)?.len() > MAX_FILE {
             return self.set_aside(path);
         }
         let bytes = fs::read(path)?;
         let mut scan = segment::scan(&bytes);
-        if newest {
-            cut_torn_group(&mut scan);
-        }
+        let counts = match end {
+            End::Newest => {
+                cut_torn_group(&mut scan);
+                bytes.len()
+            }
+            End::Before(base) => forget_beyond(&mut scan, base).unwrap_or(bytes.len()),
+            End::Open => bytes.len(),
+        };
         if scan.entries.is_empty() {
             // A newest file without a whole checkpoint: the crash came while it was made, nothing in it counted.
             let torn = newest && (bytes.starts_with(segment::MAGIC) || segment::MAGIC.starts_with(&bytes));
@@ -90,7 +127,7 @@ impl Recovery {
         }
         let file = OpenOptions::new().read(true).write(true).open(path)?;
         let end = if newest { self.cut_tail(&file, path, &bytes, &scan)? } else { bytes.len() };
-        self.note_damage(path, &scan, end);
+        self.note_damage(path, &scan, end.min(counts));
         let mut segment = Segment {
             number,
             path: path.to_owned(),
@@ -226,6 +263,20 @@ impl Recovery {
             Recovered { positions: self.positions.values().cloned().collect(), notes: self.notes, fresh };
         (Store::new(dir.to_owned(), options, index, self.positions), recovered)
     }
+}
+
+/// Leaves out everything from the first record on with which, by its seq, the next file begins. Where that stands.
+fn forget_beyond(scan: &mut Scan, base: [u64; 2]) -> Option<usize> {
+    let beyond = |found: &segment::Found| {
+        let name = found.entry.record.as_ref().and_then(segment::name_of);
+        name.is_some_and(|(lane, seq)| seq >= base[lane_at(lane)])
+    };
+    let first = scan.entries.iter().position(beyond)?;
+    let end = scan.entries.get(first)?.at as usize;
+    scan.entries.truncate(first);
+    scan.damaged.retain(|(from, _)| *from < end);
+    scan.valid_end = scan.valid_end.min(end);
+    Some(end)
 }
 
 /// An incomplete group at the end was never durable as a whole.

@@ -2,17 +2,18 @@
 //!
 //! Constraints: one slow or hostile client must not hold up another, so handshakes run side by side, each for at most
 //! [`HANDSHAKE_LIMIT`], at most [`HANDSHAKES`] at once; beyond that new clients wait in the kernel's queue. A failed
-//! handshake concerns nobody but its client: it is counted and logged at debug. Running out of file descriptors is
+//! handshake concerns nobody but its client: it is counted, logged at debug and told to who wants to know. Running out of file descriptors is
 //! survived by waiting a little.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rustls::ServerConfig;
+use rustls::{CertificateError, ServerConfig};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -51,6 +52,40 @@ impl Counters {
     }
 }
 
+/// A handshake that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailedHandshake {
+    pub peer: SocketAddr,
+    /// The client showed a certificate that does not hold here: another CA's, one that has run out, no good signature.
+    pub certificate: bool,
+    /// In words.
+    pub reason: String,
+}
+
+impl FailedHandshake {
+    fn new(peer: SocketAddr, error: &io::Error) -> Self {
+        let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        let Some(rustls::Error::InvalidCertificate(problem)) = tls else {
+            return Self { peer, certificate: false, reason: error.to_string() };
+        };
+        let reason = match problem {
+            CertificateError::UnknownIssuer => "its certificate is of another CA".to_owned(),
+            // Another CA with the name of ours, or somebody without the key.
+            CertificateError::BadSignature => "its certificate is of another CA, or not its own".to_owned(),
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                "its certificate has expired".to_owned()
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                "its certificate does not hold yet".to_owned()
+            }
+            other => format!("its certificate is not accepted: {other}"),
+        };
+        Self { peer, certificate: true, reason }
+    }
+}
+
+type OnFailed = dyn Fn(&FailedHandshake) + Send + Sync;
+
 /// Connections that are ready for gRPC; ends at shutdown. For `Router::serve_with_incoming`; inside, a request's
 /// `peer_certs()` gives the client's certificates.
 #[derive(Debug)]
@@ -81,11 +116,26 @@ pub fn server() -> Server {
 
 /// Takes connections from `listener` until the shutdown of `tasks`.
 pub fn incoming(listener: impl Into<Listener>, config: Arc<ServerConfig>, tasks: &Tasks) -> Incoming {
+    incoming_watched(listener, config, tasks, |_| {})
+}
+
+/// As [`incoming`]; `on_failed` is told of each handshake that failed, and must not block.
+pub fn incoming_watched(
+    listener: impl Into<Listener>,
+    config: Arc<ServerConfig>,
+    tasks: &Tasks,
+    on_failed: impl Fn(&FailedHandshake) + Send + Sync + 'static,
+) -> Incoming {
     let listener = listener.into();
     let (sender, ready) = mpsc::channel(READY);
     let counters = Arc::new(Counters::default());
     let shutdown = tasks.shutdown().clone();
-    let door = Door { acceptor: TlsAcceptor::from(config), sender, counters: Arc::clone(&counters) };
+    let door = Door {
+        acceptor: TlsAcceptor::from(config),
+        sender,
+        counters: Arc::clone(&counters),
+        on_failed: Arc::new(on_failed),
+    };
     tasks.spawn("accept", async move {
         tokio::select! {
             biased;
@@ -101,6 +151,7 @@ struct Door {
     acceptor: TlsAcceptor,
     sender: mpsc::Sender<TlsStream<Stream>>,
     counters: Arc<Counters>,
+    on_failed: Arc<OnFailed>,
 }
 
 impl Door {
@@ -130,19 +181,20 @@ impl Door {
         }
     }
 
-    async fn greet(&self, stream: Stream, peer: std::net::SocketAddr) {
-        let problem = match timeout(HANDSHAKE_LIMIT, self.acceptor.accept(stream)).await {
+    async fn greet(&self, stream: Stream, peer: SocketAddr) {
+        let failed = match timeout(HANDSHAKE_LIMIT, self.acceptor.accept(stream)).await {
             Ok(Ok(stream)) => {
                 self.counters.accepted.fetch_add(1, Ordering::Relaxed);
                 // An error only says that the server has stopped taking connections.
                 drop(self.sender.send(stream).await);
                 return;
             }
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "it took too long".to_owned(),
+            Ok(Err(error)) => FailedHandshake::new(peer, &error),
+            Err(_) => FailedHandshake { peer, certificate: false, reason: "it took too long".to_owned() },
         };
         self.counters.failed.fetch_add(1, Ordering::Relaxed);
-        debug!(%peer, problem, "TLS handshake failed");
+        debug!(%peer, problem = failed.reason, "TLS handshake failed");
+        (self.on_failed)(&failed);
     }
 }
 

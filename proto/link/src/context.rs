@@ -26,8 +26,8 @@ pub const SCHEMA: &str = "wa.context/1";
 pub enum ContextError {
     #[error(transparent)]
     File(#[from] FileError),
-    #[error("no context: {0}; name another with --context-file or WA_CONTEXT_FILE")]
-    Unreadable(#[source] ConfigError),
+    #[error("no context: {0}")]
+    Unreadable(ConfigError),
     #[error("{}: schema {found:?} is not {SCHEMA}: it was written by another version of wa", path.display())]
     Schema { path: PathBuf, found: String },
     #[error("{}: {source}", path.display())]
@@ -162,6 +162,6 @@ mod tests {
             assert!(!shown.contains(&secret), "{from}: {shown}");
         }
         let missing = Context::load(&place.path().join("none")).unwrap_err().to_string();
-        assert!(missing.contains("--context-file"), "{missing}");
+        assert!(missing.contains("no context: cannot read"), "{missing}");
     }
 }

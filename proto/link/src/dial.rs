@@ -155,15 +155,6 @@ pub async fn connect(url: &str, config: Arc<ClientConfig>, limit: Duration) -> R
     })
 }
 
-/// A channel that dials with its first call. Must be called inside a tokio runtime.
-///
-/// # Errors
-/// Only [`DialError::Url`]; the others are found in the call's status with [`DialError::of_status`].
-pub fn connect_lazy(url: &str, config: Arc<ClientConfig>, limit: Duration) -> Result<Channel, DialError> {
-    let target = Target::parse(url)?;
-    Ok(endpoint(&target)?.connect_with_connector_lazy(connector(target, config, limit)))
-}
-
 fn endpoint(target: &Target) -> Result<Endpoint, DialError> {
     let bad = || DialError::Url { url: target.to_string(), reason: "it does not read as a URL" };
     // To tonic this is a plain connection, for the connector does the TLS; the origin is what the server sees.

@@ -95,6 +95,15 @@ fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
     disk::sync(&file)
 }
 
+/// Gives a file or directory another name in the same directory, durably.
+///
+/// # Errors
+/// When the directory cannot be written, or the name is taken; then nothing was done.
+pub fn move_within(from: &Path, to: &Path) -> Result<(), FileError> {
+    disk::rename(from, to).map_err(|e| FileError::io("move away", from, e))?;
+    sync_dir(to.parent().unwrap_or(Path::new(".")))
+}
+
 /// Makes names that were created, renamed or removed in a directory durable.
 ///
 /// # Errors

@@ -8,11 +8,12 @@
 //! - [`net`], [`disk`], [`worker`]: streams, files that survive a crash, and threads that own them; [`world`]: what a simulation
 //!   puts under all of it.
 //! - [`dictionary`]: what compressed blocks of records have in common.
-//! - [`supervisor`]: what systemd is told; [`limits`]: what the system allows.
+//! - [`supervisor`]: what systemd is told; [`limits`]: what the system allows; [`cause`]: what an error says.
 //! - [`telemetry`], [`trace`]: logs on stderr, spans over OTLP, and the thread that runs through records and actions.
 
 pub mod accept;
 pub mod backoff;
+pub mod cause;
 pub mod clock;
 pub mod config;
 pub mod context;

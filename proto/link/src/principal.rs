@@ -66,6 +66,11 @@ impl Principal {
         };
         format!("{kind}:{}", self.name)
     }
+
+    /// As people say it: `viewer vic`.
+    pub fn in_words(&self) -> String {
+        format!("{} {}", self.role, self.name)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -29,6 +29,9 @@ use wa_proto::Timestamp;
 
 use crate::validity;
 
+/// Certificates begin so long before they are made, for clocks that go behind.
+pub const CLOCK_MARGIN: jiff::SignedDuration = jiff::SignedDuration::from_mins(5);
+
 /// The DNS name in every certificate of the controller.
 pub const SERVER_NAME: &str = "wa-controller";
 

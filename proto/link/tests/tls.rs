@@ -310,7 +310,7 @@ async fn a_channel_tells_why_a_later_call_failed_and_recovers() {
     let server = Server::start(&ca).await;
     let (url, address) = (server.url(), server.address);
     let config = tls::client_config(&ca.node()).unwrap();
-    let mut client = EnrollmentClient::new(dial::connect_lazy(&url, config, LIMIT).unwrap());
+    let mut client = EnrollmentClient::new(dial::connect(&url, config, LIMIT).await.unwrap());
     client.join(v1::JoinRequest::default()).await.unwrap();
     server.stop().await;
 

@@ -48,12 +48,12 @@ fn people() -> Vec<Person> {
 
 fn add_accounts(live: &Live) {
     for (alias, person) in ["first", "second"].into_iter().zip(people()) {
-        let file = live.stage.path(format!("{alias}.toml"));
+        let file = live.scene.stage.path(format!("{alias}.toml"));
         let secret = person.one_time_secret.unwrap();
         let credentials = format!("password = '{}'\none_time_secret = '{secret}'\n", person.password);
         fs::write(&file, credentials).unwrap();
         fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-        let added = live.stage.wa(&[
+        let added = live.scene.stage.wa(&[
             "account",
             "add",
             alias,
@@ -68,23 +68,23 @@ fn add_accounts(live: &Live) {
         ]);
         assert_eq!(added.code, 0, "{added:?}");
     }
-    let on = live.stage.wa(&["account", "pool", "set", "default", "--switching", "on"]);
+    let on = live.scene.stage.wa(&["account", "pool", "set", "default", "--switching", "on"]);
     assert_eq!(on.code, 0, "{on:?}");
 }
 
 fn account(live: &Live) -> Option<Value> {
-    Some(live.status()?["account"].clone())
+    Some(live.scene.status()?["account"].clone())
 }
 
 /// Until it is ready for a prompt; a version that offers another model first is told to keep its own.
 fn begin(live: &Live) {
     let state = wait_for("codex to begin", LONG, || {
-        let state = live.status()?["state"].as_str()?.to_owned();
+        let state = live.scene.status()?["state"].as_str()?.to_owned();
         matches!(state.as_str(), "idle" | "waiting").then_some(state)
     });
     if state == "waiting" {
-        let kept = live.stage.wa(&["approve", &live.pane, "--choice", "Use existing model"]);
-        assert_eq!(kept.code, 0, "{kept:?}\n{}", live.screen());
+        let kept = live.scene.stage.wa(&["approve", &live.scene.pane, "--choice", "Use existing model"]);
+        assert_eq!(kept.code, 0, "{kept:?}\n{}", live.scene.screen());
     }
     live.wait_state("idle");
 }
@@ -117,12 +117,12 @@ fn switch(test: &str, program: &str) {
     add_accounts(&live);
 
     // Signed in by the browser, in a pane that is opened for it.
-    let login = live.stage.wa(&["account", "login", "first", "--host", live.stage.host()]);
+    let login = live.scene.stage.wa(&["account", "login", "first", "--host", live.scene.stage.host()]);
     assert_eq!(login.code, 0, "{login:?}");
     let run = live.wait_end("account-login", LONG);
     assert_eq!(run["state"], "succeeded", "{}", live.tale(&run));
 
-    let home = live.stage.path("node/accounts/first/codex");
+    let home = live.scene.stage.path("node/accounts/first/codex");
     live.send(&format!("CODEX_HOME={} codex", home.display()));
     begin(&live);
     assert_eq!(account(&live), Some("first".into()));
@@ -146,7 +146,7 @@ fn switch(test: &str, program: &str) {
     });
     assert_eq!(identity.confirmed().len(), 2, "one code for each account");
     // The session is the one that was left: what was asked before stands in it.
-    let conversation = live.stage.wa(&["logs", &live.pane, "--conversation"]).stdout;
+    let conversation = live.scene.stage.wa(&["logs", &live.scene.pane, "--conversation"]).stdout;
     assert!(
         conversation.contains("summarise the parser") && conversation.contains("proceed"),
         "{conversation}"

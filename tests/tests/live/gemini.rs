@@ -49,7 +49,7 @@ fn a_limit_of_the_real_gemini_is_waited_out() {
     );
     live.send("gemini");
     live.wait_state("idle");
-    assert_eq!(live.status().unwrap()["agent"], "gemini");
+    assert_eq!(live.scene.status().unwrap()["agent"], "gemini");
     live.send("summarise the parser");
     wait_for("the first answer", LONG, || (!live.answered("").is_empty()).then_some(()));
     live.wait_state("idle");
@@ -57,7 +57,7 @@ fn a_limit_of_the_real_gemini_is_waited_out() {
     let limit = Duration::from_secs(45);
     live.models.limit("", limit);
     live.send("add tests for it");
-    wait_for("the run", LONG, || live.runs().pop());
+    wait_for("the run", LONG, || live.scene.runs().pop());
     let run = live.wait_end("limit-wait", Duration::from_secs(240));
     assert_eq!(run["state"], "succeeded", "{}", live.tale(&run));
     let answered = live.answered("");

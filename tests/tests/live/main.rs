@@ -15,7 +15,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use wa_tests::{ModelService, Namespace, Program, Stage, inside, wait_for};
+use wa_tests::{ModelService, Namespace, Scene, Stage, inside, wait_for};
 
 /// Real programs start slowly on a busy machine.
 const LONG: Duration = Duration::from_secs(120);
@@ -45,11 +45,8 @@ fn fetched(name: &str) -> PathBuf {
 
 /// A shell in a pane, looked after by a node and a controller, and what the agents in it will talk to.
 struct Live {
-    stage: Stage,
+    scene: Scene,
     models: ModelService,
-    /// `HOST/PANE`
-    pane: String,
-    _programs: [Program; 3],
 }
 
 impl Live {
@@ -74,59 +71,29 @@ impl Live {
         let profile =
             format!("PATH='{}':$PATH; export PATH\nPS1='$ '; cd '{}'\n", bin.display(), work.display());
         std::fs::write(stage.path("home/.profile"), profile).unwrap();
-        let mux = stage.start_mux("120x40", &["/bin/sh", "-l"]).unwrap();
-        let controller = stage.start_controller(controller).unwrap();
-        stage.enroll_node().unwrap();
-        let node = stage.start_node(&[]).unwrap();
-        let pane = format!("{}/0", stage.host());
-        let live = Self { stage, models, pane, _programs: [node, controller, mux] };
+        let live = Self { scene: Scene::with_login_shell(stage, controller, "120x40"), models };
         live.wait_state("shell");
         live
     }
 
-    fn status(&self) -> Option<Value> {
-        let answer = self.stage.wa(&["status", "-o", "json"]);
-        let items = (answer.code == 0).then(|| answer.json())?;
-        items["items"].as_array()?.iter().find(|item| item["pane"] == self.pane.as_str()).cloned()
-    }
-
     fn wait_state(&self, wanted: &str) {
-        wait_for(&format!("the pane to be {wanted}, not as here:\n{}", self.screen()), LONG, || {
-            (self.status()?["state"] == wanted).then_some(())
+        wait_for(&format!("the pane to be {wanted}, not as here:\n{}", self.scene.screen()), LONG, || {
+            (self.scene.state()? == wanted).then_some(())
         });
-    }
-
-    fn screen(&self) -> String {
-        self.stage.wa(&["screen", &self.pane]).stdout
     }
 
     /// Types a text and presses Enter, until it was taken.
     fn send(&self, text: &str) {
         wait_for(&format!("{text:?} to be taken"), LONG, || {
-            let answer = self.stage.wa(&["send", &self.pane, text, "-o", "json"]);
-            let outcome = answer.json()["outcome"].clone();
-            assert_ne!(outcome, "unknown", "{answer:?}\n{}", self.screen());
+            let (outcome, reason) = self.scene.send(text);
+            assert_ne!(outcome, "unknown", "{reason}\n{}", self.scene.screen());
             (outcome == "submitted").then_some(())
         });
     }
 
-    /// Runs, the latest first.
-    fn runs(&self) -> Vec<Value> {
-        let answer = self.stage.wa(&["run", "list", "-o", "json"]);
-        if answer.code == 0 { answer.json()["items"].as_array().unwrap().clone() } else { Vec::new() }
-    }
-
     /// Events of the pane of one kind so far.
     fn count(&self, kind: &str) -> usize {
-        let answer = self.stage.wa(&["events", "-o", "jsonl"]);
-        if answer.code != 0 {
-            return 0;
-        }
-        answer
-            .json_lines()
-            .iter()
-            .filter(|event| event["event"] == kind && event["pane"] == self.pane.as_str())
-            .count()
+        self.scene.events(kind).iter().filter(|event| event["pane"] == self.scene.pane.as_str()).count()
     }
 
     /// Waits until a run of the workflow is over; its last state and reason.
@@ -136,7 +103,7 @@ impl Live {
         };
         let end = Instant::now() + time;
         loop {
-            let run = self.runs().into_iter().find(|run| run["workflow"] == workflow);
+            let run = self.scene.runs().into_iter().find(|run| run["workflow"] == workflow);
             match run {
                 Some(run) if over(&run) => return run,
                 run if Instant::now() > end => {
@@ -150,10 +117,10 @@ impl Live {
     /// Everything about a run, for a failing story's message.
     fn tale(&self, run: &Value) -> String {
         let id = run["run"].as_str().unwrap_or_default();
-        let explained = self.stage.wa(&["run", "explain", id]).stdout;
-        let notices = self.stage.wa(&["notice", "list"]).stdout;
-        let audit = self.stage.wa(&["audit", "--tail", "40"]).stdout;
-        format!("{run}\n{explained}\n{notices}\n{audit}\n{}", self.screen())
+        let explained = self.scene.stage.wa(&["run", "explain", id]).stdout;
+        let notices = self.scene.stage.wa(&["notice", "list"]).stdout;
+        let audit = self.scene.stage.wa(&["audit", "--tail", "40"]).stdout;
+        format!("{run}\n{explained}\n{notices}\n{audit}\n{}", self.scene.screen())
     }
 
     /// Prompts that the model of the account was asked and answered.

@@ -10,6 +10,7 @@ use wa_proto::Lane;
 
 use super::engine::Simulation;
 use super::node::text;
+use super::ran;
 
 /// A promise that did not hold.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ impl fmt::Display for Broken {
     }
 }
 
-fn broken<T>(promise: &'static str, how: String) -> Result<T, Broken> {
+pub(crate) fn broken<T>(promise: &'static str, how: String) -> Result<T, Broken> {
     Err(Broken { promise, how })
 }
 
@@ -86,7 +87,7 @@ pub(crate) fn is_settled(simulation: &Simulation) -> bool {
         })
         && database(simulation).is_some_and(|database| {
             let open = "SELECT count(*) FROM outbox WHERE settled_us IS NULL";
-            database.query_row(open, [], |row| row.get::<_, i64>(0)).unwrap() == 0
+            database.query_row(open, [], |row| row.get::<_, i64>(0)).unwrap() == 0 && ran::is_over(&database)
         })
 }
 
@@ -96,7 +97,8 @@ pub(crate) fn unsettled(simulation: &Simulation) -> Broken {
         .iter()
         .map(|limb| format!("{}: {:?}", limb.host.name, limb.spool().map(|spool| spool.status())))
         .collect();
-    Broken { promise: "liveness", how: format!("not everything arrived: {}", spools.join("; ")) }
+    let runs = ran::unsettled(simulation);
+    Broken { promise: "liveness", how: format!("not everything arrived: {}; {runs}", spools.join("; ")) }
 }
 
 /// A node whose clock is wrong is told by how much.
@@ -253,7 +255,7 @@ pub(crate) fn actions(simulation: &Simulation) -> Result<BTreeMap<String, usize>
     let mut ended = BTreeMap::new();
     for asked in &simulation.asked {
         let limb = &simulation.limbs[asked.node];
-        let pressed = limb.mux.pressed().get(&asked.key).copied().unwrap_or(0);
+        let pressed = limb.mux.presses(asked.key).len();
         let outcome: Option<String> = database
             .query_row("SELECT outcome FROM outbox WHERE action_id = ?1", [asked.id.as_bytes()], |row| {
                 row.get(0)

@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use wa_controller::store::Store;
-use wa_controller::{Config, Controller, Running};
+use wa_controller::{Config, Controller, Definition, Running};
 use wa_link::shutdown::{Shutdown, Tasks};
 
 use super::host::Host;
+use super::workflows;
 
 pub(crate) const PORT: u16 = 7443;
 pub(crate) const NAME: &str = "controller";
@@ -22,8 +24,11 @@ pub(crate) const NAME: &str = "controller";
 pub(crate) struct Head {
     pub(crate) host: Host,
     rng: fastrand::Rng,
+    /// The owner's own.
+    pub(crate) workflows: Vec<Definition>,
     life: u32,
     running: Option<Running>,
+    node_life: SignedDuration,
     /// Since the host stopped speaking: what stood in the files then.
     silent: Option<Files>,
 }
@@ -42,8 +47,10 @@ impl Files {
 }
 
 impl Head {
-    pub(crate) fn new(host: Host, rng: fastrand::Rng) -> Self {
-        let head = Self { host, rng, life: 1, running: None, silent: None };
+    /// `node_life`: of the certificates that it gives to nodes.
+    pub(crate) fn new(host: Host, rng: fastrand::Rng, node_life: SignedDuration) -> Self {
+        let workflows = workflows::put_into(&host.folder);
+        let head = Self { host, rng, workflows, life: 1, running: None, node_life, silent: None };
         fs::create_dir(head.folder()).unwrap();
         head
     }
@@ -68,6 +75,8 @@ impl Head {
         let config = Config {
             listen: SocketAddr::from(([0, 0, 0, 0], PORT)),
             url: Some(format!("https://{NAME}:{PORT}")),
+            workflows: self.workflows.clone(),
+            node_life: self.node_life,
             ..Config::local(self.folder())
         };
         let starting = async { Controller::start(config, Tasks::new(Shutdown::new())).await };

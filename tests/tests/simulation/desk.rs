@@ -27,6 +27,9 @@ pub(crate) struct Quiet {
     pub(crate) until: Duration,
 }
 
+/// When the controller's answer came, and what it was.
+pub(crate) type Answered<T> = Arc<OnceLock<(Duration, Result<T, String>)>>;
+
 type Written = Arc<Mutex<Vec<Quiet>>>;
 
 pub(crate) struct Desk {
@@ -122,7 +125,37 @@ impl Desk {
         answered
     }
 
-    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+    /// Calls the controller once.
+    pub(crate) fn ask<T, F>(
+        &self,
+        head: &Head,
+        call: impl FnOnce(FleetClient<Channel>) -> F + Send + 'static,
+    ) -> Answered<T>
+    where
+        T: Send + Sync + 'static,
+        F: Future<Output = Result<T, tonic::Status>> + Send,
+    {
+        let answered = Answered::default();
+        if let Some(context) = Self::context(head) {
+            let answered = Arc::clone(&answered);
+            self.spawn(async move {
+                let answer = async { call(dial(&context).await?).await.map_err(|status| status.to_string()) };
+                let answer = tokio::time::timeout(LIMIT, answer).await.map_err(|error| error.to_string());
+                let _once = answered.set((now(), answer.and_then(|answer| answer)));
+            });
+        }
+        answered
+    }
+
+    /// Asks for a token with which a host comes in.
+    pub(crate) fn token(&self, head: &Head, name: &str, replace: bool) -> Answered<String> {
+        let request = v1::CreateTokenRequest { name: name.to_owned(), ttl_seconds: 0, replace };
+        self.ask(head, async move |mut fleet: FleetClient<Channel>| {
+            Ok(fleet.create_token(request).await?.into_inner().token)
+        })
+    }
+
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.host.within(async {
             #[expect(
                 clippy::disallowed_methods,

@@ -21,10 +21,14 @@ use super::check::{self, Broken};
 use super::controller::{self, Head};
 use super::desk::{self, Desk};
 use super::host::{Host, Machine, epoch};
+use super::identity::{self, Identities};
+use super::lateness::{self, Lateness, Waits};
 use super::network::Network;
 use super::node::Limb;
 use super::panes::PANE;
 use super::plan::{self, Deed, TROUBLE};
+use super::ran;
+use super::runs::{self, Runs};
 use super::sends::{self, Sends, Tally};
 use super::trace::Trace;
 
@@ -46,6 +50,9 @@ pub(crate) struct Simulation {
     plan: VecDeque<(Duration, Deed)>,
     pub(crate) asked: Vec<Asked>,
     pub(crate) sends: Sends,
+    pub(crate) runs: Runs,
+    pub(crate) identity: Identities,
+    pub(crate) lateness: Lateness,
 }
 
 /// What a run is about.
@@ -53,6 +60,10 @@ pub(crate) struct Simulation {
 pub(crate) enum About {
     Everything,
     Sends,
+    /// As everything, and certificates run out all the time.
+    Identity,
+    /// How long events wait on narrow links.
+    Lateness,
 }
 
 /// An action that the controller took: one key of its own, so that it can be told from all others.
@@ -71,6 +82,8 @@ pub(crate) struct Report {
     /// How many ended so.
     pub(crate) actions: BTreeMap<String, usize>,
     pub(crate) sends: Tally,
+    pub(crate) runs: ran::Tally,
+    pub(crate) waits: Waits,
     /// Of simulated time.
     pub(crate) took: Duration,
 }
@@ -85,6 +98,8 @@ impl Report {
             lines: self.lines + other.lines,
             events: self.events + other.events,
             sends: self.sends.and(other.sends),
+            runs: self.runs.and(other.runs),
+            waits: self.waits.and(other.waits),
             took: self.took + other.took,
         }
     }
@@ -113,23 +128,47 @@ impl Simulation {
         })));
         let network = Network::new(rng.fork(), trace.clone());
         let host = Host::new(controller::NAME, base, &network, rng.fork());
-        let head = Head::new(host, rng.fork());
-        let limbs: Vec<Limb> = (1..=rng.usize(1..=3))
+        let identity = if about == About::Identity { Identities::draw(seed) } else { Identities::at_rest() };
+        let head = Head::new(host, rng.fork(), identity.life);
+        let mut limbs: Vec<Limb> = (1..=rng.usize(1..=3))
             .map(|n| {
                 let host = Host::new(&format!("node-{n}"), base, &network, rng.fork());
                 Limb::new(host, rng.fork(), engine, &trace)
             })
             .collect();
         let desk = Desk::new(Host::new(desk::NAME, base, &network, rng.fork()));
+        let mut lateness = Lateness::default();
         let plan = match about {
-            About::Everything => plan::draw(&mut rng, limbs.len()),
+            About::Everything | About::Identity => plan::draw(&mut rng, limbs.len()),
             About::Sends => {
                 limbs.iter().for_each(|limb| limb.ledger.lock().quiet = true);
                 plan::draw_sends(&mut rng, limbs.len())
             }
+            About::Lateness => {
+                let drawn = lateness::draw(seed, limbs.len());
+                lateness = drawn.0;
+                lateness.lay(&network, &mut limbs);
+                drawn.1
+            }
         };
-        let (plan, asked, sends) = (plan.into(), Vec::new(), Sends::default());
-        Self { now: Duration::ZERO, trace, head, limbs, desk, network, rng, plan, asked, sends }
+        limbs.last_mut().filter(|_| identity.guest.is_some()).into_iter().for_each(Limb::becomes_guest);
+        let plan = plan::with(plan, runs::draw(seed, limbs.len(), about));
+        let (asked, sends, runs) = (Vec::new(), Sends::default(), Runs::default());
+        Self {
+            now: Duration::ZERO,
+            trace,
+            head,
+            limbs,
+            desk,
+            network,
+            rng,
+            plan,
+            asked,
+            sends,
+            runs,
+            identity,
+            lateness,
+        }
     }
 
     pub(crate) fn note(&self, what: impl std::fmt::Display) {
@@ -145,6 +184,7 @@ impl Simulation {
             if self.now >= check_at {
                 check_at = self.now + CHECK_EVERY;
                 check::marks(self)?;
+                identity::files(self)?;
             }
         }
         self.note("the trouble is over");
@@ -161,18 +201,24 @@ impl Simulation {
             if check::is_settled(self) {
                 break;
             }
+            self.end_what_waits_for_hours();
             if self.now > until {
                 return Err(check::unsettled(self));
             }
         }
         self.note("all is settled");
         check::marks(self)?;
+        identity::all_are_in(self)?;
         check::skew(self)?;
         let (lines, events) = check::log(self)?;
         let actions = check::actions(self)?;
         let sends = sends::judge(self)?;
+        let runs = ran::judge(self)?;
+        let waits = lateness::judge(self)?;
+        identity::judge(self)?;
         check::revocation(self)?;
-        Ok(Report { lines, events, actions, sends, took: self.now })
+        identity::revoked(self)?;
+        Ok(Report { lines, events, actions, sends, runs, waits, took: self.now })
     }
 
     fn start(&mut self) {
@@ -180,7 +226,8 @@ impl Simulation {
         let here = self.head.host.enter();
         let authority = Authority::open(&self.head.folder().join("ca"), epoch()).unwrap();
         let mut given = Vec::new();
-        for limb in &self.limbs {
+        let authority = authority.with_node_life(self.identity.life);
+        for limb in self.limbs.iter().filter(|limb| !limb.is_guest()) {
             let name = Name::new(limb.host.name.as_str()).unwrap();
             let who = Principal { role: Role::Node, name: name.clone() };
             let (identity, issued) = authority.make_identity(who, epoch()).unwrap();
@@ -232,6 +279,8 @@ impl Simulation {
             }
             self.obey(at);
         }
+        identity::tend(self);
+        lateness::tend(self);
     }
 
     /// Something more will happen.
@@ -273,6 +322,7 @@ impl Simulation {
             Deed::StartHead => self.start_head(),
             Deed::Act { node, within } => self.act(node, within),
             Deed::Send { node, pane, within, trap } => self.send(node, pane, within, trap),
+            Deed::OfRuns(errand) => self.of_runs(errand),
             Deed::Pause { long } => self.desk.pause(&self.head, long),
             Deed::Jump { node, by } => self.machine(node).jump(by),
             Deed::Right { node } => self.machine(node).right(),
@@ -318,7 +368,7 @@ impl Simulation {
         }
     }
 
-    fn crash_node(&mut self, at: usize, power_cut: bool) {
+    pub(crate) fn crash_node(&mut self, at: usize, power_cut: bool) {
         let limb = &mut self.limbs[at];
         if !limb.host.is_up() {
             return;
@@ -334,7 +384,7 @@ impl Simulation {
         self.trace.note(self.now, &limb.host.name, format_args!("{what}: {said}"));
     }
 
-    fn start_node(&mut self, at: usize) {
+    pub(crate) fn start_node(&mut self, at: usize) {
         let limb = &mut self.limbs[at];
         if limb.host.is_up() {
             return;
@@ -351,7 +401,7 @@ impl Simulation {
         }
     }
 
-    fn crash_head(&mut self, power_cut: bool) {
+    pub(crate) fn crash_head(&mut self, power_cut: bool) {
         if !self.head.host.is_up() {
             return;
         }
@@ -361,7 +411,7 @@ impl Simulation {
         self.trace.note(self.now, controller::NAME, format_args!("{what}: {said}"));
     }
 
-    fn start_head(&mut self) {
+    pub(crate) fn start_head(&mut self) {
         if self.head.host.is_up() {
             return;
         }

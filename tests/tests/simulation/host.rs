@@ -104,7 +104,8 @@ impl World for Machine {
     fn now(&self) -> Timestamp {
         let us = i64::try_from(self.since_start().as_micros()).unwrap_or(i64::MAX);
         let us = us.saturating_add(self.ahead_us.load(Ordering::Relaxed));
-        epoch() + jiff::SignedDuration::from_micros(us)
+        // No clock stands at a whole microsecond.
+        epoch() + jiff::SignedDuration::from_micros(us) + jiff::SignedDuration::from_nanos(417)
     }
 
     fn connect(&self, host: &str, port: u16) -> BoxFuture<'static, io::Result<Box<dyn Wire>>> {

@@ -9,7 +9,8 @@
 //! Operation: `engine.rs` lets time pass and makes happen what `plan.rs` drew; `host.rs` is a host with clock, disk
 //! (`disk.rs`), multiplexer (`mux.rs`, with the panes of `panes.rs` and the programs of `program.rs`) and place in the
 //! network (`network.rs`); `controller.rs` and `node.rs` are what runs on them, `desk.rs` is an operator's. `sends.rs` is
-//! about texts that are sent while something happens.
+//! about texts that are sent while something happens, `identity.rs` and `joining.rs` about certificates and tokens,
+//! `lateness.rs` about how long events wait; `runs.rs` and `ran.rs` about runs of the workflows in `workflows.rs`.
 //!
 //! `WA_SIM_SEED=17` runs one seed and prints what happened, line by line; `WA_SIM_SEEDS=1000` runs so many.
 
@@ -21,15 +22,21 @@ mod desk;
 mod disk;
 mod engine;
 mod host;
+mod identity;
+mod joining;
+mod lateness;
 mod mux;
 mod network;
 mod node;
 mod panes;
 mod plan;
 mod program;
+mod ran;
+mod runs;
 mod sends;
 mod strikes;
 mod trace;
+mod workflows;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -45,6 +52,8 @@ use trace::Trace;
 
 /// What is run when nobody says otherwise.
 const SEEDS: u64 = 50;
+const IDENTITY_SEEDS: u64 = 16;
+const LATENESS_SEEDS: u64 = 8;
 /// Some two hundred sends each.
 const SEND_SEEDS: u64 = 8;
 const LONG_SEND_SEEDS: u64 = 80;
@@ -101,6 +110,8 @@ impl About {
     fn test(self) -> &'static str {
         match self {
             Self::Everything => "promises_hold_whatever_fails",
+            Self::Lateness => "events_wait_for_no_more_than_a_block",
+            Self::Identity => "identities_hold_whatever_fails",
             Self::Sends => "sends_end_as_they_should_whatever_happens",
         }
     }
@@ -139,7 +150,7 @@ fn sweep(about: About, seeds: u64) -> Option<Report> {
         }
     });
     let total = reports.into_inner().unwrap().into_iter().fold(Report::default(), Report::and);
-    println!("{seeds} seeds from {from}: {total}\n{}", total.sends);
+    println!("{seeds} seeds from {from}: {total}\n{}\n{}", total.sends, total.runs);
     let failures = failures.into_inner().unwrap();
     assert!(failures.is_empty(), "{} of {seeds} seeds failed\n{}", failures.len(), failures.join("\n\n"));
     Some(total)
@@ -148,6 +159,20 @@ fn sweep(about: About, seeds: u64) -> Option<Report> {
 #[test]
 fn promises_hold_whatever_fails() {
     sweep(About::Everything, SEEDS);
+}
+
+/// The same trouble, while certificates run out, a CA is replaced and a host comes in.
+#[test]
+fn identities_hold_whatever_fails() {
+    sweep(About::Identity, IDENTITY_SEEDS);
+}
+
+/// Promise L4, on links that are narrow and beside nodes that are slow or dead.
+#[test]
+fn events_wait_for_no_more_than_a_block() {
+    if let Some(total) = sweep(About::Lateness, LATENESS_SEEDS) {
+        println!("{}", total.waits);
+    }
 }
 
 /// Thousands of texts are sent while something happens in the middle of nearly each.
@@ -165,7 +190,14 @@ fn sends_end_as_they_should_whatever_happens() {
 #[test]
 fn a_seed_is_one_run() {
     let engine = engine();
-    for (seed, about) in [(3, About::Everything), (1_000_003, About::Everything), (3, About::Sends)] {
+    for (seed, about) in [
+        (3, About::Everything),
+        (1_000_003, About::Everything),
+        (3, About::Sends),
+        (4, About::Identity),
+        (5, About::Identity),
+        (2, About::Lateness),
+    ] {
         let once = || run(seed, &engine, Trace::default(), about).1;
         let (first, second) = (once(), once());
         let (a, b) = (first.text(), second.text());

@@ -4,7 +4,7 @@
 //! It survives the node, and dies when the host loses its power: then another generation begins, with empty screens and the
 //! same pane numbers. What its panes do stands in `panes.rs`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -66,8 +66,8 @@ impl Mux {
         self.advance();
     }
 
-    pub(crate) fn pressed(&self) -> BTreeMap<char, u32> {
-        lock(&self.0.panes).pressed()
+    pub(crate) fn presses(&self, key: char) -> Vec<Duration> {
+        lock(&self.0.panes).presses(key)
     }
 
     pub(crate) fn pick(&self, n: usize) -> Option<(u64, Kind, u32)> {

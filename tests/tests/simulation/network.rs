@@ -1,5 +1,7 @@
 //! The network between the hosts: streams that are in order and whole while they last, as TCP gives them.
 //!
+//! A link can be narrow: then what is sent waits for what was sent before.
+//!
 //! What a host sends arrives after a delay that the seed draws, and never before the next step of the engine. On a way
 //! that is cut nothing arrives, in that direction; when it is mended, what was sent meanwhile comes with some more delay,
 //! as after a retransmission. A process that is killed leaves a host that resets its connections; a host without power
@@ -22,6 +24,8 @@ use super::trace::Trace;
 
 /// Bytes on the way and not read, in one direction; beyond, the writer waits.
 const WINDOW: usize = 256 << 10;
+/// The first writes of a connection count for nothing on a narrow link: signatures are a byte longer or shorter each time.
+const GREETING: u32 = 4;
 /// How long a host without power is tried for.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -53,6 +57,8 @@ struct End {
     /// Nothing more will come.
     over: Option<Sent>,
     unread: usize,
+    /// How often something was written to it.
+    writes: u32,
     reader: Option<Waker>,
     /// Of the other side, which waits for room.
     writer: Option<Waker>,
@@ -98,6 +104,8 @@ struct Inner {
     cut: Vec<(String, String)>,
     /// Nothing that this host says arrives anywhere.
     silent: Option<String>,
+    /// Of hosts whose link carries no more than so many bytes a second: until when it is busy.
+    links: BTreeMap<String, (u64, Duration)>,
     trace: Trace,
 }
 
@@ -117,6 +125,7 @@ impl Network {
             next: 1,
             cut: Vec::new(),
             silent: None,
+            links: BTreeMap::new(),
             trace,
         };
         Self(Arc::new(Mutex::new(inner)))
@@ -165,6 +174,11 @@ impl Network {
     /// How long everything is on its way from now on, in milliseconds.
     pub(crate) fn delay(&self, least: u64, most: u64) {
         self.lock().delay = (least, most);
+    }
+
+    /// From now on a host's link carries no more than so many bytes a second.
+    pub(crate) fn narrow(&self, host: &str, bytes_per_s: u64) {
+        self.lock().links.insert(host.to_owned(), (bytes_per_s, Duration::ZERO));
     }
 
     /// The process of a host is gone; without power nobody says so.
@@ -265,6 +279,14 @@ impl Inner {
         let now = self.places.get(host).map_or(self.now, |place| place.machine.since_start());
         let (least, most) = self.delay;
         now.max(self.now) + Duration::from_millis(self.rng.u64(least..=most))
+    }
+
+    /// How long it takes until a host's link has carried this, after what is before it.
+    fn carries(&mut self, host: &str, bytes: usize) -> Duration {
+        let now = self.places.get(host).map_or(self.now, |place| place.machine.since_start()).max(self.now);
+        let Some((rate, busy)) = self.links.get_mut(host) else { return Duration::ZERO };
+        *busy = (*busy).max(now) + Duration::from_micros(bytes as u64 * 1_000_000 / *rate);
+        *busy - now
     }
 
     fn is_open(&self, from: &str, to: &str) -> bool {
@@ -376,6 +398,7 @@ impl Inner {
             arrived: VecDeque::new(),
             over: None,
             unread: 0,
+            writes: 0,
             reader: None,
             writer: None,
         };
@@ -522,7 +545,12 @@ impl AsyncWrite for Plug {
         }
         let bytes = &bytes[..bytes.len().min(room)];
         end.unread += bytes.len();
-        end.send(at, What::Bytes(bytes.to_vec()));
+        end.writes += 1;
+        let counts = if end.writes > GREETING { bytes.len() } else { 0 };
+        let at = at + inner.carries(&self.host, counts);
+        if let Some(conn) = inner.conns.get_mut(&self.id) {
+            conn.ends[1 - self.side].send(at, What::Bytes(bytes.to_vec()));
+        }
         Poll::Ready(Ok(bytes.len()))
     }
 

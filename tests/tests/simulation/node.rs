@@ -13,6 +13,7 @@ use wa_match::Engine;
 use wa_node::account::Marks;
 use wa_node::act;
 use wa_node::board::Board;
+use wa_node::config::{agent_context_path, identity_path, policy_path};
 use wa_node::journal::Journal;
 use wa_node::observer::{self, Fallback, MuxSocket, Shared, Sockets};
 use wa_node::policy::{self, PolicyFile};
@@ -24,6 +25,8 @@ use wa_proto::wire::v1;
 use wa_proto::{Action, EventId, Lane, MuxName, Outcome, PaneRef};
 
 use super::host::Host;
+use super::joining::{Answer, come_in};
+use super::lateness;
 use super::mux::{Mux, Processes};
 use super::trace::Trace;
 
@@ -41,6 +44,8 @@ pub(crate) struct Told {
     /// Of these the spool said that they are durable.
     pub(crate) durable_lines: BTreeSet<(u64, i64)>,
     pub(crate) durable_events: BTreeSet<[u8; 16]>,
+    /// The same of what begins runs.
+    pub(crate) durable_triggers: BTreeSet<Vec<u8>>,
     /// The generator has nothing more to say.
     pub(crate) quiet: bool,
 }
@@ -66,6 +71,14 @@ pub(crate) struct Limb {
     spool: Option<Spool>,
     /// Where its actions go in.
     accepted: Option<mpsc::Sender<Action>>,
+    /// Events that it tells when the engine says so.
+    told: Option<mpsc::Sender<v1::Event>>,
+    /// Bytes of bulk a second beside the usual, where a run is about that.
+    bulk: Option<u64>,
+    /// It has no identity at first.
+    guest: bool,
+    /// What came of enrolling, while that is what runs here.
+    pub(crate) enrolled: Option<Answer>,
     trace: Trace,
 }
 
@@ -102,7 +115,8 @@ impl Limb {
         let (engine, trace) = (Arc::clone(engine), trace.clone());
         let mux = Mux::new(rng.fork());
         host.machine.runs(mux.clone());
-        std::fs::write(host.folder.join("policy.toml"), policy::DEFAULT).unwrap();
+        std::fs::write(policy_path(&host.folder), policy::DEFAULT).unwrap();
+        std::fs::create_dir(host.folder.join("identity")).unwrap();
         Self {
             mux,
             was_sick: false,
@@ -113,12 +127,47 @@ impl Limb {
             engine,
             spool: None,
             accepted: None,
+            told: None,
+            bulk: None,
+            guest: false,
+            enrolled: None,
             trace,
         }
     }
 
     pub(crate) fn identity(&self) -> std::path::PathBuf {
-        self.host.folder.join("node.context.toml")
+        identity_path(&self.host.folder)
+    }
+
+    /// It has so much bulk a second, and a spool that holds it.
+    pub(crate) fn is_loaded(&mut self, bytes_per_s: u64) {
+        (self.bulk, self.options) = (Some(bytes_per_s), lateness::spool());
+    }
+
+    /// From now on it has to come in by itself.
+    pub(crate) fn becomes_guest(&mut self) {
+        self.guest = true;
+        std::fs::remove_file(policy_path(&self.host.folder)).unwrap();
+    }
+
+    pub(crate) fn is_guest(&self) -> bool {
+        self.guest
+    }
+
+    /// Starts what a person starts on a host that is not enrolled, if they have a token.
+    fn start_enrolling(&mut self, now: Duration) {
+        let folder = self.host.folder.clone();
+        if !folder.join("token").exists() {
+            return;
+        }
+        let answer = Answer::default();
+        let told = Arc::clone(&answer);
+        let starting = async move {
+            let tasks = Tasks::new(Shutdown::new());
+            tasks.spawn("enroll", async move { drop(told.set(come_in(folder).await)) });
+        };
+        self.host.start(now, Box::pin(starting));
+        self.enrolled = Some(answer);
     }
 
     /// Its spool never had to let go of anything.
@@ -135,14 +184,18 @@ impl Limb {
     /// # Errors
     /// Why it could not.
     pub(crate) fn start(&mut self, now: Duration) -> Result<(), String> {
+        if self.guest && !self.identity().exists() {
+            self.start_enrolling(now);
+            return Ok(());
+        }
         let (folder, options, engine) = (self.host.folder.clone(), self.options, Arc::clone(&self.engine));
         let (ledger, rng) = (self.ledger.clone(), self.rng.fork());
         let (name, trace) = (self.host.name.clone(), self.trace.clone());
-        let (identity, mux) = (self.identity(), self.mux.clone());
+        let (identity, mux, bulk) = (self.identity(), self.mux.clone(), self.bulk);
         let starting = async {
             let opened = Spool::open(&folder.join("spool"), options);
             let (spool, found) = opened.map_err(|error| error.to_string())?;
-            let opened = Journal::open(&folder.join("journal"), clock::now());
+            let opened = Journal::open(&folder.join("journal"));
             let (journal, left) = opened.map_err(|error| error.to_string())?;
             let status = spool.status();
             trace.note(
@@ -162,11 +215,16 @@ impl Limb {
             let opened =
                 Opened { spool: spool.clone(), journal, positions: found.positions, left: left.outcomes };
             let accepted = assemble(&folder, &identity, &tasks, opened, engine, mux);
+            let (told, telling) = mpsc::channel(64);
+            tasks.spawn("events", events(spool.clone(), ledger.clone(), telling));
+            if let Some(bulk) = bulk {
+                tasks.spawn("bulk", lateness::load(spool.clone(), ledger.clone(), rng.clone(), bulk));
+            }
             tasks.spawn("load", load(name, spool.clone(), ledger, rng));
-            Ok::<_, String>((spool, accepted))
+            Ok::<_, String>((spool, accepted, told))
         };
-        let (spool, accepted) = self.host.start(now, Box::pin(starting))?;
-        (self.spool, self.accepted) = (Some(spool), Some(accepted));
+        let (spool, accepted, told) = self.host.start(now, Box::pin(starting))?;
+        (self.spool, self.accepted, self.told) = (Some(spool), Some(accepted), Some(told));
         Ok(())
     }
 
@@ -176,9 +234,16 @@ impl Limb {
         self.accepted.iter().for_each(|accepted| drop(accepted.try_send(action.clone())));
     }
 
+    /// Has it write an event down.
+    pub(crate) fn tell(&self, event: v1::Event) {
+        // A node that is down has seen nothing.
+        self.told.iter().for_each(|told| drop(told.try_send(event.clone())));
+    }
+
     /// Crashes; its disk is dead already.
     pub(crate) fn end(&mut self) {
-        (self.spool, self.accepted) = (None, None);
+        (self.spool, self.accepted, self.told) = (None, None, None);
+        self.enrolled = None;
         self.host.end();
     }
 }
@@ -217,7 +282,7 @@ fn assemble(
     let (actions, intake) = act::intake();
     let accepted = actions.accepted.clone();
     let clock = Arc::new(ControllerClock::default());
-    let policy = Arc::new(PolicyFile::new(folder.join("policy.toml")));
+    let policy = Arc::new(PolicyFile::new(policy_path(folder)));
     let acting = act::Parts {
         journal: journal.clone(),
         spool: spool.clone(),
@@ -229,7 +294,7 @@ fn assemble(
         marks: Marks::default(),
     };
     tasks.spawn("actions", act::run(acting, left, intake, tasks.shutdown().clone()));
-    let paths = Paths { identity: identity.to_owned(), agent_context: folder.join("agent.context.toml") };
+    let paths = Paths { identity: identity.to_owned(), agent_context: agent_context_path(folder) };
     let screens = Arc::new(NoScreens);
     let parts = Parts {
         paths,
@@ -286,6 +351,18 @@ async fn load(name: String, spool: Spool, ledger: Ledger, mut rng: fastrand::Rng
     }
 }
 
+/// Each as an observer would write it down.
+async fn events(spool: Spool, ledger: Ledger, mut telling: mpsc::Receiver<v1::Event>) {
+    while let Some(event) = telling.recv().await {
+        let id = event.id.clone();
+        let mut group = Group::default();
+        group.records.push(record(Lane::Events, v1::record::Body::Event(event)));
+        if spool.append_durable(group).await.is_ok() {
+            ledger.lock().durable_triggers.insert(id);
+        }
+    }
+}
+
 /// Something that comes too late.
 pub(crate) fn late() -> Group {
     let line = v1::Line { row: i64::MAX, rows: 1, text: "too late".into(), ..v1::Line::default() };
@@ -325,7 +402,7 @@ pub(crate) fn text(name: &str, pane_id: u64, row: i64, length: usize) -> String 
     text
 }
 
-fn some_event(ledger: &Ledger, pane_id: u64, handed: &mut Vec<[u8; 16]>) -> NewRecord {
+pub(crate) fn some_event(ledger: &Ledger, pane_id: u64, handed: &mut Vec<[u8; 16]>) -> NewRecord {
     let id = *EventId::generate().as_bytes();
     ledger.lock().events.insert(id);
     handed.push(id);

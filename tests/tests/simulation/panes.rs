@@ -90,8 +90,8 @@ struct Pane {
 /// The one that counts.
 struct Counter {
     lines: Vec<String>,
-    /// How often each key arrived, over all generations.
-    pressed: BTreeMap<char, u32>,
+    /// When each key arrived, over all generations.
+    pressed: BTreeMap<char, Vec<Duration>>,
 }
 
 pub(crate) struct Panes {
@@ -155,8 +155,8 @@ impl Panes {
         format!("simulated-{}", self.generation)
     }
 
-    pub(crate) fn pressed(&self) -> BTreeMap<char, u32> {
-        self.counter.pressed.clone()
+    pub(crate) fn presses(&self, key: char) -> Vec<Duration> {
+        self.counter.pressed.get(&key).cloned().unwrap_or_default()
     }
 
     /// The n-th pane with a program, over and over: its number, and what runs in it.
@@ -468,7 +468,7 @@ impl Panes {
     fn pressed_key(&mut self, known: &Delivered, serial: u64, id: u64, code: KeyCode, out: &mut Message) {
         if id == PANE {
             if let KeyCode::Char(key) = code {
-                *self.counter.pressed.entry(key).or_default() += 1;
+                self.counter.pressed.entry(key).or_default().push(self.now);
                 self.counter.lines.push(format!("$ key {}", u32::from(key)));
                 self.seqno += 1;
             }

@@ -1,10 +1,12 @@
 //! What goes wrong, and when: drawn from the seed.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use jiff::SignedDuration;
 
 use super::disk::Health;
+use super::runs::Errand;
 use super::strikes::{Phase, Strike, Trap};
 
 /// One thing that happens to the world.
@@ -60,6 +62,7 @@ pub(crate) enum Deed {
         within: Duration,
         trap: Option<Trap>,
     },
+    OfRuns(Errand),
     /// An operator pauses everything, and takes it back after so long.
     Pause {
         long: Duration,
@@ -104,6 +107,14 @@ pub(crate) fn draw(rng: &mut fastrand::Rng, nodes: usize) -> Vec<(Duration, Deed
     deeds
 }
 
+/// More that happens, in order of time.
+pub(crate) fn with(plan: Vec<(Duration, Deed)>, more: Vec<(Duration, Deed)>) -> VecDeque<(Duration, Deed)> {
+    let mut all = plan;
+    all.extend(more);
+    all.sort_by_key(|(at, _)| *at);
+    all.into()
+}
+
 /// For a run that is about sends: no more goes wrong than what is aimed at one of them.
 pub(crate) fn draw_sends(rng: &mut fastrand::Rng, nodes: usize) -> Vec<(Duration, Deed)> {
     let mut deeds = vec![(Duration::ZERO, Deed::Delay { least: 1, most: rng.u64(2..60) })];
@@ -124,7 +135,7 @@ pub(crate) fn send(rng: &mut fastrand::Rng, nodes: usize) -> Deed {
     Deed::Send { node: rng.usize(0..nodes), pane: rng.usize(0..1000), within, trap }
 }
 
-fn trap(rng: &mut fastrand::Rng) -> Trap {
+pub(crate) fn trap(rng: &mut fastrand::Rng) -> Trap {
     use Strike::*;
     // What takes a whole host down is rarer, for the other sends on it go with it.
     const OFTEN: [Strike; 11] =

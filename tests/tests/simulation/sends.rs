@@ -234,7 +234,7 @@ pub(crate) fn judge(simulation: &Simulation) -> Result<Tally, Broken> {
     Ok(tally)
 }
 
-fn judge_one(
+pub(crate) fn judge_one(
     send: &Send,
     outcome: &str,
     of_it: &[&Got],

@@ -296,6 +296,8 @@ fn a_reset_that_nobody_knows_is_asked_for() {
     assert_eq!(stage.take(60, answer("nonsense")).ended().0, "asking");
     assert_eq!(stage.take(70, answer("proceed")).verbs(), [send("proceed")]);
     assert_eq!(stage.run.vars["answered_by"], "operator:ada");
+    stage.outcome(71, OutcomeKind::Submitted);
+    assert_eq!(stage.ended(), ("succeeded", "the agent was told to go on, as a person wished"));
     // What the pane shows later counts as well.
     let limited = Input::Pane {
         state: PaneState::Limited,
@@ -305,6 +307,24 @@ fn a_reset_that_nobody_knows_is_asked_for() {
     };
     told.take(30, limited);
     assert!(told.wakes().unwrap() >= at(900), "{:?}", told.effects);
+}
+
+/// By the time a person answers, the agent may work again: whoever types then would be in its way.
+#[test]
+fn an_agent_that_works_by_the_time_of_the_answer_is_told_nothing() {
+    let mut stage = Stage::begin(named("limit-wait"), &[]);
+    stage.pane(1, PaneState::Limited).take(20, Input::Timer).take(50, Input::Timer);
+    assert_eq!(stage.ended().0, "asking");
+    let answer = || Input::Answer { choice: "proceed".into(), who: "operator:ada".into() };
+    assert_eq!(stage.pane(60, PaneState::Working).take(70, answer()).verbs(), []);
+    assert_eq!(stage.ended(), ("succeeded", "the agent went on by itself"));
+    // Refused over a person's keys, and then there is no need for it any more.
+    let mut later = Stage::begin(named("limit-wait"), &[]);
+    later.pane(1, PaneState::Limited).take(20, Input::Timer).take(50, Input::Timer);
+    assert_eq!(later.take(60, answer()).verbs(), [send("proceed")]);
+    later.outcome(61, OutcomeKind::Refused).pane(62, PaneState::Working);
+    assert_eq!(later.take(70, Input::Timer).verbs(), []);
+    assert_eq!(later.ended(), ("succeeded", "the agent went on by itself"));
 }
 
 #[test]
@@ -351,6 +371,24 @@ fn a_pane_that_went_with_its_agent_is_replaced() {
     assert_eq!(stage.take(1, Input::PaneGone).verbs(), [spawn]);
     assert_eq!(stage.take(2, Input::PaneGone).ended().0, "acting", "the old pane is gone for good");
     assert_eq!(stage.outcome(3, OutcomeKind::Submitted).ended().0, "succeeded");
+}
+
+/// By the time that its crash is told nobody can ask for the pane any more.
+#[test]
+fn of_a_pane_that_is_gone_its_last_event_is_believed() {
+    let fields = [("pane_gone", "true"), ("session_id", "0199-bb"), ("cwd", "/srv/shop")];
+    let cwd_of = |known: &str| {
+        let trigger =
+            Trigger { place: PlaceOf { cwd: known.into(), ..PlaceOf::default() }, ..trigger(&fields) };
+        let id = RunId(Uuid::from_u128(0x1000));
+        let (run, _) = Run::start(&named("crash-resume"), id, trigger, &Vars::new(), at(0));
+        let (_, effects) = step(&named("crash-resume"), &run, &Input::PaneGone, at(1));
+        match acts(&effects).pop() {
+            Some((_, Verb::Spawn { command, cwd })) if command[2] == "claude --resume 0199-bb" => cwd,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!((cwd_of("").as_str(), cwd_of("/srv/wa").as_str()), ("/srv/shop", "/srv/wa"));
 }
 
 #[test]

@@ -12,16 +12,16 @@ use clap::{Parser, ValueEnum};
 
 use super::arguments::duration;
 use super::claude_screen::{Look, Screen};
-use super::draft::{Draft, Fold};
+use super::composer::{Composer, Did, Manners};
+use super::draft::Fold;
 use super::driver::{LOOK_AT_SIZE, Program, SPIN, drive};
 use super::input::Key;
+use super::menu;
 use super::record::Record;
 use super::tty::Tty;
 
 /// How long a first Ctrl+C makes the second one leave.
 const EXIT_ARMED: Duration = Duration::from_secs(2);
-/// The most prompts that wait for their turn.
-const QUEUE_LIMIT: usize = 64;
 
 /// Which generation's words are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -145,13 +145,10 @@ enum Timer {
 pub(super) struct Claude {
     arguments: Arguments,
     phase: Phase,
-    draft: Draft,
-    queue: VecDeque<String>,
+    composer: Composer,
     /// In order.
     timers: VecDeque<(Duration, Timer)>,
-    swallow: u32,
     turns: u32,
-    exit_armed: Option<Duration>,
     /// When it goes on by itself.
     continues: Option<Duration>,
     left: bool,
@@ -171,16 +168,22 @@ impl Claude {
             timers.extend(times.iter().map(|time| (*time, timer)));
         }
         timers.sort_by_key(|(time, _)| *time);
-        let mut draft = Draft::new(Fold::Claude);
-        draft.type_text(arguments.draft.as_deref().unwrap_or_default());
+        let manners = Manners {
+            fold: Fold::Claude,
+            burst: Duration::ZERO,
+            burst_keys: usize::MAX,
+            paste_is_burst: false,
+            trims: false,
+            swallows: arguments.swallow_enter,
+            exits: &["/exit"],
+            stops_first: true,
+            leaves_within: Some(EXIT_ARMED),
+        };
         Ok(Self {
             phase: Phase::Idle,
-            draft,
-            queue: VecDeque::new(),
+            composer: Composer::new(manners, arguments.draft.as_deref()),
             timers: timers.into(),
-            swallow: arguments.swallow_enter,
             turns: 0,
-            exit_armed: None,
             continues: None,
             left: false,
             record: Record::open(arguments.record.as_deref())?,
@@ -220,46 +223,15 @@ impl Claude {
         }
     }
 
-    fn answer_dialog(&mut self, key: Key, asks: Asks, choice: usize) {
-        let last = asks.choices().len() - 1;
-        let chosen = match key {
-            Key::Up => return self.phase = Phase::Dialog { asks, choice: choice.saturating_sub(1) },
-            Key::Down => return self.phase = Phase::Dialog { asks, choice: (choice + 1).min(last) },
-            Key::Enter => choice,
-            Key::Escape | Key::Interrupt => last,
-            Key::Text(text) => match text.parse::<usize>() {
-                Ok(number) if (1..=last + 1).contains(&number) => number - 1,
-                _ => return,
-            },
-            // A paste means nothing here.
-            _ => return,
+    fn answer_dialog(&mut self, key: &Key, asks: Asks, mut choice: usize) {
+        let choices = asks.choices();
+        let Some(chosen) = menu::choose(key, &mut choice, choices.len()) else {
+            return self.phase = Phase::Dialog { asks, choice };
         };
         self.phase = Phase::Idle;
-        self.record.note(&format!("dialog: {}", asks.choices()[chosen]));
+        self.record.note(&format!("dialog: {}", choices[chosen]));
         if asks == Asks::Permission {
-            self.screen.permission(chosen < last);
-        }
-    }
-
-    fn enter(&mut self, now: Duration) {
-        if self.draft.text().trim().is_empty() {
-            return;
-        }
-        if self.swallow > 0 {
-            self.swallow -= 1;
-            return;
-        }
-        let prompt = self.draft.text();
-        self.draft.clear();
-        if prompt.trim() == "/exit" {
-            self.left = true;
-            return;
-        }
-        self.record.note(&prompt);
-        if self.phase == Phase::Idle {
-            self.begin(prompt, now);
-        } else if self.queue.len() < QUEUE_LIMIT {
-            self.queue.push_back(prompt);
+            self.screen.permission(chosen + 1 < choices.len());
         }
     }
 
@@ -269,25 +241,11 @@ impl Claude {
             self.screen.interrupted();
         }
     }
-
-    fn ctrl_c(&mut self, now: Duration) {
-        if self.phase != Phase::Idle {
-            self.interrupt();
-        } else if !self.draft.is_empty() {
-            self.draft.clear();
-        } else if self.exit_armed.take().is_some() {
-            self.left = true;
-        } else {
-            self.exit_armed = Some(now);
-        }
-    }
 }
 
 impl Program for Claude {
     fn tick(&mut self, now: Duration) {
-        if self.exit_armed.is_some_and(|since| now >= since + EXIT_ARMED) {
-            self.exit_armed = None;
-        }
+        self.composer.tick(now);
         match &self.phase {
             Phase::Working { since, prompt } if now >= *since + self.arguments.turn => {
                 let prompt = prompt.clone();
@@ -303,7 +261,7 @@ impl Program for Claude {
         if self.phase != Phase::Idle {
             return;
         }
-        if let Some(prompt) = self.queue.pop_front() {
+        if let Some(prompt) = self.composer.next_prompt() {
             return self.begin(prompt, now);
         }
         if self.continues.take_if(|time| *time <= now).is_some() {
@@ -329,7 +287,7 @@ impl Program for Claude {
             Phase::Idle | Phase::Dialog { .. } => now + LOOK_AT_SIZE,
         };
         let timer = self.timers.front().map(|(time, _)| *time);
-        [timer, self.continues, self.exit_armed.map(|since| since + EXIT_ARMED)]
+        [timer, self.continues, self.composer.armed_until()]
             .into_iter()
             .flatten()
             .filter(|time| *time > now)
@@ -337,25 +295,18 @@ impl Program for Claude {
     }
 
     fn key(&mut self, key: Key, now: Duration) {
-        if !matches!(key, Key::Interrupt) {
-            self.exit_armed = None;
-        }
         if let Phase::Dialog { asks, choice } = self.phase {
-            return self.answer_dialog(key, asks, choice);
+            self.composer.pass_by(&key);
+            return self.answer_dialog(&key, asks, choice);
         }
         if self.continues.take().is_some() {
             self.record.note("automatic continue cancelled");
         }
-        match key {
-            Key::Text(text) => self.draft.type_text(&text),
-            Key::Paste(text) => self.draft.paste(&text),
-            Key::Backspace => self.draft.backspace(),
-            Key::Clear => self.draft.clear(),
-            Key::Enter => self.enter(now),
-            Key::Escape => self.interrupt(),
-            Key::Interrupt => self.ctrl_c(now),
-            Key::EndOfInput if self.draft.is_empty() => self.left = true,
-            Key::EndOfInput | Key::Up | Key::Down => {}
+        match self.composer.key(key, self.phase != Phase::Idle, now) {
+            Did::Nothing | Did::Newline => {}
+            Did::Sent(prompt) => self.record.note(&prompt),
+            Did::Stop => self.interrupt(),
+            Did::Leave => self.left = true,
         }
     }
 
@@ -363,9 +314,7 @@ impl Program for Claude {
         self.screen.paint(&Look {
             now,
             phase: &self.phase,
-            draft: &self.draft,
-            queue: &self.queue,
-            exit_armed: self.exit_armed.is_some(),
+            composer: &self.composer,
             continues: self.continues.is_some().then_some(self.arguments.limit_resets.as_str()),
         })
     }

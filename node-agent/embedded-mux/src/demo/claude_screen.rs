@@ -4,10 +4,10 @@
 //! everything is written anew. The terminal's own cursor is hidden, below the last row; the one that is
 //! seen is a reversed blank.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::claude::{Asks, Phase, Style};
+use super::composer::Composer;
 use super::draft::Draft;
 use super::inline::{Inline, Live};
 use super::layout::{hang, wrap};
@@ -28,9 +28,7 @@ const AROUND_DRAFT: usize = 8;
 pub(super) struct Look<'a> {
     pub(super) now: Duration,
     pub(super) phase: &'a Phase,
-    pub(super) draft: &'a Draft,
-    pub(super) queue: &'a VecDeque<String>,
-    pub(super) exit_armed: bool,
+    pub(super) composer: &'a Composer,
     /// It waits for this reset by itself.
     pub(super) continues: Option<&'a str>,
 }
@@ -176,14 +174,14 @@ impl Screen {
                 rows.push(String::new());
             }
         }
-        for prompt in look.queue {
+        for prompt in look.composer.queue() {
             let text =
                 hang(prompt, self.cols.saturating_sub(4).max(1), |_, row| format!("{DIM}    {row}{PLAIN}"));
             rows.extend(text.into_iter().take(3));
         }
         let rule = format!("{RULE}{}{PLAIN}", "─".repeat(self.cols));
         rows.push(rule.clone());
-        rows.extend(self.composer(look.draft, *look.phase != Phase::Idle));
+        rows.extend(self.composer(&look.composer.draft, *look.phase != Phase::Idle));
         rows.push(rule);
         rows.push(self.footer(look));
         rows
@@ -229,11 +227,11 @@ impl Screen {
                 "  {GREY}⚠ Usage limit reached · continuing automatically at {clock} · esc or type to cancel{PLAIN}"
             );
         }
-        let text = if look.exit_armed {
+        let text = if look.composer.armed_until().is_some() {
             "Press Ctrl-C again to exit"
         } else if *look.phase != Phase::Idle {
             "esc to interrupt"
-        } else if look.draft.is_empty() {
+        } else if look.composer.draft.is_empty() {
             "? for shortcuts"
         } else {
             return String::new();

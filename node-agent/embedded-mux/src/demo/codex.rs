@@ -16,7 +16,8 @@ pub(super) use super::codex_menu::Menu;
 use super::codex_menu::{Kind, Pressed};
 use super::codex_screen::{Block, INTERRUPTED, LONG_THREADS, Look, Screen};
 use super::codex_session::{Said, Session, Usage};
-use super::draft::{Draft, Fold};
+use super::composer::{Composer, Did, Manners};
+use super::draft::Fold;
 use super::driver::{LOOK_AT_SIZE, Program, SPIN, drive};
 use super::home::CodexHome;
 use super::input::Key;
@@ -30,7 +31,6 @@ use crate::clock;
 const REFUSED: Duration = Duration::from_millis(300);
 /// So many keys in one go are a burst.
 const BURST: usize = 3;
-const QUEUE_LIMIT: usize = 64;
 const ANSWER: &str = "Done. I read src/lib.rs, moved the parser into its own module and added three unit tests; cargo test \
      passes (14 passed, 0 failed).\n\n- parser: split parse_line into two helpers\n- tests: cover empty input";
 
@@ -156,10 +156,7 @@ struct Codex {
     session: Session,
     quota: Quota,
     phase: Phase,
-    draft: Draft,
-    /// When a burst of keys came.
-    burst: Option<Duration>,
-    queue: Vec<String>,
+    composer: Composer,
     turns: u32,
     left: bool,
     record: Record,
@@ -168,16 +165,23 @@ struct Codex {
 
 impl Codex {
     fn new(script: Script, home: &CodexHome, session: Session, size: (usize, usize)) -> anyhow::Result<Self> {
-        let mut draft = Draft::new(Fold::Codex);
-        draft.type_text(script.draft.as_deref().unwrap_or_default());
+        let manners = Manners {
+            fold: Fold::Codex,
+            burst: script.burst,
+            burst_keys: BURST,
+            paste_is_burst: false,
+            trims: true,
+            swallows: 0,
+            exits: &["/quit", "/exit"],
+            stops_first: false,
+            leaves_within: None,
+        };
         Ok(Self {
             account: home.account().unwrap_or_default(),
             session,
             quota: Quota::new(script.quota.clone(), script.limit_turn, script.limit_for),
             phase: Phase::Idle,
-            draft,
-            burst: None,
-            queue: Vec::new(),
+            composer: Composer::new(manners, script.draft.as_deref()),
             turns: 0,
             left: false,
             record: Record::open(script.record.as_deref())?,
@@ -291,38 +295,6 @@ impl Codex {
             }
         }
     }
-
-    fn enter(&mut self, now: Duration) {
-        if self.burst.take().is_some_and(|burst| now < burst + self.script.burst) {
-            self.record.note("newline");
-            return self.draft.type_text("\n");
-        }
-        let prompt = self.draft.text().trim().to_owned();
-        if prompt.is_empty() {
-            return;
-        }
-        self.draft.clear();
-        if matches!(prompt.as_str(), "/quit" | "/exit") {
-            self.left = true;
-            return;
-        }
-        self.record.note(&prompt);
-        if self.phase == Phase::Idle {
-            self.begin(prompt, now);
-        } else if self.queue.len() < QUEUE_LIMIT {
-            self.queue.push(prompt);
-        }
-    }
-
-    fn ctrl_c(&mut self) {
-        if !self.draft.is_empty() {
-            self.draft.clear();
-        } else if self.phase == Phase::Idle {
-            self.left = true;
-        } else {
-            self.interrupt();
-        }
-    }
 }
 
 impl Program for Codex {
@@ -343,8 +315,7 @@ impl Program for Codex {
         if self.phase != Phase::Idle {
             return;
         }
-        if !self.queue.is_empty() {
-            let prompt = self.queue.remove(0);
+        if let Some(prompt) = self.composer.next_prompt() {
             return self.begin(prompt, now);
         }
         if self.script.prompt.first().is_some_and(|prompt| prompt.time <= now) {
@@ -369,36 +340,23 @@ impl Program for Codex {
                 Pressed::Chosen(choice) => self.answer(kind, Some(choice), now),
                 Pressed::Cancelled => self.answer(kind, None, now),
             }
-            return self.draft.type_text(&rest.unwrap_or_default());
+            return self.composer.draft.type_text(&rest.unwrap_or_default());
         }
-        match key {
-            Key::Text(text) => {
-                let is_burst = text.chars().count() >= BURST;
-                self.burst = is_burst.then_some(now).or(self.burst);
-                self.draft.type_text(&text);
-            }
-            Key::Paste(text) => {
-                self.draft.paste(&text);
-                if std::mem::take(&mut self.script.dialog_on_paste) {
-                    self.phase = Phase::Menu(Menu::new(Kind::Command));
-                }
-            }
-            Key::Backspace => self.draft.backspace(),
-            Key::Clear => self.draft.clear(),
-            Key::Enter => self.enter(now),
-            Key::Escape => {
-                if self.phase != Phase::Idle {
-                    self.interrupt();
-                }
-            }
-            Key::Interrupt => self.ctrl_c(),
-            Key::EndOfInput if self.draft.is_empty() => self.left = true,
-            Key::EndOfInput | Key::Up | Key::Down => {}
+        let pasted = matches!(key, Key::Paste(_));
+        match self.composer.key(key, self.phase != Phase::Idle, now) {
+            Did::Nothing => {}
+            Did::Newline => self.record.note("newline"),
+            Did::Sent(prompt) => self.record.note(&prompt),
+            Did::Stop => self.interrupt(),
+            Did::Leave => self.left = true,
+        }
+        if pasted && std::mem::take(&mut self.script.dialog_on_paste) {
+            self.phase = Phase::Menu(Menu::new(Kind::Command));
         }
     }
 
     fn paint(&mut self, now: Duration) -> Vec<u8> {
-        self.screen.paint(&Look { now, phase: &self.phase, draft: &self.draft, queue: &self.queue })
+        self.screen.paint(&Look { now, phase: &self.phase, composer: &self.composer })
     }
 
     fn has_left(&self) -> bool {

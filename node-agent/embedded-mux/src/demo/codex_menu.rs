@@ -1,6 +1,7 @@
 //! The dialogs of the scripted Codex: their words, and what keys mean to them.
 
 use super::input::Key;
+use super::menu;
 
 /// A dialog that stands in the composer's place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,16 +92,8 @@ impl Menu {
 
     /// A key was pressed; the text behind a letter that chose is given back: it goes to the composer.
     pub(super) fn press(&mut self, key: &Key) -> (Pressed, Option<String>) {
-        let last = self.kind.choices().len() - 1;
+        menu::moves(key, &mut self.choice, self.kind.choices().len());
         let pressed = match key {
-            Key::Up => {
-                self.choice = self.choice.saturating_sub(1);
-                Pressed::Nothing
-            }
-            Key::Down => {
-                self.choice = (self.choice + 1).min(last);
-                Pressed::Nothing
-            }
             Key::Enter => Pressed::Chosen(self.choice),
             Key::Escape | Key::Interrupt => Pressed::Cancelled,
             Key::Text(text) => {
@@ -113,7 +106,7 @@ impl Menu {
                 Pressed::Nothing
             }
             // A paste means nothing here.
-            Key::Paste(_) | Key::Backspace | Key::EndOfInput | Key::Clear => Pressed::Nothing,
+            _ => Pressed::Nothing,
         };
         (pressed, None)
     }

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::codex::{Menu, Phase};
+use super::composer::Composer;
 use super::draft::Draft;
 use super::inline::{Inline, Live};
 use super::layout::{columns, cut, hang, pad, wrap};
@@ -33,8 +34,7 @@ pub(super) const LONG_THREADS: &str = "Heads up: Long threads and multiple compa
 pub(super) struct Look<'a> {
     pub(super) now: Duration,
     pub(super) phase: &'a Phase,
-    pub(super) draft: &'a Draft,
-    pub(super) queue: &'a [String],
+    pub(super) composer: &'a Composer,
 }
 
 /// A part of the transcript, laid out when it is written.
@@ -127,17 +127,17 @@ impl Screen {
                 (format!("{} {project}", SPINNER[turn % SPINNER.len()]), vec![row, String::new()])
             }
         };
-        if !look.queue.is_empty() {
+        if look.composer.queue().len() > 0 {
             let head = "• Messages to be submitted after next tool call (press esc to interrupt and send immediately)";
             rows.push(cut(head, self.cols));
-            rows.extend(look.queue.iter().map(|text| format!("{DIM}  ↳ {}{PLAIN}", wrap(text, 60)[0])));
+            rows.extend(look.composer.queue().map(|text| format!("{DIM}  ↳ {}{PLAIN}", wrap(text, 60)[0])));
         }
         // Without anything above it the composer's own blank row follows the transcript's.
         rows.push(String::new());
         let first = rows.len();
-        let cursor = self.composer(look.draft, &mut rows);
+        let cursor = self.composer(&look.composer.draft, &mut rows);
         rows.push(String::new());
-        rows.push(match (look.phase, look.draft.is_empty()) {
+        rows.push(match (look.phase, look.composer.draft.is_empty()) {
             (Phase::Idle, _) | (_, true) => {
                 let model = format!("{} default", self.model);
                 let place = cut(&self.directory, self.cols.saturating_sub(columns(&model) + 5));
@@ -160,9 +160,7 @@ impl Screen {
         let hidden = text.len().saturating_sub(room);
         let end = text.last().map_or(0, |row| columns(row));
         for (at, row) in text.iter().enumerate().skip(hidden) {
-            let row = draft
-                .labels()
-                .fold(row.clone(), |row, label| row.replace(label, &format!("{CYAN}{label}{PLAIN}")));
+            let row = draft.coloured(row, CYAN, PLAIN);
             let glyph = if at == 0 { format!("{BOLD}›{PLAIN}") } else { " ".to_owned() };
             rows.push(format!("{glyph} {row}"));
         }

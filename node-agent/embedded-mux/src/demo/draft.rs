@@ -95,11 +95,11 @@ impl Draft {
             .collect()
     }
 
-    /// What stands for long pastes.
-    pub(super) fn labels(&self) -> impl Iterator<Item = &str> {
-        self.pieces.iter().filter_map(|piece| match piece {
-            Piece::Folded { label, .. } => Some(label.as_str()),
-            Piece::Text(_) => None,
+    /// A row of [`Self::shown`] with what stands for long pastes between these.
+    pub(super) fn coloured(&self, row: &str, begin: &str, end: &str) -> String {
+        self.pieces.iter().fold(row.to_owned(), |row, piece| match piece {
+            Piece::Folded { label, .. } => row.replace(label, &format!("{begin}{label}{end}")),
+            Piece::Text(_) => row,
         })
     }
 

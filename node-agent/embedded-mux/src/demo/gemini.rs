@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::arguments::duration;
-use super::draft::{Draft, Fold};
+use super::composer::{Composer, Did, Manners};
+use super::draft::Fold;
 use super::driver::{LOOK_AT_SIZE, Program, SPIN, drive};
 use super::gemini_screen::{Block, EXHAUSTED, FAILED, Look, Screen};
 use super::gemini_session::{Chat, Said};
@@ -17,7 +18,7 @@ use super::input::Key;
 use super::quota::Quota;
 use super::record::Record;
 use super::tty::Tty;
-use super::{home, replay};
+use super::{home, menu, replay};
 use crate::clock;
 
 pub(super) const MODEL: &str = "gemini-3-flash-preview";
@@ -25,7 +26,6 @@ pub(super) const MODEL: &str = "gemini-3-flash-preview";
 const REFUSED: Duration = Duration::from_millis(300);
 /// How long a first Ctrl+C makes the second one leave.
 const EXIT_ARMED: Duration = Duration::from_secs(3);
-const QUEUE_LIMIT: usize = 64;
 const ANSWER: &str = "Done. I read src/lib.rs, moved the parser into its own module and added three unit tests; cargo test \
      passes (14 passed, 0 failed).\n\n - parser: split parse_line into two helpers\n - tests: cover empty input";
 
@@ -98,17 +98,12 @@ impl Dialog {
 /// See the head of the module.
 struct Gemini {
     turn: Duration,
-    burst_is: Duration,
     account: String,
     chat: Chat,
     quota: Quota,
     phase: Phase,
-    draft: Draft,
-    /// When a paste or a burst of keys came.
-    burst: Option<Duration>,
-    queue: Vec<String>,
+    composer: Composer,
     turns: u32,
-    exit_armed: Option<Duration>,
     left: bool,
     record: Record,
     screen: Screen,
@@ -132,18 +127,25 @@ impl Gemini {
                 Said::Answered(text) => Block::Answer(text),
             });
         }
+        let manners = Manners {
+            fold: Fold::Gemini,
+            burst: arguments.burst,
+            burst_keys: 2,
+            paste_is_burst: true,
+            trims: true,
+            swallows: 0,
+            exits: &["/quit", "/exit"],
+            stops_first: false,
+            leaves_within: Some(EXIT_ARMED),
+        };
         Ok(Self {
             turn: arguments.turn,
-            burst_is: arguments.burst,
             account: key,
             chat,
             quota: Quota::new(arguments.quota.clone(), arguments.limit_turn, arguments.limit_for),
             phase: Phase::Idle,
-            draft: Draft::new(Fold::Gemini),
-            burst: None,
-            queue: Vec::new(),
+            composer: Composer::new(manners, None),
             turns: 0,
-            exit_armed: None,
             left: false,
             record: Record::open(arguments.record.as_deref())?,
             screen,
@@ -185,25 +187,7 @@ impl Gemini {
 
     fn press(&mut self, key: &Key, now: Duration) {
         let Phase::Dialog(dialog) = &mut self.phase else { return };
-        let last = Dialog::CHOICES.len() - 1;
-        let chosen = match key {
-            Key::Up => {
-                dialog.choice = dialog.choice.saturating_sub(1);
-                return;
-            }
-            Key::Down => {
-                dialog.choice = (dialog.choice + 1).min(last);
-                return;
-            }
-            Key::Enter => dialog.choice,
-            Key::Escape | Key::Interrupt => last,
-            Key::Text(text) => match text.parse::<usize>() {
-                Ok(number) if (1..=last + 1).contains(&number) => number - 1,
-                _ => return,
-            },
-            // A paste means nothing here.
-            _ => return,
-        };
+        let Some(chosen) = menu::choose(key, &mut dialog.choice, Dialog::CHOICES.len()) else { return };
         self.record.note(&format!("dialog: {}", Dialog::CHOICES[chosen]));
         if chosen == 0 {
             // The other model has quota of its own.
@@ -215,58 +199,26 @@ impl Gemini {
         self.screen.push(Block::Notice(FAILED.to_owned()));
     }
 
-    fn enter(&mut self, now: Duration) {
-        if self.burst.take().is_some_and(|burst| now < burst + self.burst_is) {
-            self.record.note("newline");
-            return self.draft.type_text("\n");
-        }
-        let prompt = self.draft.text().trim().to_owned();
-        if prompt.is_empty() {
-            return;
-        }
-        self.draft.clear();
-        if matches!(prompt.as_str(), "/quit" | "/exit") {
-            self.left = true;
-            return;
-        }
-        self.record.note(&prompt);
-        if self.phase == Phase::Idle {
-            self.begin(&prompt, now);
-        } else if self.queue.len() < QUEUE_LIMIT {
-            self.queue.push(prompt);
-        }
-    }
-
     fn cancel(&mut self) {
         if self.phase != Phase::Idle {
             self.phase = Phase::Idle;
             self.screen.push(Block::Notice("Request cancelled.".to_owned()));
         }
     }
-
-    fn ctrl_c(&mut self, now: Duration) {
-        if self.exit_armed.is_some() {
-            self.left = true;
-        } else if self.draft.is_empty() {
-            self.cancel();
-            self.exit_armed = Some(now);
-        } else {
-            self.draft.clear();
-        }
-    }
 }
 
 impl Program for Gemini {
     fn tick(&mut self, now: Duration) {
-        self.exit_armed = self.exit_armed.filter(|since| now < *since + EXIT_ARMED);
+        self.composer.tick(now);
         if let Phase::Working { since, limit } = self.phase {
             let takes = if limit.is_some() { REFUSED } else { self.turn };
             if now >= since + takes {
                 self.finish(limit);
             }
         }
-        if self.phase == Phase::Idle && !self.queue.is_empty() {
-            let prompt = self.queue.remove(0);
+        if self.phase == Phase::Idle
+            && let Some(prompt) = self.composer.next_prompt()
+        {
             self.begin(&prompt, now);
         }
     }
@@ -276,39 +228,21 @@ impl Program for Gemini {
     }
 
     fn key(&mut self, key: Key, now: Duration) {
-        if !matches!(key, Key::Interrupt) {
-            self.exit_armed = None;
-        }
         if matches!(self.phase, Phase::Dialog(_)) {
+            self.composer.pass_by(&key);
             return self.press(&key, now);
         }
-        match key {
-            Key::Text(text) => {
-                self.burst = (text.chars().count() > 1).then_some(now).or(self.burst);
-                self.draft.type_text(&text);
-            }
-            Key::Paste(text) => {
-                self.burst = Some(now);
-                self.draft.paste(&text);
-            }
-            Key::Backspace => self.draft.backspace(),
-            Key::Clear => self.draft.clear(),
-            Key::Enter => self.enter(now),
-            Key::Escape => self.cancel(),
-            Key::Interrupt => self.ctrl_c(now),
-            Key::EndOfInput if self.draft.is_empty() => self.left = true,
-            Key::EndOfInput | Key::Up | Key::Down => {}
+        match self.composer.key(key, self.phase != Phase::Idle, now) {
+            Did::Nothing => {}
+            Did::Newline => self.record.note("newline"),
+            Did::Sent(prompt) => self.record.note(&prompt),
+            Did::Stop => self.cancel(),
+            Did::Leave => self.left = true,
         }
     }
 
     fn paint(&mut self, now: Duration) -> Vec<u8> {
-        self.screen.paint(&Look {
-            now,
-            phase: &self.phase,
-            draft: &self.draft,
-            queue: &self.queue,
-            exit_armed: self.exit_armed.is_some(),
-        })
+        self.screen.paint(&Look { now, phase: &self.phase, composer: &self.composer })
     }
 
     fn has_left(&self) -> bool {

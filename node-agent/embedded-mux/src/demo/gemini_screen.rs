@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::composer::Composer;
 use super::draft::Draft;
 use super::gemini::{Dialog, MODEL, Phase};
 use super::inline::{Inline, Live};
@@ -35,9 +36,7 @@ pub(super) const FAILED: &str = "This request failed. Press F12 for diagnostics,
 pub(super) struct Look<'a> {
     pub(super) now: Duration,
     pub(super) phase: &'a Phase,
-    pub(super) draft: &'a Draft,
-    pub(super) queue: &'a [String],
-    pub(super) exit_armed: bool,
+    pub(super) composer: &'a Composer,
 }
 
 /// A part of the transcript, laid out when it is written.
@@ -143,21 +142,21 @@ impl Screen {
             }
         };
         let mut rows = vec![String::new()];
-        if !look.queue.is_empty() {
+        if look.composer.queue().len() > 0 {
             rows.push("\x1b[2m  Queued (press ↑ to edit):\x1b[0m".to_owned());
-            rows.extend(look.queue.iter().map(|text| format!("\x1b[2m    {}\x1b[0m", wrap(text, 60)[0])));
+            rows.extend(look.composer.queue().map(|text| format!("\x1b[2m    {}\x1b[0m", wrap(text, 60)[0])));
             rows.push(String::new());
         }
-        if look.exit_armed {
+        if look.composer.armed_until().is_some() {
             rows.push(format!(" {YELLOW}Press Ctrl+C again to exit.{PLAIN}"));
         }
-        let hint = if look.draft.is_empty() { "? for shortcuts" } else { "" };
+        let hint = if look.composer.draft.is_empty() { "? for shortcuts" } else { "" };
         let gap = self.cols.saturating_sub(status.1 + columns(hint) + 1);
         rows.push(format!("{}{}{GREY}{hint}{PLAIN}", status.0, " ".repeat(gap)));
         rows.push(format!("\x1b[2m\x1b[38;5;244m{}{PLAIN}", "─".repeat(self.cols)));
         rows.push(format!(" {GREY}Shift+Tab to accept edits{PLAIN}"));
         rows.push(self.band("", 0));
-        let cursor = self.composer(look.draft, &mut rows);
+        let cursor = self.composer(&look.composer.draft, &mut rows);
         rows.push(self.band("", 0));
         rows.extend(self.footer());
         Live { rows, cursor, cursor_shown: false, title }
@@ -179,9 +178,7 @@ impl Screen {
         let text = wrap(&draft.shown(), self.cols.saturating_sub(5).max(1));
         let hidden = text.len().saturating_sub(DRAFT_ROWS);
         for (at, row) in text.iter().enumerate().skip(hidden) {
-            let shown = draft
-                .labels()
-                .fold(row.clone(), |row, label| row.replace(label, &format!("\x1b[38;5;139m{label}{WHITE}")));
+            let shown = draft.coloured(row, "\x1b[38;5;139m", WHITE);
             let glyph = if at == 0 { format!(" {VIOLET}> ") } else { "   ".to_owned() };
             let last = at + 1 == text.len();
             let end = if last { "\x1b[7m\x1b[39m \x1b[27m" } else { "" };

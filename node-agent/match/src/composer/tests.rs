@@ -53,6 +53,20 @@ fn codex_of_five_versions() {
 }
 
 #[test]
+fn the_rows_of_a_dialog_hold_its_question_its_command_and_its_choices() {
+    for version in ["0.53.0", "0.89.0", "0.144.0", "0.169.0"] {
+        let frame = testdata(&format!("codex-{version}-dialog.ansi"));
+        let rows = crate::menu::rows(&frame, &AgentKind::codex()).unwrap();
+        assert!(rows.len() < frame.rows.len(), "{version}: not the whole screen");
+        let text: String = frame.rows[rows].iter().map(|row| row.text.as_str()).collect();
+        for part in ["Would you like to run", "$ ", "Yes, proceed", "No, "] {
+            assert!(text.contains(part), "{version} has no {part:?}: {text}");
+        }
+    }
+    assert_eq!(crate::menu::rows(&testdata("codex-0.169.0-empty.ansi"), &AgentKind::codex()), None);
+}
+
+#[test]
 fn codex_dialogs_take_the_composers_place() {
     for version in ["0.53.0", "0.89.0", "0.144.0", "0.169.0"] {
         let name = format!("codex-{version}-dialog.ansi");

@@ -10,6 +10,8 @@ use super::super::home::{Prepared, Wanted, prepare};
 use super::super::{AccountRoot, HomeError, kind};
 use crate::session_file::Homes;
 
+const OWNER: &[u8] = b"an owner of sixt";
+
 /// A user's home and a node's state directory.
 struct Place {
     dir: tempfile::TempDir,
@@ -52,7 +54,13 @@ impl Place {
         let homes = Homes::new([("HOME", self.user())].into_iter().chain(variables.iter().cloned()));
         let (kind, alias) = (kind::of(agent).unwrap(), AccountAlias::new(alias).unwrap());
         let cwd = Some(self.user().join("project"));
-        prepare(&self.root, &Wanted { kind, alias: &alias, homes: &homes, cwd, api_key })
+        prepare(&self.root, &Wanted { kind, alias: &alias, homes: &homes, cwd, api_key, owner: OWNER })
+    }
+
+    fn prepare_for(&self, agent: &str, owner: &[u8]) -> Result<Prepared, HomeError> {
+        let homes = Homes::new([("HOME", self.user())]);
+        let (kind, alias) = (kind::of(agent).unwrap(), AccountAlias::new("work").unwrap());
+        prepare(&self.root, &Wanted { kind, alias: &alias, homes: &homes, cwd: None, api_key: "", owner })
     }
 
     fn prepare(&self, agent: &str, alias: &str) -> Result<Prepared, HomeError> {
@@ -88,7 +96,7 @@ fn an_account_has_its_own_sign_in_and_shares_sessions_and_settings() {
     let place = Place::new();
     let made = place.prepare("codex", "work").unwrap();
     let home = place.home("work", "codex");
-    assert_eq!(made, Prepared { path: home.clone(), signed_in: false });
+    assert_eq!(made, Prepared { path: home.clone(), signed_in: false, set_aside: None });
     for dir in [home.as_path(), home.parent().unwrap(), home.parent().unwrap().parent().unwrap()] {
         assert_eq!(mode(dir), 0o700, "{}", dir.display());
     }
@@ -291,4 +299,82 @@ fn the_account_is_told_by_the_home_variable_alone() {
     // The sessions have one name, whichever way an agent takes to them.
     let shared = place.root.home_of_sessions(&AgentKind::codex(), home);
     assert_eq!(shared, place.user().join(".codex"));
+}
+
+/// Whoever has the alias next does not work on as the one before.
+#[test]
+fn a_home_of_another_owner_is_set_aside() {
+    for (agent, sign_in) in [("codex", "auth.json"), ("gemini", ".gemini/oauth_creds.json")] {
+        let place = Place::new();
+        let home = place.home("work", agent);
+        assert!(!place.prepare_for(agent, b"ada").unwrap().signed_in);
+        fs::write(home.join(sign_in), "of ada").unwrap();
+        let again = place.prepare_for(agent, b"ada").unwrap();
+        assert_eq!((again.signed_in, again.set_aside), (true, None));
+        let other = place.prepare_for(agent, b"bob").unwrap();
+        assert_eq!((other.path.as_path(), other.signed_in), (home.as_path(), false), "{agent}");
+        assert!(!home.join(sign_in).exists());
+        let aside = other.set_aside.unwrap();
+        assert_eq!(
+            (fs::read_to_string(aside.join(sign_in)).unwrap().as_str(), mode(&aside)),
+            ("of ada", 0o700)
+        );
+        // No account is read from there, and the new home stays.
+        let uses = Homes::new([(kind::of(agent).unwrap().variable, aside.clone())]);
+        assert_eq!(place.root.account_in(&AgentKind::new(agent), &uses), None);
+        fs::write(home.join(sign_in), "of bob").unwrap();
+        assert_eq!(place.prepare_for(agent, b"bob").unwrap().set_aside, None);
+        assert_eq!(fs::read_to_string(home.join(sign_in)).unwrap(), "of bob");
+        // The sessions are the user's, and were never anybody else's.
+        assert_eq!(agent == "codex", home.join("sessions/2026/11/23/rollout.jsonl").exists());
+    }
+}
+
+#[test]
+fn a_home_without_a_mark_is_taken_over_unless_it_is_signed_in() {
+    let place = Place::new();
+    let home = place.home("work", "codex");
+    // An older controller does not ask, and changes nothing.
+    place.prepare_for("codex", b"").unwrap();
+    assert!(!home.join(".wa-owner").exists());
+    assert_eq!(place.prepare_for("codex", b"ada").unwrap().set_aside, None);
+    assert_eq!(mode(&home.join(".wa-owner")), 0o600);
+    // It is not known whose this is.
+    for damage in [None, Some("nonsense".to_owned()), Some("x".repeat(5000))] {
+        let home_before = place.prepare_for("codex", b"ada").unwrap();
+        fs::write(home.join("auth.json"), "{}").unwrap();
+        fs::remove_file(home.join(".wa-owner")).unwrap();
+        if let Some(text) = &damage {
+            fs::write(home.join(".wa-owner"), text).unwrap();
+        }
+        drop(home_before);
+        let made = place.prepare_for("codex", b"ada").unwrap();
+        assert!(!made.signed_in, "{damage:?}");
+        // Two within one second would take each other's place.
+        fs::rename(
+            made.set_aside.unwrap(),
+            place.dir.path().join(format!("{}", damage.map_or(0, |text| text.len()))),
+        )
+        .unwrap();
+    }
+    assert!(matches!(place.prepare_for("codex", &[7; 65]), Err(HomeError::NoOwner)));
+}
+
+/// A program there would write its own sign-in into the new home.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_home_in_which_a_process_works_is_left_alone() {
+    let place = Place::new();
+    place.prepare_for("codex", b"ada").unwrap();
+    let home = place.home("work", "codex");
+    fs::write(home.join("auth.json"), "{}").unwrap();
+    let mut agent =
+        std::process::Command::new("/bin/sleep").arg("600").env("CODEX_HOME", &home).spawn().unwrap();
+    assert!(place.prepare_for("codex", b"ada").unwrap().signed_in, "the owner's own may go on");
+    let error = place.prepare_for("codex", b"bob").unwrap_err();
+    assert!(error.to_string().contains(&format!("process {} works in", agent.id())), "{error}");
+    assert!(home.join("auth.json").exists());
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    assert!(place.prepare_for("codex", b"bob").unwrap().set_aside.is_some());
 }

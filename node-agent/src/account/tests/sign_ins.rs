@@ -115,7 +115,7 @@ impl Stage {
     async fn prepare(&self, pane: &Pane, alias: &str, who: &str) -> Result<PathBuf, String> {
         let (agent, alias, who) = ("codex".to_owned(), alias.to_owned(), who.to_owned());
         let pane = Some(pane.pane.clone().into());
-        let prepare = v1::PrepareHome { agent, alias, pane, who, api_key: String::new() };
+        let prepare = v1::PrepareHome { agent, alias, pane, who, ..v1::PrepareHome::default() };
         let reply = self.ask(About::Prepare(prepare)).await;
         assert_eq!(reply.request_id, 7);
         reply.home.map(|home| home.path.into()).ok_or(reply.error)

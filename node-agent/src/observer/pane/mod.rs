@@ -505,6 +505,7 @@ impl Watched {
         if agent.is_some() {
             self.last_agent = agent;
         }
+        self.facts.agent_since = agent.and_then(|agent| agent.since(wa_link::clock::now()));
         self.facts.agent_alive = self.last_agent.map(ProcessId::is_running);
         self.facts.foreground = foreground;
         self.altered = true;
@@ -547,8 +548,11 @@ impl Watched {
     // ---- the end
 
     /// The pane is gone: what it last showed, and nothing more.
-    pub(super) fn removed(&mut self, removal: Removal) -> Group {
+    pub(super) fn removed(&mut self, removal: Removal, by_itself: bool) -> Group {
         self.tell_rest();
+        if by_itself {
+            self.tell_crash();
+        }
         if !self.removed_slowly(removal) {
             self.apply(Input::Removed(removal));
         }

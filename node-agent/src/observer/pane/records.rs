@@ -10,7 +10,6 @@ use wa_proto::{Event, EventKind, Gap, Witness};
 
 use super::Watched;
 use super::logging::Logging;
-use crate::observer::batch;
 use crate::spool::Group;
 
 /// A position without records is stored this long after the matcher's memory changed.
@@ -96,7 +95,7 @@ impl Watched {
             agent: self.agent().cloned(),
             witnesses: vec![Witness::Screen],
             layout: self.screen.layout(),
-            ..batch::plain(EventKind::CaptureGap, fields)
+            ..Event::new(EventKind::CaptureGap, fields)
         };
         self.batch.event(event, wa_link::trace::current_parent(), wa_link::clock::now());
     }

@@ -1,5 +1,7 @@
 //! What the pane's program tells beside its text, as events and as the pane's state.
 //!
+//! An agent that was at work when its pane ended has crashed, unless somebody closed the pane, as far as that can be told.
+//!
 //! A program that the wrapper ran has ended when the wrapper says so: then the pane is `exited`, or `crashed` by a signal,
 //! with the code. One `printf` forges that, so it holds only until something is drawn again, and never against a known
 //! agent that runs. Until then, too, nothing of what the pane printed can be lost when it goes: the wrapper has waited.
@@ -12,6 +14,7 @@ use wa_mux::codec::{Alert, RenderChanges, Row};
 use wa_proto::{EventKind, Gap, GapCause, PaneState, StateDetail, Witness};
 
 use super::Watched;
+use crate::act::PERSON;
 use crate::last_words::Told;
 use crate::observer::alerts::Said;
 use crate::process::ProcessId;
@@ -101,6 +104,33 @@ impl Watched {
             row: None,
             stable_row: None,
         })
+    }
+
+    /// Whether an agent would go with the pane in the middle of its work, and nothing says that somebody wants it to: no
+    /// action of ours is under way there, and nobody typed into it just now.
+    pub(in crate::observer) fn may_crash(&self) -> bool {
+        let touched = self.touched.is_some_and(|at| at.elapsed() < PERSON);
+        self.matcher.is_at_work() && !self.acting && !touched && !self.is_silent()
+    }
+
+    /// The pane has ended by itself. What would be looked up of it otherwise goes with the event, for nobody can ask any more.
+    pub(super) fn tell_crash(&mut self) {
+        let alive = self.last_agent.is_some_and(ProcessId::is_running);
+        // Who closes a pane does that before its program is gone.
+        let crash = if self.may_crash() && !alive { self.matcher.crashed_with_pane() } else { None };
+        let Some(mut crash) = crash else { return };
+        let seen = self.seen.clone();
+        let of_file = self.conversation.told().map(|session| session.session_id.clone());
+        let of_screen = seen.as_ref().map(|seen| seen.session_id.clone());
+        let session = of_file.filter(|id| !id.is_empty()).or(of_screen).unwrap_or_default();
+        let known = [
+            ("session_id", session),
+            ("cwd", self.cwd.clean.clone()),
+            ("project", self.project.clean.clone()),
+        ];
+        let known = known.into_iter().filter(|(_, value)| !value.is_empty());
+        crash.fields.extend(known.map(|(name, value)| (name.to_owned(), value)));
+        self.event(&crash, seen.as_ref(), wa_link::clock::now());
     }
 
     /// How its program ended, if nothing contradicts.

@@ -404,3 +404,42 @@ fn a_file_is_closed_without_a_torn_end() {
     ]);
     faults::lose(255);
 }
+
+/// The disk fails a sync and has the bytes all the same, also of the file in which they were to be written again. Those seqs
+/// never counted: once only the later file is left, a start would give them out anew, and the controller would take what
+/// comes under them for what it has.
+#[test]
+fn what_a_failed_sync_left_behind_never_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut model = Model::default();
+    let (mut store, _) = recover::open(dir.path(), BOUNDED).unwrap();
+    store.push(model.group(3, 1, 20));
+    store.flush().unwrap();
+    let all = model.pending.len();
+    model.commit(all);
+    let first = dir.path().join("000000000001.log");
+    store.push(model.group(2, 0, 20));
+    faults::set(Plan::SyncFails(0));
+    store.flush().unwrap_err();
+    let left_behind = fs::read(&first).unwrap();
+    faults::set(Plan::Well);
+    // The machine stops when the next file is begun, and before the records are written there.
+    store.rotate(&[]).unwrap();
+    drop(store);
+    fs::write(&first, left_behind).unwrap();
+    let (mut store, recovered) = recover::open(dir.path(), BOUNDED).unwrap();
+    assert_eq!(recovered.notes, Vec::<String>::new());
+    let (before, _) = read_all(&store, Lane::Bulk, 1);
+    store.release(Lane::Events, 1);
+    store.release(Lane::Bulk, before.len() as u64);
+    assert!(!first.exists());
+    drop(store);
+    let (store, _) = recover::open(dir.path(), BOUNDED).unwrap();
+    assert_eq!(
+        lock(&store.index()).lanes[1].next,
+        before.len() as u64 + 1,
+        "a seq that was read is given out once"
+    );
+    let row = store.positions().values().next().map(|position| position.next_row);
+    assert_eq!(row, Some(model.next_row), "where the pane is read on");
+}

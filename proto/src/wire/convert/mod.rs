@@ -268,7 +268,22 @@ impl v1::Screen {
             cursor_visible: frame.cursor.visible,
             title,
             first_row: frame.first_row,
+            dialog_row: 0,
+            dialog_rows: 0,
         }
+    }
+
+    /// The same, with a dialog in these of its rows.
+    pub fn with_dialog(mut self, rows: std::ops::Range<usize>) -> Self {
+        let bounded = |number: usize| u32::try_from(number).unwrap_or(0);
+        (self.dialog_row, self.dialog_rows) = (bounded(rows.start), bounded(rows.len()));
+        self
+    }
+
+    /// The rows of the dialog that stands there, if one does.
+    pub fn dialog(&self) -> Option<&[v1::ScreenRow]> {
+        let (first, count) = (self.dialog_row as usize, self.dialog_rows as usize);
+        self.rows.get(first..first.checked_add(count)?).filter(|rows| !rows.is_empty())
     }
 }
 

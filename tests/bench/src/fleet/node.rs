@@ -61,7 +61,7 @@ impl SimNode {
         let context = Context { controller: url, ..Context::load(&identity)? };
         context.save(&identity)?;
         let (spool, _) = Spool::open(&state.join("spool"), Options::default())?;
-        let (journal, _) = Journal::open(&state.join("journal"), clock::now())?;
+        let (journal, _) = Journal::open(&state.join("journal"))?;
         let board = Arc::new(Board::default());
         let panes: Vec<SimPane> = (0..panes).map(SimPane::new).collect();
         for known in &panes {

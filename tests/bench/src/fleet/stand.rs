@@ -98,7 +98,7 @@ impl Stand {
         let token = client.create_token(request).await?.into_inner().token;
         let token_file = self.stage.path(format!("token-{name}"));
         std::fs::write(&token_file, token)?;
-        let enrolment = Enrolment { controller, token_file, state_dir, name: None };
+        let enrolment = Enrolment { controller, token_file, state_dir, name: None, replace: false };
         let until = Instant::now() + UP;
         loop {
             match Box::pin(enroll::enroll(&enrolment)).await {
