@@ -26,7 +26,12 @@ impl House {
     fn start() -> Self {
         let head = Head::start();
         head.enrol();
-        let house = Self(head);
+        Self(head)
+    }
+
+    /// That has seen what its controller does not have.
+    fn with_a_line() -> Self {
+        let house = Self::start();
         house.see_a_line();
         house
     }
@@ -66,7 +71,7 @@ impl House {
     /// What the host has to tell.
     fn see_a_line(&self) {
         let spool = self.open_spool();
-        let body = v1::record::Body::Lines(v1::LinesRecord::default());
+        let body = v1::record::Body::Lines(v1::Lines::default());
         let line = NewRecord { lane: Lane::Bulk, time: clock::now(), trace_parent: String::new(), body };
         let group = Group { records: vec![line], positions: Vec::new() };
         self.0.runtime.block_on(spool.append_durable(group)).unwrap();
@@ -84,7 +89,7 @@ impl House {
 
 #[test]
 fn a_host_is_made_another_one_on_purpose_only() {
-    let house = House::start();
+    let house = House::with_a_line();
     let before = (house.who(), house.spool());
     // Nothing of what is refused spends the token.
     let token = house.token(&["b"]);
@@ -109,7 +114,7 @@ fn a_host_is_made_another_one_on_purpose_only() {
 
 #[test]
 fn an_identity_that_holds_is_replaced_on_purpose_only() {
-    let house = House::start();
+    let house = House::with_a_line();
     let before = (house.who(), house.spool());
     let token = house.token(&["a", "--replace"]);
     let error = house.enroll(token.clone(), false).unwrap_err().to_string();

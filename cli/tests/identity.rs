@@ -148,7 +148,6 @@ fn a_person_is_added_and_removed() {
     assert_eq!(house.wa(&["fleet", "revoke", "nobody"]).0, 3);
 }
 
-/// Its node is on all the while: it comes back by itself once the host is enrolled again.
 #[test]
 fn a_revoked_host_comes_back_with_a_token_only() {
     let house = House::start();
@@ -172,7 +171,9 @@ fn a_revoked_host_comes_back_with_a_token_only() {
         |house: &House| house.json(&["fleet", "status", "-o", "json"])["items"][0]["problems"].to_string();
     let told = problem(&house);
     assert!(told.contains("by operator:owner (lost)") && told.contains("wa fleet token a"), "{told}");
-    house.enrol();
+    house.stop_node(node);
+    house.enrol_again();
+    let node = house.start_node();
     house.wait_connected();
     assert!(!problem(&house).contains("revoked"));
     house.stop_node(node);
@@ -224,7 +225,10 @@ fn a_node_that_was_away_for_too_long_is_told_to_enrol() {
     assert!(!house.connected());
     // Of the enrolment there is a certificate that holds: its name is given up first.
     assert_eq!(house.wa(&["fleet", "revoke", "a"]).0, 0);
+    house.stop_node(node);
+    // What has run out is in nobody's way.
     house.enrol();
+    let node = house.start_node();
     house.wait_connected();
     house.stop_node(node);
 }

@@ -11,6 +11,7 @@ use wa_proto::{Host, Timestamp};
 
 use crate::identity::Doorkeeper;
 use crate::identity::ca::{Authority, CaError};
+use crate::identity::peer::Peer;
 use crate::store::{Store, StoreError};
 
 /// The name in the first operator's certificate.
@@ -50,7 +51,7 @@ pub(crate) async fn ensure(
     store: &Store,
     now: Timestamp,
 ) -> Result<(), OperatorContextError> {
-    if let Some(mut kept) = usable(path, authority, doorkeeper, now) {
+    if let Some(mut kept) = usable(path, authority, |peer| doorkeeper.is_revoked(peer), now) {
         if kept.controller != url {
             url.clone_into(&mut kept.controller);
             kept.save(path)?;
@@ -64,7 +65,12 @@ pub(crate) async fn ensure(
     Ok(context.save(path)?)
 }
 
-fn usable(path: &Path, authority: &Authority, doorkeeper: &Doorkeeper, now: Timestamp) -> Option<Context> {
+fn usable(
+    path: &Path,
+    authority: &Authority,
+    is_revoked: impl Fn(&Peer) -> bool,
+    now: Timestamp,
+) -> Option<Context> {
     if !path.exists() {
         return None;
     }
@@ -74,10 +80,10 @@ fn usable(path: &Path, authority: &Authority, doorkeeper: &Doorkeeper, now: Time
     let context = context.ok()?;
     // One that was made by a clock that went ahead does not hold yet.
     let (from, expires) = tls::certificate_validity(&context.identity.certificate_pem).ok()?;
-    let peer = crate::identity::peer::Peer::of_pem(&context.identity.certificate_pem)?;
+    let peer = Peer::of_pem(&context.identity.certificate_pem)?;
     let holds = context.role == Role::Admin
         && context.identity.ca_pem == authority.certificate_pem()
-        && !doorkeeper.is_revoked(&peer)
+        && !is_revoked(&peer)
         && from <= now
         && expires.duration_since(now) > LEFT;
     holds.then_some(context)
@@ -86,8 +92,6 @@ fn usable(path: &Path, authority: &Authority, doorkeeper: &Doorkeeper, now: Time
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
-
     #[test]
     fn a_context_that_a_clock_made_which_went_ahead_is_made_anew() {
         let place = tempfile::tempdir().unwrap();
@@ -99,10 +103,8 @@ mod tests {
         let path = place.path().join("operator.context.toml");
         let controller = "https://localhost:7443".to_owned();
         Context { name: who.name, controller, role: who.role, identity }.save(&path).unwrap();
-        let revoked = tokio::sync::watch::channel(Arc::default()).1;
-        let doorkeeper = Doorkeeper::new(revoked, Arc::default());
-        assert!(usable(&path, &authority, &doorkeeper, ahead).is_some());
-        assert!(usable(&path, &authority, &doorkeeper, right).is_none());
+        assert!(usable(&path, &authority, |_| false, ahead).is_some());
+        assert!(usable(&path, &authority, |_| false, right).is_none());
     }
 
     #[test]

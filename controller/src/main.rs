@@ -26,7 +26,7 @@ const EXAMPLES: &str = "\
 Examples:
   wa-controller --data-dir /var/lib/wa --listen 0.0.0.0:7443
   wa-controller --config /etc/wa/controller.toml --check-config
-  wa --context-file /var/lib/wa/operator.context.toml fleet token web-1 > token
+  wa --context-file /var/lib/wa/operator.context.toml fleet token web-1 --out token
 ";
 
 /// The head of the fleet: global log, identities, workflows.

@@ -15,7 +15,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -133,7 +133,7 @@ struct Inner {
     end: u64,
     /// Size after it was last written anew.
     base: u64,
-    known: HashMap<ActionId, Known>,
+    known: BTreeMap<ActionId, Known>,
     floor: Option<Floor>,
     /// The controller's time when it was last told.
     told: Option<Timestamp>,
@@ -479,7 +479,7 @@ fn steps_of(action: ActionId, known: &Known) -> Vec<Step> {
 
 /// All that a file says.
 struct Read {
-    known: HashMap<ActionId, Known>,
+    known: BTreeMap<ActionId, Known>,
     floor: Option<Floor>,
     /// Something in its middle cannot be read. A torn end is no damage: what stood there was not yet durable, and nothing
     /// was sent on the strength of it.
@@ -489,7 +489,7 @@ struct Read {
 fn read(bytes: &[u8]) -> Read {
     let scan = framing::scan(bytes, MAGIC);
     let mut damaged = !scan.damaged.is_empty() || (scan.entries.is_empty() && bytes.len() > MAGIC.len());
-    let (mut known, mut floor) = (HashMap::new(), None);
+    let (mut known, mut floor) = (BTreeMap::new(), None);
     for found in scan.entries {
         match Step::decode(found.payload) {
             Ok(step) if step.kind == i32::from(Kind::Lost) => {
@@ -503,7 +503,7 @@ fn read(bytes: &[u8]) -> Read {
     Read { known, floor, damaged }
 }
 
-fn apply(known: &mut HashMap<ActionId, Known>, step: &Step) {
+fn apply(known: &mut BTreeMap<ActionId, Known>, step: &Step) {
     let Some(action) = ActionId::from_slice(&step.action_id) else { return };
     let at = from_us("at", step.at_us).unwrap_or_default();
     let entry = known.entry(action).or_insert_with(|| Known {
@@ -527,7 +527,7 @@ fn apply(known: &mut HashMap<ActionId, Known>, step: &Step) {
 }
 
 /// Gives every open action the outcome `unknown`, and collects what has yet to reach the spool.
-fn settle_open(known: &mut HashMap<ActionId, Known>, outcomes: &mut Vec<Outcome>) {
+fn settle_open(known: &mut BTreeMap<ActionId, Known>, outcomes: &mut Vec<Outcome>) {
     for (action, known) in known.iter_mut() {
         if matches!(known.state, State::Open) {
             known.state = State::Settled(Outcome {

@@ -53,13 +53,22 @@ impl Head {
 
     /// Gives the host `a` its certificates.
     pub(crate) fn enrol(&self) {
+        self.enrol_with(false);
+    }
+
+    /// As [`Self::enrol`], in place of those that it has.
+    pub(crate) fn enrol_again(&self) {
+        self.enrol_with(true);
+    }
+
+    fn enrol_with(&self, replace: bool) {
         let token_file = self.home.path().join("token");
         let (code, token, err) = self.wa(&["fleet", "token", "a"]);
         assert_eq!(code, 0, "{err}");
         std::fs::write(&token_file, token).unwrap();
         let controller = self.running.url.clone();
         let enrolment =
-            Enrolment { controller, token_file, state_dir: self.state_dir(), name: None, replace: false };
+            Enrolment { controller, token_file, state_dir: self.state_dir(), name: None, replace };
         self.runtime.block_on(enroll(&enrolment)).unwrap();
     }
 

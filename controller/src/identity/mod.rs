@@ -86,7 +86,10 @@ impl Doorkeeper {
         let Principal { role, name } = &peer.principal;
         let again = match role {
             Role::Node | Role::Agent => {
-                format!("enrol the host again with a token of `wa fleet token {name}`")
+                format!(
+                    "enrol the host again with a token of `wa fleet token {name}`, by `wa-node enroll --replace` while its \
+                     node is stopped"
+                )
             }
             Role::Viewer | Role::Operator | Role::Admin => {
                 format!("an admin gives a new context with `wa fleet operator add {name} --role {role}`")

@@ -29,7 +29,7 @@ pub(crate) use errands::{Errand, Errands, House, run_errands};
 use late::Timeliness;
 pub(crate) use timers::{Alarm, run_timers};
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use ring::digest::{SHA256, digest};
@@ -432,7 +432,7 @@ impl Observer for Orchestrator {
         for ((host, pane), _) in last.iter().filter(|(_, open)| !**open) {
             self.registry.unwatch(host, pane);
         }
-        let hosts: HashSet<Host> = what.actions.iter().map(|queued| queued.host.clone()).collect();
+        let hosts: BTreeSet<Host> = what.actions.iter().map(|queued| queued.host.clone()).collect();
         for queued in what.actions {
             self.gate.add(queued);
         }

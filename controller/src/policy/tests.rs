@@ -99,7 +99,7 @@ fn mistakes_are_refused_with_their_place() {
     let rule = |more: &str| format!("[[rule]]\nwho = 'operator:*'\ndecision = 'allow'\n{more}\n");
     let long = format!("text = '{}'", "a".repeat(MAX_PATTERN + 1));
     let huge = "text = '(\\w{200}){200}'";
-    let many = "who = ['operator:a'".to_owned() + &", 'operator:a'".repeat(MAX_WORDS) + "]";
+    let many = "who = ['operator:a'".to_owned() + &", 'operator:a'".repeat(200) + "]";
     let cases = [
         (rule("verb = 'send'"), ":4: rule[0].verb: unknown field"),
         (rule("verbs = ['type']"), "unknown verb \"type\""),

@@ -23,7 +23,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ pub struct Registry {
 #[derive(Default)]
 struct Inner {
     nodes: BTreeMap<Host, Node>,
-    watched: HashMap<(Host, PaneRef), Watch>,
+    watched: BTreeMap<(Host, PaneRef), Watch>,
     next_session: u64,
 }
 
@@ -505,7 +505,7 @@ impl Node {
 }
 
 /// Whether a run waits for this pane. If so, it need not be told once more that the pane is gone.
-fn hears(watched: &mut HashMap<(Host, PaneRef), Watch>, host: &Host, pane: &PaneRef, input: &Input) -> bool {
+fn hears(watched: &mut BTreeMap<(Host, PaneRef), Watch>, host: &Host, pane: &PaneRef, input: &Input) -> bool {
     let watch = watched.get_mut(&(host.clone(), pane.clone()));
     watch.map(|watch| watch.told |= *input == Input::PaneGone).is_some()
 }

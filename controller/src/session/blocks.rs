@@ -19,6 +19,9 @@ use crate::store::{Batch, UnknownRecord};
 pub(crate) const MAX_RAW: usize = 4 * 1024 * 1024 + 64 * 1024;
 /// Nor more records.
 const MAX_RECORDS: usize = 65_536;
+/// Nor more parts of them: lines, gaps, fields, messages. One may take two bytes here, next to nothing when it is compressed,
+/// and a statement of the database in the end.
+const MAX_PARTS: usize = 131_072;
 
 /// What is wrong with a block.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +42,8 @@ pub(crate) enum BadBlock {
     Count { claimed: u32, got: usize },
     #[error("block: {0} records; at most {MAX_RECORDS} go")]
     TooMany(usize),
+    #[error("block: its records hold more than {MAX_PARTS} lines, gaps, fields and messages")]
+    TooManyParts,
     #[error("block: its records are not the seqs that follow from {first}")]
     Seqs { first: u64 },
     #[error("block: a record of another lane")]
@@ -60,6 +65,7 @@ pub(crate) fn open(host: &Host, spool: SpoolId, block: v1::RecordBlock) -> Resul
     if got == 0 || usize::try_from(block.count) != Ok(got) {
         return Err(BadBlock::Count { claimed: block.count, got });
     }
+    refuse_many_parts(&entries, block.form)?;
     let wire = match v1::RecordForm::try_from(block.form) {
         Ok(v1::RecordForm::Plain) => v1::Records::decode(raw.as_ref())?.records,
         Ok(v1::RecordForm::Packed) => {
@@ -162,6 +168,31 @@ fn entries(raw: &[u8]) -> Result<Vec<&[u8]>, BadBlock> {
         return Err(BadBlock::TooMany(count));
     }
     Ok(entries)
+}
+
+/// Before room is made for them. What was packed is counted when it is unpacked.
+fn refuse_many_parts(entries: &[&[u8]], form: i32) -> Result<(), BadBlock> {
+    let mut left = MAX_PARTS;
+    for entry in entries {
+        let record = if form == i32::from(v1::RecordForm::Packed) {
+            last_field(entry, WHOLE)?.unwrap_or_default()
+        } else {
+            entry
+        };
+        let mut many = false;
+        for_each_field(record, |_, body| {
+            // The other fields of a record are short words; what is no message ends where it cannot be read.
+            let counted = for_each_field(body, |_, _| match left.checked_sub(1) {
+                Some(fewer) => left = fewer,
+                None => many = true,
+            });
+            drop(counted);
+        })?;
+        if many {
+            return Err(BadBlock::TooManyParts);
+        }
+    }
+    Ok(())
 }
 
 /// The last field of this number that has bytes.

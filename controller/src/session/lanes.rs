@@ -8,7 +8,7 @@ use tonic::Status;
 use wa_link::clock;
 use wa_proto::wire::v1;
 use wa_proto::wire::v1::controller_message::Kind as Down;
-use wa_proto::{AgentSession, Lane, Pane, PaneRef};
+use wa_proto::{AgentKind, AgentSession, Lane, Pane, PaneRef, StateDetail};
 use wa_workflow::Input;
 
 use super::{Session, blocks, refuse};
@@ -168,10 +168,13 @@ impl Session {
 /// more of them, than anybody reads.
 fn cut(mut pane: Pane) -> Pane {
     const LONGEST: usize = 4096;
+    const LONGEST_NAME: usize = 128;
     const WINDOWS: usize = 16;
+    pane.agent = pane.agent.map(|agent| AgentKind::new(shortened(agent.as_str(), LONGEST_NAME)));
     let Pane { title, cwd, project, agent_version, session_id, tty, detail, not_logged, session, .. } =
         &mut pane;
-    let mut texts = vec![title, cwd, project, agent_version, session_id, tty, not_logged, &mut detail.why];
+    let StateDetail { why, kind, window, .. } = detail;
+    let mut texts = vec![title, cwd, project, agent_version, session_id, tty, not_logged, why, kind, window];
     if let Some(session) = session {
         let AgentSession { session_id, path, reason, model, problem, rate_limits, .. } = session;
         rate_limits.truncate(WINDOWS);
@@ -182,6 +185,10 @@ fn cut(mut pane: Pane) -> Pane {
         text.truncate(text.floor_char_boundary(LONGEST));
     }
     pane
+}
+
+pub(super) fn shortened(text: &str, longest: usize) -> &str {
+    &text[..text.floor_char_boundary(longest)]
 }
 
 /// As [`cut`]: what a node says of itself is held in memory, and stored.

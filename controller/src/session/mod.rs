@@ -135,7 +135,7 @@ impl NodeLink {
             refusal = self.doorkeeper.barred(&peer) => return Err(refusal),
             () = self.tasks.shutdown().triggered() => return Err(shuts_down()),
         };
-        let hello = match first {
+        let mut hello = match first {
             Some(Ok(v1::NodeMessage { kind: Some(Up::Hello(hello)) })) => hello,
             Some(Err(status)) => return Err(status),
             Some(Ok(_)) => return Err(ErrorCode::Usage.status("the first message of a session is Hello")),
@@ -144,6 +144,7 @@ impl NodeLink {
         let (to_node, requests) = mpsc::channel(OUT);
         let spool = SpoolId::from_slice(&hello.spool_id)
             .ok_or_else(|| ErrorCode::Usage.status("hello.spool_id: not 16 bytes"))?;
+        hello.version = lanes::shortened(&hello.version, 128).to_owned();
         let welcome = self.welcome(&host, spool, &hello).await?;
         // What was revoked meanwhile ends nobody else's session.
         self.doorkeeper.holds(&peer)?;

@@ -5,7 +5,7 @@
 //! for a pane's barrier (the baseline, a fresh look, the answer to a fetch) sees everything that came before it. The
 //! barriers of a pane come in the order in which they were asked for.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -57,7 +57,7 @@ struct Connection {
     generation: Generation,
     options: Options,
     pending: FuturesUnordered<BoxFuture<'static, Done>>,
-    waiters: HashMap<u64, VecDeque<Waiter>>,
+    waiters: BTreeMap<u64, VecDeque<Waiter>>,
     listing: bool,
     relist: bool,
     first_list: bool,
@@ -81,7 +81,7 @@ impl Observer {
             client,
             generation,
             pending: FuturesUnordered::new(),
-            waiters: HashMap::new(),
+            waiters: BTreeMap::new(),
             listing: false,
             relist: false,
             first_list: true,

@@ -7,7 +7,7 @@
 
 mod answer;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -67,7 +67,7 @@ struct Link<'a> {
     /// Of bulk that was sent and not acknowledged.
     pace: Pace,
     control: VecDeque<Message>,
-    permits: HashMap<ActionId, oneshot::Sender<Answer>>,
+    permits: BTreeMap<ActionId, oneshot::Sender<Answer>>,
     answers: FuturesUnordered<Answering>,
     /// Which report on the rules was made last.
     rules: watch::Receiver<u64>,
@@ -132,7 +132,7 @@ async fn open(
         packer: Packer::agreed(&welcome),
         pace: Pace::new(Instant::now()),
         control: VecDeque::new(),
-        permits: HashMap::new(),
+        permits: BTreeMap::new(),
         answers: FuturesUnordered::new(),
         rules: parts.rules.reports(),
         reported: None,

@@ -7,7 +7,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
@@ -227,18 +227,24 @@ impl Undo {
                 file.write_all_at(&tail, now)
             }
             Self::Create { path, before } => match before {
-                Some(before) => fs::write(path, before),
+                Some(before) => put_back(&path, &before),
                 None => gone(&path),
             },
             Self::Rename { from, to, before } => {
                 if to.exists() {
                     fs::rename(&to, from)?;
                 }
-                before.map_or(Ok(()), |before| fs::write(to, before))
+                before.map_or(Ok(()), |before| put_back(&to, &before))
             }
-            Self::Remove { path, before } => fs::write(path, before),
+            Self::Remove { path, before } => put_back(&path, &before),
         }
     }
+}
+
+/// Files of ours are private.
+fn put_back(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    fs::write(path, bytes)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
 }
 
 fn gone(path: &Path) -> io::Result<()> {

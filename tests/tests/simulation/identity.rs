@@ -147,6 +147,8 @@ pub(crate) fn files(simulation: &Simulation) -> Result<(), Broken> {
 
 /// Who has nothing to send may still wait for the next attempt.
 pub(crate) fn all_are_in(simulation: &mut Simulation) -> Result<(), Broken> {
+    // A rotation may rest between two steps.
+    simulation.identity.rotation = None;
     if simulation.identity.are_at_rest() { Ok(()) } else { come_back(simulation, 0) }
 }
 
@@ -155,7 +157,6 @@ pub(crate) fn judge(simulation: &mut Simulation) -> Result<(), Broken> {
     if simulation.identity.are_at_rest() {
         return Ok(());
     }
-    simulation.identity.rotation = None;
     come_back(simulation, 0)?;
     files(simulation)?;
     let before = held(simulation, 0)?;

@@ -68,15 +68,15 @@ pub(crate) struct Runs {
 /// In order of time. A part of the seed of its own, so that what else it draws stays as it is.
 pub(crate) fn draw(seed: u64, nodes: usize, about: About) -> Vec<(Duration, Deed)> {
     let mut rng = fastrand::Rng::with_seed(seed ^ 0x5275_6e73);
-    let often = match about {
-        About::Everything => rng.u64(1_500..6_000),
-        About::Sends => rng.u64(4_000..12_000),
-        About::Identity | About::Lateness => return Vec::new(),
-    };
+    // Those about sends and identities are that alone.
+    if about != About::Everything {
+        return Vec::new();
+    }
+    let often = rng.u64(1_500..6_000);
     let mut deeds = Vec::new();
     let mut at = Duration::from_millis(rng.u64(2_000..6_000));
     while at < TROUBLE {
-        let pause = about == About::Everything && rng.u8(..20) == 0;
+        let pause = rng.u8(..20) == 0;
         let deed = match pause {
             true => Deed::Pause { long: Duration::from_millis(rng.u64(100..8_000)) },
             false => Deed::OfRuns(one(&mut rng, nodes)),
@@ -126,7 +126,7 @@ impl Simulation {
     fn trigger(&mut self, node: usize, pane: usize, trap: Option<Trap>) {
         let limb = &self.limbs[node];
         // Every eighth is for the pane that counts.
-        let found = if pane % 8 == 0 { None } else { limb.mux.pick(pane) };
+        let found = if pane.is_multiple_of(8) { None } else { limb.mux.pick(pane) };
         let (pane_id, agent, agent_pid) = match found {
             Some((id, kind, pid)) => match kind.agent() {
                 Some(agent) => (id, agent.to_string(), pid),

@@ -101,6 +101,18 @@ impl<S: Subscriber> Layer<S> for Follower {
     }
 }
 
+/// Hashes are over keys and serial numbers, which are others each time.
+fn without_hashes(text: &str) -> String {
+    const HASH: usize = 64;
+    let is_hash = |word: &&str| word.len() == HASH && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let words = text.split_inclusive(|letter: char| !letter.is_ascii_alphanumeric());
+    let hidden = words.map(|word| {
+        let end = word.trim_end_matches(|letter: char| !letter.is_ascii_alphanumeric());
+        if is_hash(&end) { word.replace(end, "(hash)") } else { word.to_owned() }
+    });
+    hidden.collect()
+}
+
 #[derive(Default)]
 struct Words {
     message: String,
@@ -111,7 +123,7 @@ impl Visit for Words {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         match field.name() {
             "message" => self.message = format!("{value:?}"),
-            name => write!(self.fields, " {name}={value:?}").unwrap(),
+            name => write!(self.fields, " {name}={}", without_hashes(&format!("{value:?}"))).unwrap(),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Shared by the callers, who add to it, and the reader, who takes from it. Everything is decided under one lock:
 //! after the end was noted nothing can be added, and whoever waited has been told.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -28,7 +28,7 @@ pub(crate) struct Link {
 #[derive(Default)]
 struct Table {
     last_serial: u64,
-    waiting: HashMap<u64, Answer>,
+    waiting: BTreeMap<u64, Answer>,
     closed: Option<CloseReason>,
 }
 
