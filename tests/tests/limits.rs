@@ -4,7 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
 use std::fs;
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -206,4 +207,53 @@ fn a_draft_that_somebody_left_is_not_typed_over_when_the_limit_lifts() {
     assert!(scene.screen().contains("› half a thought"));
     assert_eq!(scene.stage.wa(&["run", "cancel", asking["run"].as_str().unwrap()]).code, 0);
     run_in(&scene, "cancelled", SOON);
+}
+/// Whether a session file below this directory says that a window is used up.
+fn is_used_up(dir: &Path) -> bool {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+        true => is_used_up(&entry.path()),
+        false => fs::read_to_string(entry.path()).is_ok_and(|text| text.contains("\"used_percent\":100")),
+    })
+}
+
+/// The limit came while no node was there, and the one that comes has never seen the pane.
+#[test]
+fn a_limit_that_stands_there_when_the_node_comes_is_waited_out_all_the_same() {
+    let stage = Stage::new().unwrap();
+    let config = impatient(&stage);
+    let (quota, reset) = (stage.path("quota"), later(25));
+    let args = ["--turn", "5s", "--quota", quota.to_str().unwrap()];
+    let mut scene = Scene::with_agent(stage, "codex", &["--config", &config], &args);
+    let begun = Instant::now();
+    scene.wait_state("idle");
+    fs::write(&quota, format!(" {reset}\n")).unwrap();
+    scene.tell("begin");
+    scene.node.take().unwrap().kill();
+    fs::remove_dir_all(scene.stage.path("node/spool")).unwrap();
+    wait_for("the limit in the session file", SOON, || is_used_up(&scene.stage.path("home")).then_some(()));
+    assert_eq!(scene.events("limit.reached"), [Value::Null; 0]);
+    // What has begun in a pane just now may show an old session.
+    wait_for("the agent to be older than the node", SOON, || {
+        (begun.elapsed() > Duration::from_secs(5)).then_some(())
+    });
+    scene.node = Some(scene.stage.start_node(&[]).unwrap());
+    // A clock without a date may be of another day; whoever knows better says so.
+    let run =
+        wait_for("a run", SOON, || scene.runs().into_iter().find(|run| run["workflow"] == "limit-wait"));
+    wait_for("the limit to lift, or a question", MINUTES, || {
+        let run = scene.runs().into_iter().find(|other| other["run"] == run["run"]).unwrap();
+        match run["state"].as_str().unwrap() {
+            "asking" => {
+                let notice = told_by_it(&scene).pop()?;
+                let answer = scene.stage.wa(&["notice", "answer", &notice["id"].to_string(), "proceed"]);
+                assert_eq!(answer.code, 0, "{answer:?} {notice}");
+                None
+            }
+            "succeeded" => Some(()),
+            _ => None,
+        }
+    });
+    assert_eq!(scene.events("limit.reached").len(), 1);
+    assert_eq!(scene.submitted(), ["begin", "go on"], "once");
 }

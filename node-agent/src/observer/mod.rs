@@ -34,7 +34,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 use wa_link::net;
 use wa_link::shutdown::{Shutdown, Tasks};
@@ -143,7 +143,7 @@ struct Observer {
     window: Option<u32>,
     commands: mpsc::Receiver<Command>,
     link: watch::Sender<Link>,
-    looked: watch::Sender<bool>,
+    looked: Arc<Semaphore>,
     positions: Positions,
     ttys: OwnTtys,
     looker: Looker,
@@ -215,7 +215,7 @@ impl Starter {
         }
         let (commands_tx, commands) = mpsc::channel(COMMANDS);
         let (link, link_rx) = watch::channel(Link::Away);
-        let (looked, looked_rx) = watch::channel(false);
+        let looked = Arc::new(Semaphore::new(0));
         let window = discover::window_of(&path);
         let observer = Observer {
             shared: self.shared.clone(),
@@ -223,7 +223,7 @@ impl Starter {
             window,
             commands,
             link,
-            looked,
+            looked: Arc::clone(&looked),
             positions: self.positions.remove(name.as_str()).unwrap_or_default(),
             ttys: self.ttys.join(&name, window.is_some()),
             looker: slow::looker(&self.shared.fallback, &path),
@@ -239,8 +239,7 @@ impl Starter {
             name: name.clone(),
             path,
         };
-        self.muxes
-            .insert(name.clone(), MuxHandle { commands: commands_tx, link: link_rx, looked: looked_rx });
+        self.muxes.insert(name.clone(), MuxHandle { commands: commands_tx, link: link_rx, looked });
         let shutdown = self.tasks.shutdown().clone();
         self.tasks.spawn(format!("observer of mux {name}"), observer.run(shutdown));
     }
@@ -415,7 +414,7 @@ impl Observer {
             self.generation = None;
         }
         // There is nothing to look at.
-        self.looked.send_replace(true);
+        self.looked.close();
         Next::Wait
     }
 

@@ -333,7 +333,7 @@ impl Observer {
                 self.remove(connection, id).await;
             }
             self.lose_unclaimed().await;
-            self.looked.send_replace(true);
+            self.looked.close();
             for command in std::mem::take(&mut connection.early) {
                 self.command(connection, command);
             }

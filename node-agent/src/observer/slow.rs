@@ -190,7 +190,7 @@ impl Observer {
 
     /// Nothing can be seen: waits, and answers those who ask.
     async fn rest(&mut self, until: Instant, ended: &mut (impl Future<Output = ()> + Unpin)) {
-        self.looked.send_replace(true);
+        self.looked.close();
         loop {
             tokio::select! {
                 () = &mut *ended => return,
@@ -269,7 +269,7 @@ impl Observer {
         }
         self.share_ttys();
         self.lose_unclaimed().await;
-        self.looked.send_replace(true);
+        self.looked.close();
     }
 
     /// There is nobody to ask.

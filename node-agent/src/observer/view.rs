@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 use wa_match::{Foreground, ProcessInfo};
 use wa_mux::Client;
@@ -134,7 +134,8 @@ impl Asked {
 pub struct MuxHandle {
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) link: watch::Receiver<Link>,
-    pub(super) looked: watch::Receiver<bool>,
+    /// Closed once the server was looked at. Its waiters wake in the order in which they came.
+    pub(super) looked: Arc<Semaphore>,
 }
 
 impl MuxHandle {
@@ -146,8 +147,7 @@ impl MuxHandle {
     /// Waits until the server's panes were listed once since the node has started, or it is clear that no server is
     /// there. False: that takes longer.
     pub async fn looked(&self, limit: Duration) -> bool {
-        let mut looked = self.looked.clone();
-        timeout(limit, looked.wait_for(|looked| *looked)).await.is_ok_and(|waited| waited.is_ok())
+        timeout(limit, self.looked.acquire()).await.is_ok()
     }
 
     /// A fresh view of a pane, over the observer's own connection.
