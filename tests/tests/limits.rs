@@ -43,9 +43,9 @@ fn scene(agent: &str, args: &[&str]) -> Scene {
     scene
 }
 
-/// The first whole minute that is at least ten seconds away.
-fn next_minute() -> Timestamp {
-    let soon = wa_link::clock::now() + SignedDuration::from_secs(69);
+/// The first whole minute that is at least so many seconds away.
+fn next_minute(seconds: i64) -> Timestamp {
+    let soon = wa_link::clock::now() + SignedDuration::from_secs(seconds + 59);
     Timestamp::from_second(soon.as_second().div_euclid(60) * 60).unwrap()
 }
 
@@ -100,7 +100,7 @@ fn codex_is_told_to_go_on_when_its_limit_has_lifted() {
 fn gemini_is_stopped_by_the_label_and_told_to_go_on() {
     let stage = Stage::new().unwrap();
     let config = impatient(&stage);
-    let (quota, reset) = (stage.path("quota"), next_minute());
+    let (quota, reset) = (stage.path("quota"), next_minute(10));
     fs::write(&quota, format!(" {reset}\n")).unwrap();
     let args = ["--turn", "1s", "--quota", quota.to_str().unwrap()];
     let scene = Scene::with_agent(stage, "gemini", &["--config", &config], &args);
@@ -117,7 +117,7 @@ fn gemini_is_stopped_by_the_label_and_told_to_go_on() {
 
 #[test]
 fn claude_is_stopped_by_the_label_and_told_to_go_on() {
-    let reset = next_minute();
+    let reset = next_minute(10);
     let printed = reset.strftime("%-I:%M%P (UTC)").to_string();
     let args = ["--turn", "1s", "--limit-after", "8s", "--limit-menu", "--limit-resets", &printed];
     let scene = scene("claude", &args);
@@ -135,7 +135,8 @@ fn claude_is_stopped_by_the_label_and_told_to_go_on() {
 
 #[test]
 fn claude_that_goes_on_by_itself_is_not_disturbed() {
-    let printed = next_minute().strftime("%-I:%M%P (UTC)").to_string();
+    // Long after it goes on by itself.
+    let printed = next_minute(45).strftime("%-I:%M%P (UTC)").to_string();
     let release = ["--release", "2.1.240"];
     let args = ["--turn", "3s", "--limit-after", "6s", "--auto-continue", "8s", "--limit-resets", &printed];
     let scene = scene("claude", &[&release[..], &args].concat());
