@@ -124,6 +124,35 @@ impl Shape for RunShown {
     }
 }
 
+/// `pane: state working, agent codex`: what is known of an input, nothing of what is not.
+fn in_words(input: &serde_json::Value) -> String {
+    use serde_json::Value;
+    let Value::Object(fields) = input else { return plain(input).unwrap_or_default() };
+    let mut words = Vec::new();
+    for (name, value) in fields.iter().filter(|(name, _)| *name != "input") {
+        match value {
+            Value::Object(inner) => words
+                .extend(inner.iter().filter_map(|(name, value)| Some(format!("{name} {}", plain(value)?)))),
+            other => words.extend(plain(other).map(|text| format!("{name} {text}"))),
+        }
+    }
+    let kind = input["input"].as_str().unwrap_or("input");
+    if words.is_empty() { kind.to_owned() } else { format!("{kind}: {}", words.join(", ")) }
+}
+
+/// `None`: it says nothing.
+fn plain(value: &serde_json::Value) -> Option<String> {
+    use serde_json::Value;
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
+        Value::Number(number) if number.as_f64() == Some(0.0) => None,
+        Value::Array(items) if items.is_empty() => None,
+        Value::Object(fields) if fields.is_empty() => None,
+        other => Some(other.to_string()),
+    }
+}
+
 impl Shape for RunInput {
     const SCHEMA: &'static str = "wa.run_inputs/1";
 
@@ -141,9 +170,25 @@ impl Shape for RunInput {
         let time = self.time.map_or_else(|| "-".to_owned(), super::clock);
         vec![
             Cell::plain(&time),
-            Cell::plain(&self.input.to_string()),
+            Cell::plain(&in_words(&self.input)),
             Cell::styled(&self.state, state_style(&self.state)),
             Cell::plain(or_dash(self.step.as_deref())),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_input_is_told_in_words() {
+        let told = |text: &str| in_words(&serde_json::from_str(text).unwrap());
+        let pane = r#"{"agent":null,"agent_pid":0,"input":"pane","state":"unknown","until":null}"#;
+        assert_eq!(told(pane), "pane: state unknown");
+        let event = r#"{"input":"event","kind":"limit.reached","fields":{"window":"5h","reset_time":""}}"#;
+        assert_eq!(told(event), "event: window 5h, kind limit.reached");
+        assert_eq!(told(r#"{"input":"timer"}"#), "timer");
+        assert_eq!(told(r#""what is no JSON""#), "what is no JSON");
     }
 }

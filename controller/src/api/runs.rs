@@ -10,6 +10,7 @@ use wa_workflow::{Definition, Input, Run, WANTED_ACCOUNT};
 use super::{Fleet, address, check_host, convert, status, usage};
 use crate::gate::Scope;
 use crate::identity::peer::Peer;
+use crate::registry::PaneView;
 use crate::store::{Entry, RecordedInput, RunSummary, StoreError};
 
 /// Bytes of a reason.
@@ -152,6 +153,9 @@ impl Fleet {
             let message = format!("{} begins by `wa account login`, which opens its pane", definition.name);
             return Err(ErrorCode::Refused.status(message));
         }
+        if definition.leases() {
+            self.refuse_without_switching(&view).await?;
+        }
         let by_hand = ByHand {
             workflow: &definition.name,
             host: view.host.clone(),
@@ -162,6 +166,16 @@ impl Fleet {
             wanted: None,
         };
         Ok(v1::StartRunResponse { run: self.begin_by_hand(peer, by_hand).await? })
+    }
+
+    /// A run that could take no account would end another one on the pane for nothing.
+    async fn refuse_without_switching(&self, view: &PaneView) -> Result<(), Status> {
+        let (host, pane) = (view.host.clone(), view.pane.clone());
+        let asked = self.store.account_choice(host, pane, None, wa_link::clock::now()).await;
+        match asked.map_err(|e| status(&e))? {
+            Some((pool, _)) if !pool.switching => Err(ErrorCode::Refused.status(pool.switching_off())),
+            _ => Ok(()),
+        }
     }
 
     /// Begins a run for a person. `None`: another run acts on the pane, and this one waits for its end.

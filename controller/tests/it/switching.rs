@@ -290,7 +290,13 @@ async fn where_the_pool_does_not_switch_the_limit_is_waited_out() {
     let refused = operator.switch_account(wanted).await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied);
     assert!(refused.message().contains("switching is off"), "{}", refused.message());
-    assert_eq!(scene.runs().await.len(), 1);
+    // Nor by its name: the run that waits would be ended for it.
+    let by_name =
+        v1::StartRunRequest { workflow: "codex-account-switch".into(), pane: Some(address("web-1", 1)) };
+    let refused = operator.start_run(by_name).await.unwrap_err();
+    assert!(refused.message().contains("switching is off"), "{}", refused.message());
+    let runs = scene.runs().await;
+    assert_eq!((runs.len(), runs[0].state.as_str()), (1, "waiting"));
 }
 
 #[tokio::test]
