@@ -146,4 +146,20 @@ mod tests {
         assert_eq!(route(b"POST /metrics HTTP/1.1\r\n\r\n"), Route::Method);
         assert_eq!(route(b"\r\n\r\n"), Route::Method);
     }
+
+    proptest::proptest! {
+        /// Anything but the two lines leads nowhere.
+        #[test]
+        fn nothing_else_is_a_route(method in "[A-Z]{0,8}", path in "[ -~]{0,40}", rest in "[\\x00-\\x7f]{0,60}") {
+            let head = format!("{method} {path} HTTP/1.1\r\n{rest}");
+            let first = path.split(' ').next().unwrap_or_default();
+            let wanted = match (method.as_str(), first) {
+                ("GET", "/healthz") => Route::Health,
+                ("GET", "/metrics") => Route::Metrics,
+                ("GET", _) => Route::Unknown,
+                _ => Route::Method,
+            };
+            proptest::prop_assert_eq!(route(head.as_bytes()), wanted);
+        }
+    }
 }

@@ -139,6 +139,27 @@ mod tests {
         assert_eq!(Context::load(&path).unwrap(), context);
     }
 
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+        /// Whatever became of the file on its disk.
+        #[test]
+        fn a_spoilt_context_is_read_or_refused_by_name(at in 0_usize..4000, bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..40)) {
+            let place = tempfile::tempdir().unwrap();
+            let path = place.path().join("operator.context.toml");
+            let mut text = context().to_toml().unwrap().into_bytes();
+            let at = at % text.len();
+            let end = (at + bytes.len()).min(text.len());
+            text.splice(at..end, bytes);
+            std::fs::write(&path, text).unwrap();
+            if let Err(error) = Context::load(&path) {
+                let told = crate::cause::chain(&error);
+                proptest::prop_assert!(told.contains("operator.context.toml"), "{}", told);
+                proptest::prop_assert!(!told.contains("PRIVATE KEY"), "{}", told);
+            }
+        }
+    }
+
     #[test]
     fn a_broken_context_says_what_is_wrong_and_never_shows_the_key() {
         let place = tempfile::tempdir().unwrap();

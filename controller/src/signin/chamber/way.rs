@@ -136,6 +136,37 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
 mod tests {
     use super::*;
 
+    /// What a browser asks in these bytes, and nothing more than these.
+    fn asked(bytes: &[u8]) -> io::Result<Option<(String, u16)>> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (mut browser, mut ours) = UnixStream::pair().unwrap();
+            browser.write_all(bytes).await.unwrap();
+            browser.shutdown().await.unwrap();
+            request(&mut ours).await
+        })
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_request_is_read_whole_or_refused(name in "[a-z0-9.-]{0,80}", port: u16, command: u8, cut in 0_usize..120) {
+            let mut bytes = vec![VERSION, 1, 0, VERSION, command, 0, 3, u8::try_from(name.len()).unwrap()];
+            bytes.extend(name.as_bytes());
+            bytes.extend(port.to_be_bytes());
+            let wanted = (command == 1).then(|| (name.clone(), port));
+            proptest::prop_assert_eq!(asked(&bytes).unwrap(), wanted);
+            bytes.truncate(cut.min(bytes.len() - 1));
+            proptest::prop_assert!(asked(&bytes).is_err());
+        }
+
+        #[test]
+        fn garbage_is_no_request(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..80)) {
+            if let Ok(Some((host, _))) = asked(&bytes) {
+                proptest::prop_assert!(host.len() <= 255);
+            }
+        }
+    }
+
     #[test]
     fn only_the_internet_is_led_to() {
         let public = |text: &str| is_public(SocketAddr::new(text.parse().unwrap(), 443));
