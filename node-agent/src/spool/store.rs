@@ -173,13 +173,21 @@ impl Store {
                 body: Some(record.body),
             };
             let positions = if last { positions.take().unwrap_or_default() } else { Vec::new() };
-            let entry =
+            let mut entry =
                 v1::SpoolEntry { record: Some(record), positions: positions.clone(), checkpoint: None };
-            let payload = entry.encode_to_vec();
-            if payload.len() > MAX_ENTRY {
-                tracing::error!(bytes = payload.len(), "record too large for the spool: dropped");
-                continue;
+            if entry.encoded_len() > MAX_ENTRY {
+                tracing::error!(
+                    bytes = entry.encoded_len(),
+                    "a record too large for the spool is named as lost"
+                );
+                entry.record = entry.record.map(|record| {
+                    let (cause, gaps) = (GapCause::SpoolFull, gaps_of(&record));
+                    let hole = hole_record(LANES[lane], &Lost { first: seq, last: seq, cause, gaps });
+                    self.let_go.full = self.let_go.full.saturating_add(1);
+                    v1::Record { time_us: record.time_us, ..hole }
+                });
             }
+            let payload = entry.encode_to_vec();
             self.next[lane] += 1;
             self.pending_bytes += payload.len() + HEADER;
             self.pending.push(Pending {
