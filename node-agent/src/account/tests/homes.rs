@@ -370,6 +370,12 @@ fn a_home_in_which_a_process_works_is_left_alone() {
     fs::write(home.join("auth.json"), "{}").unwrap();
     let mut agent =
         std::process::Command::new("/bin/sleep").arg("600").env("CODEX_HOME", &home).spawn().unwrap();
+    // Right after it was started its environment may not stand in its place yet.
+    let (environ, since) = (format!("/proc/{}/environ", agent.id()), std::time::Instant::now());
+    while !fs::read(&environ).unwrap().windows(10).any(|word| word == b"CODEX_HOME") {
+        assert!(since.elapsed() < std::time::Duration::from_secs(20), "{environ}");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
     assert!(place.prepare_for("codex", b"ada").unwrap().signed_in, "the owner's own may go on");
     let error = place.prepare_for("codex", b"bob").unwrap_err();
     assert!(error.to_string().contains(&format!("process {} works in", agent.id())), "{error}");
