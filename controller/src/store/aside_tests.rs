@@ -5,7 +5,7 @@ use std::path::Path;
 use prost::Message as _;
 use rusqlite::Connection;
 use wa_link::principal::{Principal, Role};
-use wa_proto::ActionId;
+use wa_proto::{ActionId, Event, EventKind};
 use wa_workflow::{End, Input, Status};
 
 use super::accounts_tests::{lease, pool as accounts, request};
@@ -209,4 +209,27 @@ async fn a_kept_record_that_cannot_enter_keeps_no_other_out() {
         .unwrap();
     assert_eq!(store.write(|tx| tx.take_in_unknown()).await.unwrap(), 1);
     assert_eq!(texts(&log(&store, 1).await), ["kept"]);
+}
+
+/// The clock was set back since: what was put off for seconds does not wait for the time that it was then.
+#[tokio::test]
+async fn what_was_put_off_by_a_clock_that_was_ahead_comes_up_soon() {
+    let place = tempfile::tempdir().unwrap();
+    let (store, _) = open(place.path());
+    let put_off = |wait: i64| {
+        let due = wa_link::clock::now() + jiff::SignedDuration::from_secs(wait);
+        store.write(move |tx| {
+            let event = Event::new(EventKind::Bell, [("count", "1")]);
+            tx.inbox_trigger(&host(), &pane(1), &event, "first")?;
+            let row = tx.inbox_fresh()?.pop().expect("it was just put there");
+            tx.inbox_put_off(&row, &event, "again", due)?;
+            tx.inbox_done(row.n)?;
+            Ok((due, tx.inbox_fresh()?.len()))
+        })
+    };
+    let (soon, fresh) = put_off(40).await.unwrap();
+    let wake = store.next_wake().await.unwrap().map(Timestamp::as_microsecond);
+    assert_eq!((fresh, wake), (0, Some(soon.as_microsecond())), "it waits for its time");
+    let (_, fresh) = put_off(26 * 3600).await.unwrap();
+    assert_eq!(fresh, 1, "that time is a day away");
 }

@@ -3,6 +3,7 @@
 //! A row goes away in the commit that holds all that follows from it; a crash before leaves the row, a crash after leaves the
 //! effects (promise W1). A trigger may wait here, for its turn on the pane or for a time.
 
+use jiff::SignedDuration;
 use prost::Message as _;
 use rusqlite::{Row, params};
 use wa_proto::wire::{from_us, to_us, v1};
@@ -43,6 +44,14 @@ fn pane_of(row: &Row<'_>, mux: usize, pane_id: usize, generation: usize) -> Resu
         generation: Generation::new(row.get::<_, String>(generation)?).map_err(damaged)?,
         pane_id: row.get::<_, i64>(pane_id)?.cast_unsigned(),
     })
+}
+
+/// Nothing is put off for longer.
+const LONGEST: SignedDuration = SignedDuration::from_secs(60);
+
+/// In microseconds: what is to come up again later than this was put off by a clock that has been set back since.
+pub(super) fn latest_due(now: Timestamp) -> i64 {
+    to_us(now.saturating_add(LONGEST).unwrap_or(now))
 }
 
 const INBOX: &str = "n, host, mux, pane_id, generation, run_id, workflow, body, trace_parent, event_us, \
@@ -154,12 +163,11 @@ impl Tx<'_> {
 
     /// Rows to work off now, in order of arrival. One that cannot be read is set aside.
     pub fn inbox_fresh(&self) -> Result<Vec<InboxRow>, StoreError> {
-        let mut statement = self
-            .conn
-            .prepare_cached(&format!(
-                "SELECT {INBOX} FROM inbox WHERE queued = 0 AND (due_us IS NULL OR due_us <= ?1) ORDER BY n LIMIT 1000"
-            ))?;
-        let mut rows = statement.query([to_us(self.now)])?;
+        let mut statement = self.conn.prepare_cached(&format!(
+            "SELECT {INBOX} FROM inbox WHERE queued = 0 AND (due_us IS NULL OR due_us <= ?1 OR due_us > ?2)
+                 ORDER BY n LIMIT 1000"
+        ))?;
+        let mut rows = statement.query([to_us(self.now), latest_due(self.now)])?;
         let (mut out, mut unreadable) = (Vec::new(), Vec::new());
         while let Some(row) = rows.next()? {
             match inbox_row(row) {

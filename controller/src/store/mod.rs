@@ -583,6 +583,6 @@ impl Store {
 
     /// When the next run wants to be woken.
     pub async fn next_wake(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.readers.read(runs::next_wake).await
+        self.readers.read(|conn| runs::next_wake(conn, wa_link::clock::now())).await
     }
 }

@@ -6,6 +6,7 @@ use wa_proto::{Host, MuxName, PaneAddress, PaneRef, RunId, Timestamp};
 use wa_workflow::{Input, Run, Status};
 
 use super::aside::{Columns, Unreadable, of_row};
+use super::inbox::latest_due;
 use super::{StoreError, Tx, int};
 
 /// A run as it is listed.
@@ -240,18 +241,18 @@ impl Tx<'_> {
                 Err(error) => tracing::error!(%error, "a run cannot be woken"),
             }
         }
-        Ok(next_wake(self.conn)?.into_iter().chain(approvals).min())
+        Ok(next_wake(self.conn, self.now)?.into_iter().chain(approvals).min())
     }
 }
 
 /// When the next run wants to be woken, or what was put off comes up again.
-pub(super) fn next_wake(conn: &Connection) -> Result<Option<Timestamp>, StoreError> {
+pub(super) fn next_wake(conn: &Connection, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
     let us: Option<i64> = conn
         .prepare_cached(
             "SELECT min(us) FROM (SELECT min(wake_us) AS us FROM runs WHERE wake_us IS NOT NULL AND ended_us IS NULL
-             UNION ALL SELECT min(due_us) FROM inbox WHERE due_us IS NOT NULL AND queued = 0)",
+             UNION ALL SELECT min(min(due_us), ?1) FROM inbox WHERE due_us IS NOT NULL AND queued = 0)",
         )?
-        .query_row([], |row| row.get(0))?;
+        .query_row([latest_due(now)], |row| row.get(0))?;
     // One that is no time must not keep the others asleep.
     Ok(us.and_then(|us| from_us("runs.wake_us", us).ok()))
 }

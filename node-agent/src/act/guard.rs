@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use wa_match::{Foreground, ProcessInfo};
 use wa_mux::Client;
 use wa_mux::codec::ClientInfo;
-use wa_proto::{Action, Verb};
+use wa_proto::{Action, Timestamp, Verb};
 
 use super::{End, Parts};
 use crate::observer::{Connected, Link, MuxHandle, View};
@@ -87,6 +87,8 @@ pub(super) async fn look(parts: &Parts, action: &Action, allowed: Allowed) -> Re
 async fn look_once(parts: &Parts, action: &Action, allowed: Allowed) -> Result<Sight, End> {
     let (mux, connected) = generation(parts, action)?;
     let pane_id = action.pane.pane_id;
+    // By the clock of before, if it is set forward meanwhile.
+    let asked = wa_link::clock::now();
     let (seen, clients) = tokio::join!(mux.look(pane_id), connected.client.client_list());
     let seen = seen.map_err(|error| End::refused(error.to_string()))?;
     let (foreground, leader) = holder(parts, &seen).await;
@@ -108,7 +110,7 @@ async fn look_once(parts: &Parts, action: &Action, allowed: Allowed) -> Result<S
     }
     if matches!(action.verb, Verb::Send { .. } | Verb::Keys(_) | Verb::Choose { .. }) {
         let clients = clients.map_err(|error| End::refused(error.to_string()))?;
-        person(&connected.client, &clients, &view)?;
+        person(&connected.client, &clients, &view, asked.min(wa_link::clock::now()))?;
         remote(&foreground, allowed)?;
     }
     expected(action, &view, &foreground, allowed)?;
@@ -135,17 +137,17 @@ fn leader(group: &[ProcessInfo]) -> Option<ProcessId> {
 }
 
 /// How long ago the person at this client of the server did anything, in seconds. `None`: the client is this connection.
-pub(crate) fn idle_for(ours: &Client, client: &ClientInfo) -> Option<i64> {
+pub(crate) fn idle_for(ours: &Client, client: &ClientInfo, now: Timestamp) -> Option<i64> {
     let (id, me) = (&client.client_id, ours.client_id());
     let own = (id.pid, id.epoch, id.id) == (me.pid, me.epoch, me.id) && id.hostname == me.hostname;
-    (!own).then(|| wa_link::clock::now().as_second().saturating_sub(client.last_input))
+    (!own).then(|| now.as_second().saturating_sub(client.last_input))
 }
 
 /// Nobody is typing there.
-fn person(ours: &Client, clients: &[ClientInfo], view: &View) -> Result<(), End> {
+fn person(ours: &Client, clients: &[ClientInfo], view: &View, now: Timestamp) -> Result<(), End> {
     let quiet = format!("automation waits until it has been quiet for {} s", PERSON.as_secs());
     for client in clients {
-        let Some(ago) = idle_for(ours, client) else { continue };
+        let Some(ago) = idle_for(ours, client, now) else { continue };
         if client.focused_pane_id == Some(view.pane.pane_id) && ago < PERSON.as_secs().cast_signed() {
             let (id, ago) = (&client.client_id, ago.max(0));
             let (user, host) = (&id.username, &id.hostname);

@@ -8,8 +8,8 @@
 //!
 //! What happens within the last round trip cannot be kept away from, but it must not be claimed as a success either: once
 //! something else was seen to stand there after Enter, nothing is pressed again, and only the prompt itself, exactly, counts
-//! as a proof. An Enter that the server answered late may have gone into a dialog that nobody saw, although the text still
-//! stands there: it is not pressed again either. Another process than the one that was typed to has proved nothing.
+//! as a proof. An Enter that the server answered late, or after which anything was drawn, may have gone into a dialog that
+//! nobody saw, although the text still stands there: it is not pressed again either. Another process than the one that was typed to has proved nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,6 +65,8 @@ struct Entered {
     views: watch::Receiver<Arc<View>>,
     /// The answer came so soon that nothing can have stood there unseen for long.
     promptly: bool,
+    /// What was drawn before it.
+    drawn: u64,
 }
 
 /// What a frame says of the text.
@@ -104,7 +106,7 @@ pub(super) async fn send(
     }
     let gap = if matches!(target.place, Place::Agent { .. }) { AGENT_GAP } else { SHELL_GAP };
     tokio::time::sleep_until(pasted + gap).await;
-    let entered = press_enter(parts, action, leave, &target, text).await?;
+    let entered = press_enter(parts, action, leave, &target, text, None).await?;
     submitted(parts, action, leave, &target, text, entered).await
 }
 
@@ -216,7 +218,8 @@ async fn wait_for_paste(
     }))
 }
 
-/// Enter, after a second guard: exactly the text stands there, and nothing else speaks against it.
+/// Enter, after a second guard: exactly the text stands there, and nothing else speaks against it. `before`: what was drawn
+/// before an Enter that seems to be lost; whoever has drawn anything since may have taken it.
 #[tracing::instrument(name = "enter", level = "info", skip_all)]
 async fn press_enter(
     parts: &Parts,
@@ -224,6 +227,7 @@ async fn press_enter(
     leave: &Leave,
     target: &Target,
     text: &str,
+    before: Option<u64>,
 ) -> Result<Entered, End> {
     let not = |why: &str| End::unknown(format!("the text stands there, but Enter was not pressed: {why}"));
     // On record before the look, so that nothing but the round trip lies between the look and the key.
@@ -233,6 +237,9 @@ async fn press_enter(
         return Err(not(&format!("now {}", guard::describe(&sight.foreground))));
     }
     match target.place.read(&sight.view, text) {
+        Seen::Whole if before.is_some_and(|before| before != sight.view.drawn) => {
+            return Err(not("something was drawn after the first Enter, which may have gone elsewhere"));
+        }
         Seen::Whole => {}
         Seen::Other(what) => return Err(not(what)),
         Seen::Nothing | Seen::Part | Seen::Gone | Seen::Cleared | Seen::Proven => {
@@ -243,7 +250,8 @@ async fn press_enter(
     let sent = Instant::now();
     let pressed = sight.client.send_key(action.pane.pane_id, enter).await;
     pressed.map_err(|error| End::unknown(format!("pressing Enter: {error}")))?;
-    Ok(Entered { views: sight.views, promptly: sent.elapsed() <= guard::PROMPT })
+    let (promptly, drawn) = (sent.elapsed() <= guard::PROMPT, sight.view.drawn);
+    Ok(Entered { views: sight.views, promptly, drawn })
 }
 
 /// Whether it is the same program, as far as each can be told.
@@ -298,7 +306,7 @@ async fn submitted(
         }
         let may_again = seen == Seen::Whole && enters < MAX_ENTERS && disturbed.is_none() && entered.promptly;
         if may_again && now >= again {
-            entered = press_enter(parts, action, leave, target, text).await?;
+            entered = press_enter(parts, action, leave, target, text, Some(entered.drawn)).await?;
             enters += 1;
             again = Instant::now() + ENTER_AGAIN;
             continue;

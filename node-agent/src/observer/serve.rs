@@ -415,5 +415,6 @@ pub(super) async fn sleep_until(at: Option<Instant>) {
 async fn somebody_is_there(client: &Client) -> bool {
     let Ok(Ok(clients)) = tokio::time::timeout(SOMEBODY, client.client_list()).await else { return true };
     let recent = |ago: i64| ago < PERSON.as_secs().cast_signed();
-    clients.iter().filter_map(|other| idle_for(client, other)).any(recent)
+    let now = wa_link::clock::now();
+    clients.iter().filter_map(|other| idle_for(client, other, now)).any(recent)
 }

@@ -46,6 +46,9 @@ pub struct View {
     pub layout: u64,
     /// Grows with every change of the frame.
     pub seq: u64,
+    /// The server's own count of what was printed, as of its last word. It differs also where something came and went
+    /// between two words.
+    pub drawn: u64,
 }
 
 /// Why a pane cannot be looked at.

@@ -201,7 +201,7 @@ impl Simulation {
             if check::is_settled(self) {
                 break;
             }
-            self.end_what_waits_for_hours();
+            self.end_what_waits_too_long();
             if self.now > until {
                 return Err(check::unsettled(self));
             }

@@ -486,6 +486,7 @@ impl Panes {
         let fit = if right { Fit::Right } else { pane.fit(id, known) };
         let over_person = pane.is_over_person(now, known);
         let pid = pane.program.facts.pid;
+        let lost = pane.program.deaf > 0;
         let entered = pane.program.enter(now);
         let works = matches!(entered, Entered::Submitted(_) | Entered::Answered);
         let key = Key::Enter(entered);
@@ -493,7 +494,10 @@ impl Panes {
         if works {
             self.after(500, 3_000, Due::TurnEnds(id));
         }
-        self.change(id, |_| {});
+        // A key that is lost draws nothing.
+        if !lost {
+            self.change(id, |_| {});
+        }
         self.reached(id, Phase::Entered);
         put(&mut out.bytes, serial, &Pdu::UnitResponse);
     }

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use tonic::Status;
 use wa_link::clock;
 use wa_proto::wire::to_us;
@@ -211,15 +212,19 @@ impl Simulation {
         drop(self.desk.ask(&self.head, async move |mut fleet| fleet.answer_notice(request).await.map(drop)));
     }
 
-    /// Ends, as a person would, the runs that wait for hours: they began while the controller's clock was wrong.
-    pub(crate) fn end_what_waits_for_hours(&mut self) {
+    /// Ends, as a person would, the runs that wait for longer than any workflow here asks for: their times were set while the
+    /// controller's clock was wrong.
+    pub(crate) fn end_what_waits_too_long(&mut self) {
         if self.now < self.runs.ended + Duration::from_secs(10) {
             return;
         }
         self.runs.ended = self.now;
         let Some(now) = self.head.host.within(async { clock::now() }) else { return };
-        let late = to_us(now) + 10 * 60 * 1_000_000;
-        for run in runs_where(self, &format!("ended_us IS NULL AND wake_us > {late}")) {
+        let late = now + SignedDuration::from_secs(90);
+        // One that is refused each time tries again until its step's time is over.
+        let tries = format!("json_extract(body, '$.step_deadline') > '{late:.0}'");
+        let waits = format!("ended_us IS NULL AND (wake_us > {} OR {tries})", to_us(late));
+        for run in runs_where(self, &waits) {
             self.cancel(run);
         }
     }

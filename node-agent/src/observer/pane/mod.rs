@@ -111,6 +111,8 @@ pub(super) struct Watched {
     frame_old: bool,
     mouse_grabbed: bool,
     pushes: u64,
+    /// What the server's terminal had taken when it was last told of: it counts whatever is printed.
+    drawn: u64,
     seq: u64,
     matched: Option<Instant>,
     /// Between two looks: longer while the pane does not rest.
@@ -184,6 +186,7 @@ impl Watched {
             frame_old: false,
             mouse_grabbed: false,
             pushes: 0,
+            drawn: 0,
             seq: 0,
             matched: None,
             pace: BURST,
@@ -218,6 +221,7 @@ impl Watched {
         self.last_output = Some(wa_link::clock::now());
         self.mouse_grabbed = changes.mouse_grabbed;
         self.pushes += 1;
+        self.drawn = changes.seqno;
         self.prompts(&changes);
         let fetch = self.apply(Input::Changes(changes));
         if differs && later {

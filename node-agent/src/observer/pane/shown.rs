@@ -56,6 +56,7 @@ impl Watched {
             touched: self.touched,
             layout: self.screen.layout(),
             seq: self.seq,
+            drawn: self.drawn,
         })
     }
 
