@@ -8,8 +8,8 @@
 //!
 //! What happens within the last round trip cannot be kept away from, but it must not be claimed as a success either: once
 //! something else was seen to stand there after Enter, nothing is pressed again, and only the prompt itself, exactly, counts
-//! as a proof. An Enter that the server answered late, or after which anything was drawn, may have gone into a dialog that
-//! nobody saw, although the text still stands there: it is not pressed again either. Another process than the one that was typed to has proved nothing.
+//! as a proof. An Enter that the server answered late, or after which anything but a newline in the composer was drawn, may
+//! have gone into a dialog that nobody saw, although the text still stands there: it is not pressed again either. Another process than the one that was typed to has proved nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,6 +67,8 @@ struct Entered {
     promptly: bool,
     /// What was drawn before it.
     drawn: u64,
+    /// Rows of the composer that held the text then.
+    rows: usize,
 }
 
 /// What a frame says of the text.
@@ -218,8 +220,9 @@ async fn wait_for_paste(
     }))
 }
 
-/// Enter, after a second guard: exactly the text stands there, and nothing else speaks against it. `before`: what was drawn
-/// before an Enter that seems to be lost; whoever has drawn anything since may have taken it.
+/// Enter, after a second guard: exactly the text stands there, and nothing else speaks against it. `before`: an Enter that
+/// seems to be lost. Whoever has drawn anything since may have taken it, unless it was the composer, which took it for a
+/// newline and has grown by it.
 #[tracing::instrument(name = "enter", level = "info", skip_all)]
 async fn press_enter(
     parts: &Parts,
@@ -227,7 +230,7 @@ async fn press_enter(
     leave: &Leave,
     target: &Target,
     text: &str,
-    before: Option<u64>,
+    before: Option<&Entered>,
 ) -> Result<Entered, End> {
     let not = |why: &str| End::unknown(format!("the text stands there, but Enter was not pressed: {why}"));
     // On record before the look, so that nothing but the round trip lies between the look and the key.
@@ -237,7 +240,11 @@ async fn press_enter(
         return Err(not(&format!("now {}", guard::describe(&sight.foreground))));
     }
     match target.place.read(&sight.view, text) {
-        Seen::Whole if before.is_some_and(|before| before != sight.view.drawn) => {
+        Seen::Whole
+            if before.is_some_and(|before| {
+                before.drawn != sight.view.drawn && target.place.rows(&sight.view) <= before.rows
+            }) =>
+        {
             return Err(not("something was drawn after the first Enter, which may have gone elsewhere"));
         }
         Seen::Whole => {}
@@ -251,7 +258,8 @@ async fn press_enter(
     let pressed = sight.client.send_key(action.pane.pane_id, enter).await;
     pressed.map_err(|error| End::unknown(format!("pressing Enter: {error}")))?;
     let (promptly, drawn) = (sent.elapsed() <= guard::PROMPT, sight.view.drawn);
-    Ok(Entered { views: sight.views, promptly, drawn })
+    let rows = target.place.rows(&sight.view);
+    Ok(Entered { views: sight.views, promptly, drawn, rows })
 }
 
 /// Whether it is the same program, as far as each can be told.
@@ -306,7 +314,7 @@ async fn submitted(
         }
         let may_again = seen == Seen::Whole && enters < MAX_ENTERS && disturbed.is_none() && entered.promptly;
         if may_again && now >= again {
-            entered = press_enter(parts, action, leave, target, text, Some(entered.drawn)).await?;
+            entered = press_enter(parts, action, leave, target, text, Some(&entered)).await?;
             enters += 1;
             again = Instant::now() + ENTER_AGAIN;
             continue;
@@ -367,6 +375,14 @@ impl Place {
                 read_composer(view, &composer, text, *before, *was_working)
             }
             Self::Shell { row, prompt, cursor } => line::read(&view.frame, *row, prompt, *cursor, text),
+        }
+    }
+
+    /// Rows of the composer; a shell's line has none.
+    fn rows(&self, view: &View) -> usize {
+        match self {
+            Self::Agent { kind, .. } => composer::read(&view.frame, kind).rows.len(),
+            Self::Shell { .. } => 0,
         }
     }
 

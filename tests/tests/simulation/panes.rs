@@ -252,6 +252,12 @@ impl Panes {
             Due::TurnEnds(id) => self.change(id, |program| program.working = false),
             Due::Strike(id, strike) => self.strike(id, strike),
             Due::DialogEnds(id) => self.change(id, |program| program.facts.dialog = false),
+            // Nobody begins a program over a half-typed line.
+            Due::Returns(id)
+                if self.panes.get(&id).is_some_and(|pane| !pane.program.facts.draft.is_empty()) =>
+            {
+                self.after(1_000, 2_000, Due::Returns(id));
+            }
             Due::Returns(id) => {
                 let pid = self.pid();
                 self.change(id, |program| {
