@@ -229,6 +229,29 @@ fn both(rows: &[String], cols: usize) -> [Vec<String>; 2] {
     [lines, screen]
 }
 
+/// Drawn by the properties below, one in a hundred thousand: pieces that each happen to read as words.
+#[test]
+#[rustfmt::skip]
+fn secrets_that_read_as_words_go() {
+    let placed = [
+        ("aws_secret_access_key = {}", j(&["nzaGEkndLHA8Zptr", "ymSWyyYi/DV8WvojjdjUwxQK"])),
+        ("aws_secret_access_key = {}", j(&["O7BbueKVDxmFnyTo", "cs/okNgqPQeoqzcJJYJL8Mcx"])),
+        ("AWS_SECRET_ACCESS_KEY={}", j(&["6ZfuaSKHpfOSIWB/", "xs0+i1QJA/PISTarsrIx9DPC"])),
+        ("\"SecretAccessKey\": \"{}\",", j(&["RWSSdqirj6YQMDcu", "uuzEorhGI+ejxo3TCtso+dXN"])),
+        ("apikey={}", j(&["9881849875012493", "2503950423679306"])),
+        ("\"name\": \"{}\",", j(&["gl", "pat-2_Wzb10-KQp_Oadlf-vj"])),
+        ("curl -H 'x-thing: {}' https://example.com", j(&["gl", "rt-Zgy_lN-Wxkor_32A-eVk"])),
+        ("https://example.com/cb?value={}&x=1", j(&["gl", "rt-9h9-Utrvc-ZEBVYCPI60"])),
+    ];
+    for (form, secret) in placed {
+        let out = Redactor::builtin().redact(&form.replace("{}", &secret)).into_owned();
+        assert_eq!(left(std::slice::from_ref(&out), &secret), None, "{form}");
+    }
+    for text in ["glpat-Your-Token-Here-1234", "secret_access_key = config/sources/AwsSecretKeyReader.rs", "token = \"src/sources/JSONReader.rs\""] {
+        assert_eq!(Redactor::builtin().redact(text), text);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -136,14 +136,12 @@ fn secret(text: &str, name: Range<usize>, value: Value, class: Class) -> Option<
     let content =
         &text[value.range.start..text.floor_char_boundary(value.range.end.min(value.range.start + VALUE))];
     let after = text[value.range.end..].chars().next();
-    if !believed(class, &value, &text[name.clone()], content, after) {
+    let lower = text[name.clone()].to_ascii_lowercase();
+    let aws = ["aws_secret", "secretaccesskey", "secret_access"].iter().any(|part| lower.contains(part));
+    if !(aws && aws_key(content)) && !believed(class, &value, &text[name.clone()], content, after) {
         return None;
     }
-    let lower = text[name.clone()].to_ascii_lowercase();
-    let kind = if lower.contains("aws_secret")
-        || lower.contains("secretaccesskey")
-        || lower.contains("secret_access")
-    {
+    let kind = if aws {
         "aws-secret"
     } else if lower.contains("accountkey") || lower.contains("sharedaccesskey") {
         "azure-key"
@@ -159,6 +157,15 @@ fn secret(text: &str, name: Range<usize>, value: Value, class: Class) -> Option<
     let next = value.cut.then_some(Next { quoted: value.quoted, ..Next::of(alphabet) });
     let why = format!("the value of {}", shown(&text[name]));
     Some(Span { range: value.range, kind: kind.into(), why: why.into(), next, rank: 1 })
+}
+
+/// The published form of a secret access key: forty characters of Base64. Its `/` may cut it into what reads as words.
+fn aws_key(content: &str) -> bool {
+    let any = |kind: fn(&u8) -> bool| content.as_bytes().iter().any(kind);
+    content.len() == 40
+        && content.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'))
+        && any(u8::is_ascii_uppercase)
+        && any(u8::is_ascii_lowercase)
 }
 
 /// A name for people to read: never long, for it is a part of the screen.

@@ -22,8 +22,8 @@ pub(super) struct Block {
     doubts: u8,
     /// A placeholder with the kind's length has been put.
     pub(super) named: bool,
-    /// Bytes of the last row of nothing but material.
-    width: usize,
+    /// Bytes of the last two rows of material that differed: of whole rows and of what a wrap leaves of a line.
+    widths: [usize; 2],
 }
 
 /// What a row is to an open block.
@@ -41,21 +41,38 @@ impl Block {
     pub(super) fn read(&mut self, text: &str, body: &Range<usize>) -> Row {
         self.rows += 1;
         let mut row = row(text, body);
-        // Of a narrow column of material some rows read as words: those of its width are of it.
-        let (at, word) = (body.start, &text[body.clone()]);
-        if row == Row::Nothing && word.len() >= 8 && word.len() == self.width && word.chars().all(base64) {
-            row = Row::Material(at..at + word.len());
+        if row == Row::Nothing
+            && let Some(word) = last_word(&text[body.clone()])
+            && self.is_of_it(&text[body.clone()][word.clone()])
+        {
+            row = Row::Material(body.start + word.start..body.start + word.end);
         }
         match &row {
             Row::Material(range) => {
                 self.doubts = 0;
-                self.width = if *range == *body { range.len() } else { self.width };
+                if !self.widths.contains(&range.len()) {
+                    self.widths = [range.len(), self.widths[0]];
+                }
             }
             Row::Nothing if text[body.clone()].contains(char::is_alphanumeric) => self.doubts += 1,
             _ => {}
         }
         if self.rows > ROWS || self.doubts > DOUBTS { Row::Outside } else { row }
     }
+
+    /// Of a narrow column of material some rows read as words: those of its widths are of it.
+    fn is_of_it(&self, word: &str) -> bool {
+        let width = word.len() >= 8 && self.widths.contains(&word.len());
+        width && word.chars().all(base64) && !word.ends_with("--")
+    }
+}
+
+/// Where the last word of a row stands.
+fn last_word(content: &str) -> Option<Range<usize>> {
+    let word = content.split(apart).rfind(|word| word.contains(char::is_alphanumeric))?;
+    let word = word.trim_matches(['"', '\'', ',']);
+    let at = content.rfind(word)?;
+    Some(at..at + word.len())
 }
 
 fn row(text: &str, body: &Range<usize>) -> Row {
@@ -91,9 +108,16 @@ fn base64(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | '-' | '_' | '\\')
 }
 
-/// Reads as a word or a name. Key material of some length has signs, or both cases and digits in disorder.
+/// Reads as a word or a name. Key material of some length has signs, or both cases and digits in disorder; twelve
+/// characters of it may still be capitals with a number behind, which nobody writes in the middle of a key.
 fn a_word(word: &str) -> bool {
-    !word.contains(['+', '/', '=', '\\']) && simple_words(word)
+    let small = |part: &str| {
+        let rest = part.strip_prefix(|c: char| c.is_ascii_uppercase()).unwrap_or(part);
+        rest.bytes().all(|b| b.is_ascii_lowercase())
+    };
+    !word.contains(['+', '/', '=', '\\'])
+        && simple_words(word)
+        && (word.len() < 12 || word.split(['-', '_']).all(small))
 }
 
 /// The longest word, if it is key material; or a whole header line.
@@ -188,8 +212,12 @@ pub(super) fn inline(text: &str, head: &Range<usize>) -> Option<Range<usize>> {
     let rest = &text[head.end..];
     let stop = end(rest).map_or(rest.len(), |range| range.end);
     let between = &rest[..end(rest).map_or(rest.len(), |range| range.start)];
-    let mut run = between.split(|c: char| !base64(c)).filter(|word| word.len() >= 8 && !simple_words(word));
-    run.next()?;
+    // In a string of a program the lines end with a written `\n`.
+    let lines = between.split(|c: char| !base64(c)).flat_map(|run| run.split("\\n"));
+    let mut words = lines.map(|line| line.trim_matches('\\').trim_end_matches("\\r"));
+    if !words.any(|word| word.len() >= 8 && !a_word(word)) {
+        return None;
+    }
     if stop < rest.len() || end(rest).is_some() {
         return Some(head.start..head.end + stop);
     }

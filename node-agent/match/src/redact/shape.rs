@@ -70,8 +70,16 @@ pub(super) fn plain_words(text: &str) -> bool {
     let (count, digit) = (pieces.clone().count(), text.bytes().any(|b| b.is_ascii_digit()));
     // Many pieces of one or two characters in both cases are none.
     let mixed = text.bytes().any(|b| b.is_ascii_uppercase()) && text.bytes().any(|b| b.is_ascii_lowercase());
-    let crumbs = count >= 4 && digit && mixed && text.len() < count * 4;
-    !crumbs && pieces.into_iter().all(plain_piece)
+    let crumbs = count >= 4 && digit && mixed && text.len() <= count * 4;
+    // Each piece of a generated text may happen to read as words; so many acronyms and short humps in all of them do not.
+    let mut odd = 0;
+    !crumbs
+        && pieces.into_iter().all(|piece| {
+            plain_piece(piece).is_some_and(|more| {
+                odd += more;
+                odd <= 3 + text.len() / 32
+            })
+        })
 }
 
 /// Nothing but words in one case each, with numbers behind: what generated texts of some length never are.
@@ -85,20 +93,21 @@ pub(super) fn simple_words(text: &str) -> bool {
     })
 }
 
-fn plain_piece(piece: &str) -> bool {
+/// The acronyms and very short humps of a piece that reads as words; `None`: it does not.
+fn plain_piece(piece: &str) -> Option<usize> {
     if piece.len() <= 3 || !piece.is_ascii() {
-        return true;
+        return Some(0);
     }
     if piece.len() > 26
         && piece.bytes().any(|b| b.is_ascii_uppercase())
         && piece.bytes().any(|b| b.is_ascii_lowercase())
     {
-        return false;
+        return None;
     }
     let groups = piece.split(|c: char| c.is_ascii_digit()).filter(|group| !group.is_empty());
     let letters: Vec<&str> = groups.collect();
     if letters.is_empty() {
-        return piece.len() <= 14;
+        return (piece.len() <= 14).then_some(0);
     }
     // `word`, `word42`, `4word`, `sha256Digest`: digits in one place at most, or two short words around them.
     let whole = piece.trim_matches(|c: char| c.is_ascii_digit());
@@ -108,15 +117,15 @@ fn plain_piece(piece: &str) -> bool {
         && piece.starts_with(|c: char| c.is_ascii_digit())
         && piece.ends_with(|c: char| c.is_ascii_digit());
     if letters.len() > 2 || digits > 8 || around || (inner && (whole.len() != piece.len() || digits > 4)) {
-        return false;
+        return None;
     }
-    letters.iter().all(|group| plain_letters(group))
+    letters.iter().map(|group| plain_letters(group)).sum()
 }
 
-fn plain_letters(letters: &str) -> bool {
+fn plain_letters(letters: &str) -> Option<usize> {
     let upper = letters.bytes().filter(u8::is_ascii_uppercase).count();
     if upper == 0 || upper == letters.len() {
-        return letters.len() <= 24 && pronounceable(letters);
+        return (letters.len() <= 24 && pronounceable(letters)).then_some(0);
     }
     // Humps: capitals, then small letters.
     let mut rest = letters;
@@ -129,20 +138,21 @@ fn plain_letters(letters: &str) -> bool {
             // `ById`, `isOn`: two such words, and they can be spoken.
             pairs += 1;
             if pairs > 2 || capitals > 1 || !rest[..capitals + 1].bytes().any(vowel) {
-                return false;
+                return None;
             }
         }
         if small == 0 && capitals > 5 {
-            return false;
+            return None;
         }
         if small > 0 && !pronounceable(&rest[capitals..capitals + small]) || capitals > 6 {
-            return false;
+            return None;
         }
         humps += 1;
         acronyms += usize::from(capitals > 1);
         rest = &rest[capitals + small..];
     }
-    acronyms + pairs <= 2 && letters.len() + 2 >= humps * 4
+    let odd = acronyms + pairs;
+    (odd <= 2 && letters.len() + 2 >= humps * 4).then_some(odd)
 }
 
 fn vowel(b: u8) -> bool {
@@ -170,7 +180,12 @@ pub(super) fn random_looking(text: &str) -> bool {
     // Digits in several places of a long text in both cases: no name has them.
     let groups = text.as_bytes().split(|b| !b.is_ascii_digit()).filter(|group| !group.is_empty()).count();
     let long = text.len() >= 20 && mixed && groups >= 3;
-    letters >= 1 && (digits >= 1 || mixed) && distinct >= 5 && !masked(text) && (long || !plain_words(text))
+    // A number of 32 digits is no number of a program; a hexadecimal key may happen to have no letter.
+    (letters >= 1 || text.len() >= 32)
+        && (digits >= 1 || mixed)
+        && distinct >= 5
+        && !masked(text)
+        && (long || !plain_words(text))
 }
 
 /// A git hash, a digest: hex and nothing else.

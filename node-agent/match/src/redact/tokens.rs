@@ -255,15 +255,17 @@ impl Token {
         match self.faith {
             Faith::Blind => !masked(secret) || piece,
             Faith::Own => {
+                let lower = secret.to_ascii_lowercase();
+                let documented = ["your", "here", "token", "example", "secret"];
+                let documented = documented.iter().any(|word| lower.contains(word));
                 if piece {
-                    let lower = secret.to_ascii_lowercase();
-                    let documented = ["your", "here", "token", "example", "secret"];
-                    !secret.bytes().all(|b| matches!(b, b'x' | b'X' | b'*' | b'.'))
-                        && !documented.iter().any(|word| lower.contains(word))
+                    !secret.bytes().all(|b| matches!(b, b'x' | b'X' | b'*' | b'.')) && !documented
                 } else {
                     let letters = secret.bytes().filter(u8::is_ascii_alphabetic).count();
                     let words = letters * 2 > secret.len() && simple_words(secret);
-                    !masked(secret) && !words
+                    // Signs may cut a generated text into pieces that each read as a word; its length gives it away.
+                    let exact = self.whole.contains(&secret.len()) && of_all_kinds(secret) && !documented;
+                    !masked(secret) && (exact || !words)
                 }
             }
             Faith::Shared if piece => {
@@ -277,6 +279,11 @@ impl Token {
             Faith::Jwt => jwt(&text[range], piece),
         }
     }
+}
+
+fn of_all_kinds(text: &str) -> bool {
+    let any = |kind: fn(&u8) -> bool| text.as_bytes().iter().any(kind);
+    any(u8::is_ascii_digit) && any(u8::is_ascii_uppercase) && any(u8::is_ascii_lowercase)
 }
 
 /// An AWS access key id: capitals have no shape, but their number is exact.
