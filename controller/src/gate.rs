@@ -134,6 +134,8 @@ struct Inner {
 const WORKFLOW: &str = "workflow:";
 struct Open {
     queued: Queued,
+    /// Its deadline by the clock that only goes forward: a wall clock that is set back gives it no more time.
+    until: Instant,
     leave: Leave,
     /// Why it does not begin any more.
     withdrawn: Option<String>,
@@ -149,7 +151,8 @@ impl Open {
             return Some(reason.clone());
         }
         let deadline = self.queued.action.deadline;
-        (now >= deadline).then(|| format!("its deadline {deadline} has passed"))
+        (now >= deadline)
+            .then(|| format!("its deadline {deadline} has passed"))
     }
 }
 
@@ -479,8 +482,20 @@ impl Inner {
     fn add(&mut self, queued: Queued) {
         let fences = self.by_host.entry(queued.host.clone()).or_default();
         fences.insert(queued.action.fence, queued.action.id);
-        self.open.insert(queued.action.id, Open { queued, leave: Leave::NotYet, withdrawn: None });
+        let until = clock::monotonic() + left_of(&queued.action, clock::now());
+        self.open.insert(queued.action.id, Open { queued, until, leave: Leave::NotYet, withdrawn: None });
     }
+}
+
+/// How long an action may still begin. One that was made later than now was made by a clock that has been set back since: it has
+/// as long as it had then.
+fn left_of(action: &Action, now: Timestamp) -> Duration {
+    /// No instant is so far away that it cannot be reckoned with.
+    const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+    let made = action.id.0.get_timestamp().map(|time| time.to_unix());
+    let made = made.and_then(|(seconds, _)| Timestamp::from_second(seconds.try_into().ok()?).ok());
+    let from = made.map_or(now, |made| made.max(now));
+    Duration::try_from(action.deadline.duration_since(from)).unwrap_or_default().min(LONGEST)
 }
 
 pub(crate) fn address(host: &Host, pane: &PaneRef) -> PaneAddress {

@@ -8,7 +8,8 @@
 //! Operation: on start, what was begun and not settled gets the outcome `unknown`: nobody can tell whether the last step
 //! arrived, and nobody types again blindly. If the file was damaged, an action that may have stood in the lost part is not
 //! begun: its id carries the time it was made, by the controller's clock, and it must be later than what the next session
-//! says that the time is. That, too, is on record. By the same clock it is forgotten what was delivered. While the disk
+//! says that the time is. That, too, is on record. The same holds on the first session of a spool of which the controller
+//! has nothing, and of a journal that is new: they may have been lost, or the whole state directory put back from a backup. By the same clock it is forgotten what was delivered. While the disk
 //! refuses, nothing is begun at all: the file is tried
 //! again with every action, and from time to time without one.
 
@@ -104,7 +105,7 @@ pub enum Begin {
     Open,
     /// It was begun before and has ended so.
     Ended(Outcome),
-    /// It may have stood in a part of the journal that was lost.
+    /// It may have stood in a part of the journal that was lost, or in another one.
     Doubtful,
 }
 
@@ -139,6 +140,9 @@ struct Inner {
     told: Option<Timestamp>,
     /// The file must be written anew before anything is added to it.
     stale: bool,
+    /// There was none: this may be a new host, or its journal was lost. What that means is known with the first session,
+    /// before which nothing is begun.
+    new: bool,
     /// Why the disk refuses, in words.
     trouble: watch::Sender<Option<String>>,
 }
@@ -178,8 +182,8 @@ impl Journal {
         settle_open(&mut known, &mut recovered.outcomes);
         let file = open_file(&path).map_err(failed)?;
         let (end, base, told, trouble) = (0, 0, None, watch::Sender::new(None));
-        let mut inner =
-            Inner { path: path.clone(), file, end, base, known, floor, told, stale: true, trouble };
+        let (path, stale, new) = (path.clone(), true, bytes.is_empty());
+        let mut inner = Inner { path, file, end, base, known, floor, told, stale, new, trouble };
         // A disk without room is no reason not to watch; nothing is typed until it has some.
         if let Err(error) = inner.rewrite() {
             inner.refused(&error);
@@ -250,12 +254,13 @@ impl Journal {
         .await
     }
 
-    /// The controller says that the time is `now`.
+    /// The controller says that the time is `now`. `unknown`: it has nothing of what this host spools, so that the state
+    /// directory may be new, or an old one; what was begun from another is on no record here.
     ///
     /// # Errors
-    /// What it means for damage that was found cannot be put on record: all that is new stays doubtful.
-    pub async fn told(&self, now: Timestamp) -> Result<(), JournalError> {
-        self.blocking(move |inner| inner.told(now)).await
+    /// What it means cannot be put on record: all that is new stays doubtful.
+    pub async fn told(&self, now: Timestamp, unknown: bool) -> Result<(), JournalError> {
+        self.blocking(move |inner| inner.told(now, unknown)).await
     }
 
     /// Begun and not yet settled.
@@ -394,12 +399,20 @@ impl Inner {
         disk::sync(&self.file)
     }
 
-    fn told(&mut self, now: Timestamp) -> io::Result<()> {
-        self.told = Some(now);
-        if self.floor == Some(Floor::All) {
-            self.append(&lost(Some(now)))?;
-            self.floor = Some(Floor::Until(now));
-        }
+    fn told(&mut self, now: Timestamp, unknown: bool) -> io::Result<()> {
+        let first = self.told.replace(now).is_none();
+        let unknown = unknown || self.new;
+        let until = match self.floor {
+            Some(Floor::All) => now,
+            // Whatever was begun since the first session of this program is on record.
+            Some(Floor::Until(before)) if unknown && first => before.max(now),
+            None if unknown && first => now,
+            _ => return Ok(()),
+        };
+        // Until that is on record.
+        self.floor = Some(Floor::All);
+        self.append(&lost(Some(until)))?;
+        (self.floor, self.new) = (Some(Floor::Until(until)), false);
         Ok(())
     }
 
@@ -416,7 +429,7 @@ impl Inner {
             self.known.retain(|action, known| keep(*action, known, now));
         }
         let mut bytes = MAGIC.to_vec();
-        if let Some(floor) = self.floor {
+        if let Some(floor) = self.floor.or(self.new.then_some(Floor::All)) {
             let until = if let Floor::Until(until) = floor { Some(until) } else { None };
             framing::encode(&lost(until).encode_to_vec(), false, &mut bytes);
         }

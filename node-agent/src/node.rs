@@ -237,6 +237,7 @@ fn start(config: &Config, opened: &Opened, board: &Arc<Board>, tasks: &Tasks, cl
         processes,
         clock: Arc::clone(&clock),
         marks,
+        redactor: opened.redactor.clone(),
     };
     let health = health::run(
         opened.spool.clone(),

@@ -20,7 +20,7 @@ use wa_proto::{Action, PaneRef};
 /// What `enroll` writes: operators may do everything, the built-in workflows may type.
 pub const DEFAULT: &str = r#"# What may be typed on this host. The first rule that fits decides; if none does, it is refused.
 # who: operator:NAME, agent:NAME or workflow:NAME; verbs: send keys spawn kill; panes: PANE or MUX/PANE; `*` stands for
-# anything. text: a regular expression that the text (or the keys, with blanks between) must match.
+# anything. text: a regular expression that is found in the text (or the keys, with blanks between); ^...$ for the whole.
 # decision: allow, deny or ask. The file is read again when it changes.
 
 [[rule]]

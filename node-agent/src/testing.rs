@@ -246,6 +246,7 @@ impl Acting {
             processes: Arc::clone(&node.processes),
             clock: Arc::new(ControllerClock::default()),
             marks: marks.clone(),
+            redactor: wa_match::Redactor::builtin().clone(),
         };
         node.tasks.spawn("actions", act::run(parts, Vec::new(), intake, node.tasks.shutdown().clone()));
         Self { actions, journal, policy, marks }

@@ -24,6 +24,10 @@ words! {
         MuxLost = "mux_lost",
         NodeDown = "node_down",
         SpoolFull = "spool_full",
+        /// They waited for the controller for longer than the spool keeps them.
+        TooOld = "too_old",
+        /// A record of them was larger than any that the spool takes.
+        TooLarge = "too_large",
         Damaged = "damaged",
         Restored = "restored",
         /// The node's configuration excluded the pane while they were printed.

@@ -12,6 +12,9 @@ use serde_json::Value;
 
 use crate::{Program, Stage, binary, wait_for};
 
+/// The file whose appearance starts the timers of a scripted Claude Code.
+const TIMERS: &str = "timers";
+
 /// A stage with a scripted agent or a shell in its only pane, node and controller running.
 pub struct Scene {
     pub stage: Stage,
@@ -31,14 +34,29 @@ impl Scene {
 
     /// As [`Self::with_claude`], on a stage that was prepared, with arguments for the controller.
     pub fn with_claude_and(stage: Stage, controller: &[&str], args: &[&str]) -> Self {
-        Self::with_agent(stage, "claude", controller, args)
+        let scene = Self::with_agent(stage, "claude", controller, args);
+        wait_for("the agent to be known", Duration::from_secs(30), || {
+            (scene.status()?["agent"] == "claude").then_some(())
+        });
+        scene.start_timers();
+        scene
+    }
+
+    /// From now on counts the time after which the scripted Claude Code does something by itself. Not from its start: how long
+    /// it takes until somebody looks is nobody's to say.
+    pub fn start_timers(&self) {
+        fs::write(self.stage.path(TIMERS), "").unwrap();
     }
 
     /// One of the scripted agents, with these arguments.
     pub fn with_agent(stage: Stage, agent: &str, controller: &[&str], args: &[&str]) -> Self {
         let program = install_agents(&stage).join(agent);
         let record = stage.path("submitted");
+        let timers = stage.path(TIMERS);
         let mut command = vec![program.to_str().unwrap(), "--record", record.to_str().unwrap()];
+        if agent == "claude" {
+            command.extend(["--timers-from", timers.to_str().unwrap()]);
+        }
         command.extend(args);
         Self::start(stage, controller, &command)
     }
@@ -50,6 +68,7 @@ impl Scene {
             "/usr/bin/env".to_owned(),
             format!("PATH={}:/usr/bin:/bin", bin.display()),
             format!("SCRIPTED_RECORD={}", stage.path("submitted").display()),
+            format!("SCRIPTED_TIMERS_FROM={}", stage.path(TIMERS).display()),
         ];
         command.extend(env.iter().map(|(name, value)| format!("{name}={value}")));
         // One that edits its line: it can be typed into after a program that left the terminal in raw mode.

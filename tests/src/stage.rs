@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
@@ -88,6 +89,25 @@ pub struct Stage {
     env: Vec<(String, String)>,
 }
 
+/// A port for a controller that is started again and again, and has to come back on the same one. Below those that the
+/// system gives to whoever connects: else, while no controller is there, another connection may come from that very port,
+/// even one to itself.
+fn free_port() -> anyhow::Result<u16> {
+    const FIRST: u16 = 12_000;
+    const COUNT: u32 = 20_000;
+    static TRIED: AtomicU32 = AtomicU32::new(0);
+    // Tests that run as other processes begin elsewhere.
+    let start = std::process::id().wrapping_mul(997);
+    for _ in 0..COUNT {
+        let place = start.wrapping_add(TRIED.fetch_add(1, Ordering::Relaxed)) % COUNT;
+        let port = FIRST + u16::try_from(place)?;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    anyhow::bail!("no port from {FIRST} on is free")
+}
+
 /// The host name that the test's node enrols under.
 const HOST: &str = "stage";
 
@@ -99,8 +119,7 @@ impl Stage {
     /// In a directory of its own below this one.
     pub fn new_in(parent: &Path) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix("wa-test-").tempdir_in(parent.canonicalize()?)?;
-        // Bound and let go again: a restarted controller has to come back on the same port.
-        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let port = free_port()?;
         for folder in ["home", "run", "mux"] {
             std::fs::create_dir(dir.path().join(folder))?;
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);

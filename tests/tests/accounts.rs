@@ -5,11 +5,14 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use wa_tests::{IdentityPage, Person, Scene, Stage, no_browser, wait_for};
@@ -92,6 +95,13 @@ impl House {
         fs::write(self.scene.stage.path("quota"), format!("{account} {until}\n")).unwrap();
     }
 
+    /// A turn from its beginning to its end. It may be too short to be seen under way.
+    fn works_once(&self) {
+        self.scene.tell("begin");
+        wait_for("the end of the turn", SOON, || self.scene.events("turn.finished").pop());
+        self.scene.wait_state("idle");
+    }
+
     fn run(&self, workflow: &str) -> Option<Value> {
         self.scene.runs().into_iter().find(|run| run["workflow"] == workflow)
     }
@@ -140,12 +150,79 @@ fn used_up_codex(browser: bool) -> House {
     house.add_account("second", "codex", &sign_in, &credentials);
     house.scene.tell("codex");
     house.scene.wait_state("idle");
-    house.scene.tell("begin");
-    house.scene.wait_state("working");
-    house.scene.wait_state("idle");
+    house.works_once();
     house.use_up(FIRST);
     house.scene.tell("and the lexer");
     house
+}
+
+/// What opens an account, as it would look in a file or in a process table.
+fn forms_of(secrets: &[String]) -> Vec<Vec<u8>> {
+    let forms = |secret: &String| {
+        let wide: Vec<u8> = secret.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        [secret.clone().into_bytes(), wide, STANDARD_NO_PAD.encode(secret).into_bytes()]
+    };
+    secrets.iter().flat_map(forms).collect()
+}
+
+fn holds(bytes: &[u8], forms: &[Vec<u8>]) -> bool {
+    forms.iter().any(|form| bytes.windows(form.len()).any(|window| window == form))
+}
+
+/// Files below a directory that hold one of these, but for those that the test wrote itself.
+fn files_with(dir: &Path, forms: &[Vec<u8>], but: &[PathBuf]) -> Vec<PathBuf> {
+    let (mut found, mut dirs) = (Vec::new(), vec![dir.to_owned()]);
+    while let Some(dir) = dirs.pop() {
+        // What is taken away meanwhile holds nothing.
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            let (path, kind) = (entry.path(), entry.file_type().unwrap());
+            if kind.is_dir() {
+                dirs.push(path);
+            } else if kind.is_file()
+                && !but.contains(&path)
+                && holds(&fs::read(&path).unwrap_or_default(), forms)
+            {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+/// Looks at the arguments and variables of every process, again and again, until it is asked what it saw.
+struct Onlooker {
+    over: Arc<AtomicBool>,
+    looking: JoinHandle<Vec<String>>,
+}
+
+impl Onlooker {
+    fn of(secrets: &[String]) -> Self {
+        let (over, forms) = (Arc::new(AtomicBool::new(false)), forms_of(secrets));
+        let ends = Arc::clone(&over);
+        let looking = thread::spawn(move || {
+            let mut seen = Vec::new();
+            while !ends.load(Ordering::Relaxed) {
+                for entry in fs::read_dir("/proc").unwrap().flatten() {
+                    for file in ["cmdline", "environ"] {
+                        let path = entry.path().join(file);
+                        if holds(&fs::read(&path).unwrap_or_default(), &forms) {
+                            let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+                            seen.push(format!("{} ({})", path.display(), name.trim()));
+                        }
+                    }
+                }
+                thread::sleep(Duration::from_millis(50));
+            }
+            seen.dedup();
+            seen
+        });
+        Self { over, looking }
+    }
+
+    fn saw(self) -> Vec<String> {
+        self.over.store(true, Ordering::Relaxed);
+        self.looking.join().unwrap()
+    }
 }
 
 /// What holds after every switch of [`used_up_codex`].
@@ -168,9 +245,21 @@ fn check_codex(house: &House) {
     let of_account =
         |row: &&str| row.contains("\"account\"") && row.contains("workflow:codex-account-switch");
     assert!(audit.lines().filter(of_account).count() >= 2, "{audit}");
-    for (code, _) in confirmed {
-        assert!(!audit.contains(&code) && !house.wa(&["logs", &house.scene.pane]).contains(&code));
+    for (code, _) in &confirmed {
+        assert!(!audit.contains(code) && !house.wa(&["logs", &house.scene.pane]).contains(code));
     }
+    // Nothing that opens the account lies in a file: database, spool, journal, logs, profile of the browser.
+    let mut secrets = secrets_of_second();
+    secrets.extend(confirmed.into_iter().map(|(code, _)| code));
+    let stage = &house.scene.stage;
+    let written = [stage.path("first.toml"), stage.path("second.toml")];
+    assert_eq!(files_with(&stage.path(""), &forms_of(&secrets), &written), Vec::<PathBuf>::new());
+    assert!(!files_with(&stage.path(""), &forms_of(&secrets), &[]).is_empty(), "they would be found");
+}
+
+fn secrets_of_second() -> Vec<String> {
+    let second = people().remove(1);
+    vec![second.password, second.one_time_secret.unwrap()]
 }
 
 #[test]
@@ -179,9 +268,11 @@ fn codex_goes_on_with_an_account_that_the_browser_signs_in() {
         println!("skipped codex_goes_on_with_an_account_that_the_browser_signs_in: {reason}");
         return;
     }
+    let onlooker = Onlooker::of(&secrets_of_second());
     let house = used_up_codex(true);
     let run = house.settled("codex-account-switch");
     assert_eq!(run["state"], "succeeded", "{}", house.tale(&run));
+    assert_eq!(onlooker.saw(), Vec::<String>::new());
     check_codex(&house);
     assert!(house.run("limit-wait").is_none(), "one workflow answers a limit");
 }
@@ -237,11 +328,10 @@ fn goes_on_with_a_key(agent: &str, start: &str) {
     house.add_account("second", agent, &["--sign-in", "api-key"], "api_key = 'not-used-up'\n");
     house.scene.tell(start);
     house.scene.wait_state("idle");
-    house.scene.tell("begin");
-    house.scene.wait_state("working");
+    house.works_once();
     // Whoever has no key is used up.
     house.use_up("");
-    house.scene.wait_state("idle");
+    house.scene.start_timers();
     if agent == "gemini" {
         house.scene.tell("and the lexer");
     }
@@ -269,5 +359,5 @@ fn gemini_goes_on_with_another_key() {
 
 #[test]
 fn claude_goes_on_with_another_key() {
-    goes_on_with_a_key("claude", "claude --limit-after 6s --limit-menu");
+    goes_on_with_a_key("claude", "claude --limit-after 2s --limit-menu");
 }

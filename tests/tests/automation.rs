@@ -8,7 +8,7 @@ const LONG: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_dialog_is_answered_by_its_label_while_it_stands_there() {
-    let scene = Scene::with_claude(&["--dialog-after", "2s", "--dialog-after", "20s"]);
+    let scene = Scene::with_claude(&["--dialog-after", "5s", "--dialog-after", "25s"]);
     let early = scene.stage.wa(&["approve", &scene.pane]);
     assert!(matches!(early.code, 3 | 4), "there is nothing to approve yet: {early:?}");
     let event = wait_for("the dialog", LONG, || scene.events("approval.requested").pop());

@@ -124,3 +124,23 @@ fn a_mux_that_dies_and_returns_is_a_new_generation() {
     let refused = stage.wa(&["send", &pane, "echo stale", "--if-generation", &first]);
     assert_eq!(refused.code, 4, "{refused:?}");
 }
+
+#[test]
+fn a_bad_policy_is_told_before_any_host_has_joined() {
+    let stage = Stage::new().unwrap();
+    let policy = stage.path("policy.toml");
+    fs::write(
+        &policy,
+        "[[rule]]\nwho = ['operator:*']\nverbs = ['send']\npanes = ['*']\ndecision = 'allow'\n",
+    )
+    .unwrap();
+    let _controller = stage.start_controller(&["--policy", policy.to_str().unwrap()]).unwrap();
+    let quiet = stage.wa(&["fleet", "status"]);
+    assert!(quiet.code == 0 && !quiet.stderr.contains("policy"), "{quiet:?}");
+    fs::write(&policy, "[[rule]]\nwho = 7\n").unwrap();
+    let told = wait_for("the mistake to be told", Duration::from_secs(60), || {
+        let answer = stage.wa(&["fleet", "status", "-o", "json"]);
+        answer.stderr.contains("policy.toml").then_some(answer)
+    });
+    assert_eq!((told.code, told.json()["items"].as_array().map(Vec::len)), (0, Some(0)), "{told:?}");
+}

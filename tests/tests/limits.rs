@@ -19,7 +19,7 @@ const MINUTES: Duration = Duration::from_secs(100);
 fn impatient(stage: &Stage) -> String {
     let built_in = include_str!("../../controller/workflow/workflows/limit-wait.toml");
     let mut quick = built_in.to_owned();
-    for (long, short) in [("2m", "1s"), ("1m", "1s"), ("20s", "3s"), ("30m", "3s")] {
+    for (long, short) in [("2m", "1s"), ("1m", "1s"), ("20s", "3s"), ("30m", "3s"), ("45s", "6s")] {
         let before = quick.len();
         quick = quick
             .replace(&format!("grace = \"{long}\""), &format!("grace = \"{short}\""))
@@ -38,7 +38,10 @@ fn impatient(stage: &Stage) -> String {
 fn scene(agent: &str, args: &[&str]) -> Scene {
     let stage = Stage::new().unwrap();
     let config = impatient(&stage);
-    let scene = Scene::with_agent(stage, agent, &["--config", &config], args);
+    let resets = format!("@{}", stage.path("resets").display());
+    let resets = ["--limit-resets", &resets];
+    let args = if agent == "claude" { [&resets[..], args].concat() } else { args.to_vec() };
+    let scene = Scene::with_agent(stage, agent, &["--config", &config], &args);
     scene.wait_state("idle");
     scene
 }
@@ -51,6 +54,12 @@ fn next_minute(seconds: i64) -> Timestamp {
 
 fn later(seconds: i64) -> Timestamp {
     wa_link::clock::now() + SignedDuration::from_secs(seconds)
+}
+
+/// What Claude Code will say of its limit.
+fn lifts_at(scene: &Scene, reset: Timestamp) -> Timestamp {
+    fs::write(scene.stage.path("resets"), reset.strftime("%-I:%M%P (UTC)").to_string()).unwrap();
+    reset
 }
 
 /// Waits until the pane is known to be limited until then.
@@ -117,11 +126,10 @@ fn gemini_is_stopped_by_the_label_and_told_to_go_on() {
 
 #[test]
 fn claude_is_stopped_by_the_label_and_told_to_go_on() {
-    let reset = next_minute(10);
-    let printed = reset.strftime("%-I:%M%P (UTC)").to_string();
-    let args = ["--turn", "1s", "--limit-after", "8s", "--limit-menu", "--limit-resets", &printed];
-    let scene = scene("claude", &args);
+    let scene = scene("claude", &["--turn", "1s", "--limit-after", "2s", "--limit-menu"]);
     scene.tell("begin");
+    let reset = lifts_at(&scene, next_minute(10));
+    scene.start_timers();
     wait_for("the menu to be answered", SOON, || (scene.submitted().len() == 2).then_some(()));
     let stop = "dialog: Stop and wait for limit to reset";
     assert_eq!(scene.submitted(), ["begin", stop]);
@@ -135,12 +143,12 @@ fn claude_is_stopped_by_the_label_and_told_to_go_on() {
 
 #[test]
 fn claude_that_goes_on_by_itself_is_not_disturbed() {
-    // Long after it goes on by itself.
-    let printed = next_minute(45).strftime("%-I:%M%P (UTC)").to_string();
-    let release = ["--release", "2.1.240"];
-    let args = ["--turn", "3s", "--limit-after", "6s", "--auto-continue", "8s", "--limit-resets", &printed];
-    let scene = scene("claude", &[&release[..], &args].concat());
+    let args = ["--release", "2.1.240", "--turn", "3s", "--limit-after", "4s", "--auto-continue", "8s"];
+    let scene = scene("claude", &args);
     scene.tell("begin");
+    // Long after it goes on by itself.
+    lifts_at(&scene, next_minute(45));
+    scene.start_timers();
     let reached = wait_for("the limit", SOON, || scene.events("limit.reached").pop());
     assert_eq!(reached["agent"], "claude");
     let done = run_in(&scene, "succeeded", SOON);
@@ -191,6 +199,11 @@ fn a_limit_that_has_not_lifted_after_all_is_waited_for_anew() {
     });
     assert_eq!(scene.submitted(), ["begin", "go on"], "and not again");
     assert_eq!(scene.state().as_deref(), Some("limited"));
+    // The first does not say that the limit lifted, and people hear of it.
+    assert_eq!(scene.runs()[1]["reason"], "the limit had not lifted: the agent met it again");
+    let told = told_by_it(&scene);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0]["text"].as_str().unwrap().contains("met its limit again"), "{told:?}");
 }
 
 #[test]

@@ -274,10 +274,16 @@ fn a_page_that_leaves_while_it_is_typed_into_takes_nothing_along() {
     imitation.set_mood(Mood { tells: true, ..Mood::default() });
     let leaves = Some(format!("{}/log-in", imitation.issuer()));
     desk.page.set_mood(Mood { leaves, ..Mood::default() });
-    let error = desk.login("ann", credentials(&ann), &desk.page.new_code()).unwrap_err();
-    assert_eq!(error.code(), "foreign_page", "{error}");
-    assert!(imitation.visited().contains("/log-in"), "the browser had been there");
-    assert_eq!(imitation.forms(), []);
+    // Where the browser is slow to follow, the form is sent before it has left, and takes its place.
+    for attempt in 0..10 {
+        let outcome = desk.login(&format!("ann-{attempt}"), credentials(&ann), &desk.page.new_code());
+        assert_eq!(imitation.forms(), []);
+        if imitation.visited().contains("/log-in") {
+            assert_eq!(outcome.unwrap_err().code(), "foreign_page");
+            return;
+        }
+    }
+    panic!("the browser has never been there");
 }
 
 #[test]
@@ -332,7 +338,7 @@ fn one_login_a_profile_and_nothing_outlives_its_login() {
         }
     });
     // The first was dropped in the middle.
-    wait_for("the browser to be gone", Duration::from_secs(5), || desk.left().is_empty().then_some(()));
+    wait_for("the browser to be gone", Duration::from_secs(20), || desk.left().is_empty().then_some(()));
 
     desk.runtime.block_on(async {
         let end = async {
@@ -349,7 +355,7 @@ fn one_login_a_profile_and_nothing_outlives_its_login() {
             () = end => {}
         }
     });
-    wait_for("the browser to be gone", Duration::from_secs(5), || desk.left().is_empty().then_some(()));
+    wait_for("the browser to be gone", Duration::from_secs(20), || desk.left().is_empty().then_some(()));
 }
 
 /// What is asked of a chromedriver by whoever starts a browser with it.
@@ -399,7 +405,7 @@ fn the_helper_takes_everything_with_it() {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        wait_for("the helper's socket", Duration::from_secs(15), || {
+        wait_for("the helper's socket", Duration::from_secs(30), || {
             dir.join("driver").exists().then_some(())
         });
         start_browser(&dir.join("driver"), &dir.join("profile"));
@@ -408,7 +414,7 @@ fn the_helper_takes_everything_with_it() {
             helper.kill().unwrap();
         }
         drop(helper.stdin.take());
-        wait_for("all to be gone", Duration::from_secs(10), || (working_in(&dir) == 0).then_some(()));
+        wait_for("all to be gone", Duration::from_secs(30), || (working_in(&dir) == 0).then_some(()));
         helper.wait().unwrap();
         assert!(killed || !dir.exists(), "the directory is gone as well");
     }

@@ -20,6 +20,8 @@ pub(super) async fn status(desk: &mut Desk<'_>) -> Result<Exit, Failure> {
     hosts.sort_by(|a, b| a.host.cmp(&b.host));
     desk.out.list(&hosts)?;
     if hosts.is_empty() {
+        // With a host they stand beside it.
+        answer.problems.iter().for_each(|problem| say(problem));
         say("no host has joined yet: make a token with `wa fleet token NAME`");
     }
     Ok(Exit::Done)

@@ -261,18 +261,20 @@ impl v1::fleet_server::Fleet for Fleet {
         let mut nodes: Vec<_> =
             nodes.into_iter().map(|node| convert::node_status(node, &wanted.revision)).collect();
         self.note_revoked(&mut nodes).await?;
-        if let Some(problem) = self.policy_file.as_ref().and_then(|file| file.problem()) {
-            for node in &mut nodes {
-                node.problems.push(format!("controller: policy: {problem}"));
-            }
+        let policy = self.policy_file.as_ref().and_then(|file| file.problem());
+        let mut problems: Vec<_> =
+            policy.map(|problem| format!("controller: policy: {problem}")).into_iter().collect();
+        for node in &mut nodes {
+            node.problems.extend(problems.iter().cloned());
         }
         if let Some(trouble) = self.store.trouble() {
             for node in &mut nodes {
                 node.problems
                     .push(format!("controller: {trouble}; this host keeps what it sees in its spool"));
             }
+            problems.push(format!("controller: {trouble}"));
         }
-        Ok(Response::new(v1::FleetStatusResponse { nodes }))
+        Ok(Response::new(v1::FleetStatusResponse { nodes, problems }))
     }
 
     async fn list_panes(

@@ -11,7 +11,7 @@ use super::{Fleet, address, check_host, convert, status, usage};
 use crate::gate::Scope;
 use crate::identity::peer::Peer;
 use crate::registry::PaneView;
-use crate::store::{Entry, RecordedInput, RunSummary, StoreError};
+use crate::store::{Entry, RecordedInput, RunSummary, StoreError, on_pane};
 
 /// Bytes of a reason.
 const MAX_REASON: usize = 1000;
@@ -67,7 +67,7 @@ impl Fleet {
             tx.audit(&Entry {
                 who: &who,
                 what: "cancel",
-                target: &format!("{} {} {}", run.trigger.host, pane.mux, pane.pane_id),
+                target: &on_pane(&run.trigger.host, pane),
                 decision: "cancelled",
                 detail: &format!("run {id} {reason}"),
             })?;
@@ -117,10 +117,7 @@ impl Fleet {
             tx.audit(&Entry {
                 who: &who,
                 what: "start",
-                target: &format!(
-                    "{} {} {}",
-                    run.trigger.host, run.trigger.pane.mux, run.trigger.pane.pane_id
-                ),
+                target: &on_pane(&run.trigger.host, &run.trigger.pane),
                 decision: "retried",
                 detail: &format!("workflow {} run {id} after {of}", run.workflow),
             })?;

@@ -3,8 +3,10 @@
 use super::*;
 use wa_proto::{Generation, MuxName, OutcomeKind};
 
+/// The same in all of a test.
 fn now() -> Timestamp {
-    "2026-11-22T12:00:00Z".parse().unwrap()
+    static NOW: std::sync::OnceLock<Timestamp> = std::sync::OnceLock::new();
+    *NOW.get_or_init(clock::now)
 }
 
 fn host() -> Host {
@@ -175,4 +177,23 @@ fn a_pause_waits_out_what_an_earlier_life_has_permitted() {
     gate.settle(outcome(inherited.action.id));
     assert_eq!(gate.pause(&[Scope::Everything], "operator:o", ""), None, "it has ended");
     assert_eq!(Gate::default().pause(&[Scope::Everything], "operator:o", ""), None);
+}
+
+/// A clock that was ahead when an action was asked for, and is right now: it begins no later than it was to.
+#[tokio::test]
+async fn a_clock_that_is_set_back_gives_an_action_no_more_time() {
+    let gate = Gate::default();
+    let day = Duration::from_secs(27 * 3600);
+    let ahead = now() + day;
+    let mut action = queued(1, 3);
+    // As a controller finds it that is started after the clock was set.
+    let made = uuid::Timestamp::from_unix(uuid::NoContext, ahead.as_second().try_into().unwrap(), 0);
+    action.action.id = ActionId(uuid::Uuid::new_v7(made));
+    action.action.deadline = ahead + Duration::from_millis(1500);
+    action.inherited = true;
+    let id = action.action.id;
+    gate.add(action);
+    assert!(matches!(ask(&gate, &host(), id, now()), Verdict::Granted { .. }));
+    tokio::time::sleep_until(clock::monotonic() + Duration::from_millis(2600)).await;
+    assert!(matches!(ask(&gate, &host(), id, now()), Verdict::Expired(_)));
 }

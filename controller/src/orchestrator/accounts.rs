@@ -4,13 +4,17 @@
 //! asked for; what cannot be had is told to the run as an input, in words. Nothing here speaks to a node or a browser: that
 //! is an errand (`errands.rs`), which begins when the commit is durable.
 
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use wa_link::clock;
 use wa_proto::{AccountAlias, ActionId, AgentKind, Timestamp};
 use wa_workflow::{Definition, End, Input, Run, Status};
 
 use super::Orchestrator;
 use super::errands::{Errand, What};
 use crate::accounts::choice::SignIn;
-use crate::store::{Entry, InboxRow, LeaseAnswer, LeaseRequest, StoreError, Tx};
+use crate::store::{InboxRow, LeaseAnswer, LeaseRequest, StoreError, Tx, on_pane};
 
 /// Which account a run wants.
 pub(super) struct Wanted {
@@ -40,12 +44,13 @@ fn feed(tx: &Tx<'_>, run: &Run, input: &Input) -> Result<(), StoreError> {
     tx.inbox_input(&run.trigger.host, &run.trigger.pane, run.id, input, &run.trigger.trace_parent)
 }
 
+/// `left`: of the step's time.
 fn errand(
     run: &Run,
     step: usize,
     agent: AgentKind,
     alias: AccountAlias,
-    deadline: Timestamp,
+    left: SignedDuration,
     what: What,
 ) -> Errand {
     Errand {
@@ -57,7 +62,7 @@ fn errand(
         trace_parent: run.trigger.trace_parent.clone(),
         agent,
         alias,
-        deadline,
+        until: clock::monotonic() + Duration::try_from(left).unwrap_or_default(),
         what,
     }
 }
@@ -119,7 +124,8 @@ impl Orchestrator {
                     &format!("{alias}, after {}: {reason}", named(request.from.as_ref())),
                 )?;
                 let what = What::Home { api_key };
-                tx.send(run.id, Some(errand(run, step, agent, alias, wanted.deadline, what)));
+                let left = wanted.deadline.duration_since(tx.now);
+                tx.send(run.id, Some(errand(run, step, agent, alias, left, what)));
                 Ok(())
             }
             LeaseAnswer::None { reason, earliest, .. } => {
@@ -135,7 +141,8 @@ impl Orchestrator {
         match provider_for(tx, run, &alias)? {
             Ok((agent, provider)) => {
                 let what = What::SignIn { action, provider };
-                tx.send(run.id, Some(errand(run, step, agent, alias, deadline, what)));
+                let left = deadline.duration_since(tx.now);
+                tx.send(run.id, Some(errand(run, step, agent, alias, left, what)));
                 Ok(())
             }
             Err(reason) => feed(tx, run, &Input::SignInFailed { step, reason }),
@@ -161,14 +168,8 @@ impl Orchestrator {
 
 /// What is done with accounts, for the audit.
 fn note(tx: &Tx<'_>, run: &Run, decision: &str, detail: &str) -> Result<(), StoreError> {
-    let pane = &run.trigger.pane;
-    tx.audit(&Entry {
-        who: &format!("workflow:{}", run.workflow),
-        what: "account",
-        target: &format!("{} {} {}", run.trigger.host, pane.mux, pane.pane_id),
-        decision,
-        detail: &format!("run {}: {detail}", run.id),
-    })
+    let target = on_pane(&run.trigger.host, &run.trigger.pane);
+    tx.audit_workflow(&run.workflow, &target, "account", decision, &format!("run {}: {detail}", run.id))
 }
 
 fn named(account: Option<&AccountAlias>) -> &str {

@@ -15,13 +15,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
 use tracing::Instrument as _;
 use wa_link::shutdown::{Shutdown, Tasks};
 use wa_link::{clock, trace};
 use wa_match::Redactor;
 use wa_proto::wire::v1;
 use wa_proto::wire::v1::account_request::About;
-use wa_proto::{AccountAlias, ActionId, AgentKind, Host, PaneRef, RunId, Timestamp};
+use wa_proto::{AccountAlias, ActionId, AgentKind, Host, PaneRef, RunId};
 use wa_workflow::{Input, Run, Status};
 use zeroize::Zeroizing;
 
@@ -29,7 +30,7 @@ use crate::accounts::Accounts;
 use crate::gate::{Gate, address};
 use crate::registry::{NoAnswer, Registry};
 use crate::signin::{Browser, DeviceLogin, Providers};
-use crate::store::{Entry, HomeAnswer, MadeHome, Store, StoreError, Tx};
+use crate::store::{HomeAnswer, MadeHome, Store, StoreError, Tx, on_pane};
 
 /// Errands that are run at a time; each browser takes some hundred MiB.
 const AT_A_TIME: usize = 8;
@@ -50,7 +51,8 @@ pub(crate) struct Errand {
     pub(crate) trace_parent: String,
     pub(crate) agent: AgentKind,
     pub(crate) alias: AccountAlias,
-    pub(crate) deadline: Timestamp,
+    /// By the clock that only goes forward: the other one may be set meanwhile.
+    pub(crate) until: Instant,
     pub(crate) what: What,
 }
 
@@ -234,14 +236,14 @@ impl Errand {
 
     /// Asks the node, again while it is away, and for a while when it refuses.
     async fn ask(&self, house: &House, about: About) -> Result<v1::AccountReply, NoAnswer> {
-        let refused = clock::now().saturating_add(REFUSED_FOR).unwrap_or(self.deadline).min(self.deadline);
+        let refused = (clock::monotonic() + REFUSED_FOR).min(self.until);
         loop {
             let error = match house.registry.ask_account(&self.host, about.clone()).await {
                 Ok(reply) => return Ok(reply),
                 Err(error) => error,
             };
-            let late = if matches!(error, NoAnswer::Node(_)) { refused } else { self.deadline };
-            if clock::now().saturating_add(RETRY).is_ok_and(|next| next >= late) {
+            let late = if matches!(error, NoAnswer::Node(_)) { refused } else { self.until };
+            if clock::monotonic() + RETRY >= late {
                 return Err(error);
             }
             tokio::time::sleep(RETRY).await;
@@ -271,7 +273,7 @@ impl Errand {
                 Some(HomeAnswer::SignedInBy(other)) => self.signed_in_by(house, other).await?,
                 Some(HomeAnswer::OfAnother) => tokio::time::sleep(RETRY).await,
             }
-            if clock::now() >= self.deadline {
+            if clock::monotonic() >= self.until {
                 return Err(format!("the home of the account {} could not be had in time", self.alias));
             }
         }
@@ -294,7 +296,7 @@ impl Errand {
     async fn signed_in_by(&self, house: &House, other: RunId) -> Result<(), String> {
         tracing::info!(%other, alias = %self.alias, host = %self.host, "another run signs the account in: waiting for it");
         loop {
-            if clock::now() >= self.deadline {
+            if clock::monotonic() >= self.until {
                 let (alias, host) = (&self.alias, &self.host);
                 return Err(format!("run {other} signs {alias} in on {host}, and was not done in time"));
             }
@@ -365,12 +367,9 @@ impl Errand {
         decision: &'static str,
         detail: &str,
     ) -> impl Fn(&Tx<'_>) -> Result<(), StoreError> + Clone + Send + use<> {
-        let who = format!("workflow:{}", self.workflow);
-        let target = format!("{} {} {}", self.host, self.pane.mux, self.pane.pane_id);
+        let (workflow, target) = (self.workflow.clone(), on_pane(&self.host, &self.pane));
         let detail = format!("run {}: {} {detail}", self.run, self.alias);
-        move |tx: &Tx<'_>| {
-            tx.audit(&Entry { who: &who, what: "account", target: &target, decision, detail: &detail })
-        }
+        move |tx: &Tx<'_>| tx.audit_workflow(&workflow, &target, "account", decision, &detail)
     }
 
     /// Whether the code was entered; `false`: the run waits for it no longer.
@@ -392,13 +391,17 @@ impl Errand {
             Ok(false) => return Ok(false),
             Err(error) => return Err(Failed::new("store", error)),
         }
+        // It may have taken long until the node had the code.
+        if let Some(why) = self.paused(house) {
+            return Err(Failed::new("paused", why));
+        }
         let login = DeviceLogin {
             alias: self.alias.clone(),
             provider: data,
             printed_url: &url,
             code,
             credentials,
-            deadline: self.deadline,
+            deadline: clock::now() + self.until.saturating_duration_since(clock::monotonic()),
         };
         let entered = house.browser.device_login(login).await;
         entered.map(|()| true).map_err(|error| Failed::new(error.code(), error))

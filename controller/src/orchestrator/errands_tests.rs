@@ -1,6 +1,7 @@
 use wa_link::files;
 use wa_proto::{Generation, MuxName};
 
+use super::super::clock_tests::{DAY, wall};
 use super::*;
 use crate::accounts::Credentials;
 use crate::accounts::choice::SignIn;
@@ -61,7 +62,7 @@ fn errand(run: RunId) -> Errand {
         trace_parent: String::new(),
         agent: AgentKind::codex(),
         alias: "work".parse().unwrap(),
-        deadline: clock::now().saturating_add(Duration::from_secs(3600)).unwrap(),
+        until: clock::monotonic() + Duration::from_secs(3600),
         what: What::Home { api_key: false },
     }
 }
@@ -94,4 +95,22 @@ async fn an_errand_that_was_replaced_leaves_the_next_one_its_place() {
     assert!(stop.is_triggered(), "the run waits for it no longer");
     tasks.shutdown().trigger();
     assert!(tasks.finish(Duration::from_secs(20)).await.stayed.is_empty());
+}
+
+/// Its time is a length: a clock that is set takes none of it, and gives it no more.
+#[tokio::test]
+async fn an_errand_has_its_time_whatever_the_clock_shows() {
+    let (place, (wall, _entered)) = (tempfile::tempdir().unwrap(), wall());
+    let tasks = Tasks::new(Shutdown::new());
+    let house = house(place.path(), &tasks).await;
+    let asked = |errand: Errand| {
+        let house = house.clone();
+        async move { tokio::time::timeout(Duration::from_secs(1), errand.prepared(&house, false)).await }
+    };
+    let long = errand(RunId::generate());
+    let over = Errand { until: clock::monotonic(), ..errand(RunId::generate()) };
+    wall.set(DAY);
+    assert!(asked(long).await.is_err(), "it has an hour");
+    wall.set(-DAY);
+    assert!(matches!(asked(over).await, Ok(Err(_))), "its time is over");
 }

@@ -10,7 +10,7 @@
 //! inbox, and wake-ups that came due meanwhile, are worked off at its start by the task that wakes runs.
 //!
 //! A run that waits for its pane is fed the pane's present state after each of its steps, once, and then whatever
-//! reports change. Nothing is fed from nodes that are away. Accounts are leased in the commit (`accounts.rs`); their homes and
+//! reports change: what tells a run nothing new is no input. Nothing is fed from nodes that are away. Accounts are leased in the commit (`accounts.rs`); their homes and
 //! sign-ins are errands outside of it (`errands.rs`), whose results come back as inputs.
 //!
 //! An event that is told late, or before the one that belongs to it, is looked at with its pane (`late.rs`).
@@ -20,11 +20,15 @@
 
 mod accounts;
 mod brakes;
+mod clock;
+#[cfg(test)]
+mod clock_tests;
 mod errands;
 mod late;
 mod timers;
 
 use accounts::{Code, Wanted};
+use clock::Reckoning;
 pub(crate) use errands::{Errand, Errands, House, run_errands};
 use late::Timeliness;
 pub(crate) use timers::{Alarm, run_timers};
@@ -38,15 +42,15 @@ use wa_link::trace;
 use wa_match::Redactor;
 use wa_proto::{Action, Event, Host, Pane, PaneRef, RunId, Timestamp, Verb};
 use wa_workflow::{
-    Admission, Definition, Effect, Expect, Input, Override, PlaceOf, Run, Status, Trigger, WANTED_ACCOUNT,
-    admit,
+    Admission, Definition, Effect, Expect, Input, Level, Override, PlaceOf, Run, Status, Trigger,
+    WANTED_ACCOUNT, admit,
 };
 
 use crate::gate::{Gate, address};
 use crate::identity::ca::hex;
 use crate::policy;
 use crate::registry::Registry;
-use crate::store::{Committed, Entry, InboxItem, InboxRow, NewAction, Observer, StoreError, Tx};
+use crate::store::{Committed, InboxItem, InboxRow, NewAction, Observer, StoreError, Tx, on_pane};
 
 /// Runs workflows. Lives on the store's writer thread.
 pub struct Orchestrator {
@@ -56,10 +60,13 @@ pub struct Orchestrator {
     gate: Arc<Gate>,
     alarm: Arc<Alarm>,
     errands: Arc<Errands>,
+    reckoning: Reckoning,
 }
 
 /// Rows of the inbox that one commit works off; what is more waits for the next.
 const ROWS_PER_COMMIT: usize = 4096;
+/// Of these, also when it has taken long already.
+const ROWS_AT_LEAST: usize = 16;
 /// Triggers that wait for one pane; what comes on top is merged into them.
 const TRIGGERS: u64 = 32;
 /// Inputs that one row may lead to: a definition that steps without end is cut here.
@@ -72,7 +79,15 @@ impl Orchestrator {
         registry: Arc<Registry>,
         gate: Arc<Gate>,
     ) -> Self {
-        Self { definitions, overrides, registry, gate, alarm: Arc::default(), errands: Arc::default() }
+        Self {
+            definitions,
+            overrides,
+            registry,
+            gate,
+            alarm: Arc::default(),
+            errands: Arc::default(),
+            reckoning: Reckoning::default(),
+        }
     }
 
     /// What runs want done outside of commits.
@@ -101,6 +116,29 @@ impl Orchestrator {
             }
         }
         tx.inbox_done(row.n)
+    }
+
+    /// Ends the run for which a row was that was set aside: it may have been the timer that it waits for, or an outcome, and
+    /// neither comes again.
+    fn end_without(&self, tx: &Tx<'_>, row: &InboxRow, error: &StoreError) -> Result<(), StoreError> {
+        let InboxItem::Input { run, .. } = &row.item else { return Ok(()) };
+        let reason = format!("an input of it could not be worked off: {error}");
+        let ended = tx.apart(|tx| {
+            let Some(run) = tx.run(*run)?.filter(|run| !run.is_over()) else { return Ok(()) };
+            let text = format!(
+                "{} on {} was ended, for {reason}. Look at the pane, and at the controller's log",
+                run.workflow, run.trigger.place.address
+            );
+            tx.notify(&run, Level::Error, &text)?;
+            self.drive(tx, run, Input::Cancel { reason })
+        });
+        match ended {
+            Err(error) if !error.is_passing() => {
+                tracing::error!(%error, %run, "a run that lacks an input could not be ended: end it by hand");
+                Ok(())
+            }
+            ended => ended,
+        }
     }
 
     fn event(
@@ -333,14 +371,8 @@ impl Orchestrator {
     }
 
     fn note(&self, tx: &Tx<'_>, run: &Run, decision: &str, detail: &str) -> Result<(), StoreError> {
-        let pane = &run.trigger.pane;
-        tx.audit(&Entry {
-            who: &format!("workflow:{}", run.workflow),
-            what: "run",
-            target: &format!("{} {} {}", run.trigger.host, pane.mux, pane.pane_id),
-            decision,
-            detail: &format!("{} {detail}", run.id),
-        })
+        let target = on_pane(&run.trigger.host, &run.trigger.pane);
+        tx.audit_workflow(&run.workflow, &target, "run", decision, &format!("{} {detail}", run.id))
     }
 
     /// Puts actions into the outbox; the wake-up time that the run asked for last.
@@ -398,6 +430,10 @@ impl Orchestrator {
 }
 
 impl Observer for Orchestrator {
+    fn begin(&self, tx: &Tx<'_>) -> Result<(), StoreError> {
+        self.look_at_the_clock(tx)
+    }
+
     fn step(&self, tx: &Tx<'_>) -> Result<(), StoreError> {
         let mut done = 0;
         loop {
@@ -405,11 +441,11 @@ impl Observer for Orchestrator {
             if rows.is_empty() {
                 return Ok(());
             }
-            if done >= ROWS_PER_COMMIT {
-                tx.wake_at(tx.now);
-                return Ok(());
-            }
             for row in rows {
+                if done >= ROWS_PER_COMMIT || (done >= ROWS_AT_LEAST && tx.is_late()) {
+                    tx.wake_at(tx.now);
+                    return Ok(());
+                }
                 done += 1;
                 match tx.apart(|tx| self.row(tx, &row)) {
                     Ok(()) => {}
@@ -419,6 +455,7 @@ impl Observer for Orchestrator {
                     Err(error) => {
                         tracing::error!(%error, row = row.n, host = %row.host, "a row of the inbox was set aside");
                         tx.inbox_set_aside(row.n)?;
+                        self.end_without(tx, &row, &error)?;
                     }
                 }
             }
@@ -426,6 +463,7 @@ impl Observer for Orchestrator {
     }
 
     fn committed(&self, what: Committed) {
+        self.reckoning.committed();
         // Not inside the commit: had it failed, the run would still be open and nobody would watch its pane.
         let last: HashMap<(Host, PaneRef), bool> =
             what.runs.into_iter().map(|(host, pane, open)| ((host, pane), open)).collect();
@@ -496,13 +534,7 @@ fn declined(
     decision: &str,
     detail: &str,
 ) -> Result<(), StoreError> {
-    tx.audit(&Entry {
-        who: &format!("workflow:{}", definition.name),
-        what: "run",
-        target: &format!("{} {} {}", row.host, row.pane.mux, row.pane.pane_id),
-        decision,
-        detail,
-    })
+    tx.audit_workflow(&definition.name, &on_pane(&row.host, &row.pane), "run", decision, detail)
 }
 
 /// What audit and lists show of an action: its text redacted and cut, with a hash of the whole.
@@ -534,8 +566,8 @@ fn shown_up_to(most: usize, verb: &Verb) -> String {
 pub(crate) fn pane_inputs(tx: &Tx<'_>, host: &Host, changes: &[(PaneRef, Input)]) -> Result<(), StoreError> {
     for (pane, input) in changes {
         let Some(run) = tx.open_run(host, pane)? else { continue };
-        // A pane that is gone matters to a run that acts, too.
-        if run.watches_pane() || matches!(input, Input::PaneGone) {
+        // A pane that is drawn again and again is told once; that it is gone matters to a run that acts, too.
+        if (run.watches_pane() && !run.knows(input)) || matches!(input, Input::PaneGone) {
             tx.inbox_input(host, pane, run.id, input, &run.trigger.trace_parent)?;
         }
     }

@@ -8,6 +8,7 @@ use wa_link::clock;
 use wa_link::shutdown::Shutdown;
 use wa_proto::Timestamp;
 
+use super::clock::Moment;
 use crate::store::{Store, StoreError};
 
 /// The wall clock may jump, so no sleep is longer.
@@ -38,8 +39,14 @@ impl Alarm {
 /// Runs until the shutdown. Begins with what came due, or was left in the inbox, before the start.
 pub(crate) async fn run_timers(store: &Store, alarm: &Alarm, shutdown: &Shutdown) {
     let mut next = Some(clock::now());
+    let mut since = Moment::at(clock::now());
     loop {
         let now = clock::now();
+        let present = Moment::at(now);
+        if since.set_by(&present).is_some() {
+            // What it sleeps for is a time of the old clock; the commit that asks anew sees to the others.
+            (since, next) = (present, Some(now));
+        }
         if next.is_some_and(|next| next <= now) {
             next = match store.write(|tx| tx.wake_runs()).await {
                 Ok(next) => next,

@@ -8,7 +8,7 @@ use tonic::Status;
 use wa_link::clock;
 use wa_proto::wire::v1;
 use wa_proto::wire::v1::controller_message::Kind as Down;
-use wa_proto::{AgentKind, AgentSession, Lane, Pane, PaneRef, StateDetail};
+use wa_proto::{AgentKind, AgentSession, Lane, Pane, PaneRef, Record, RecordBody, StateDetail};
 use wa_workflow::Input;
 
 use super::{Session, blocks, refuse};
@@ -98,6 +98,11 @@ impl Session {
 
     async fn log(&self, batch: Batch, wire: u64, under_way: &mut UnderWay) -> Result<(), Status> {
         let sizes = Sizes { raw: batch.bytes, wire };
+        let is_hole = |record: &Record| matches!(record.body, RecordBody::Hole(_));
+        if batch.lane == Lane::Events && batch.records.iter().any(is_hole) {
+            self.offer_again.store(true, Ordering::Relaxed);
+            self.handle.outbox.notify_one();
+        }
         let answer = self.link.store.ingest(batch).await.map_err(|e| status(&e))?;
         under_way.answers.push_back((answer, sizes));
         Ok(())
@@ -140,7 +145,7 @@ impl Session {
     /// What happened to panes goes to the runs that wait for them.
     async fn tell_runs(&self, changes: Vec<(PaneRef, Input)>) -> Result<(), Status> {
         let host = self.host.clone();
-        let told = self.link.store.write(move |tx| pane_inputs(tx, &host, &changes));
+        let told = self.link.store.write_of(self.host.clone(), move |tx| pane_inputs(tx, &host, &changes));
         told.await.map_err(|e| status(&e))
     }
 

@@ -21,7 +21,7 @@ mod blocks;
 mod lanes;
 mod refusals;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -115,6 +115,8 @@ pub(crate) struct Session {
     out: mpsc::Sender<Reply>,
     /// Bytes of bulk that were not acknowledged yet.
     bulk_in_flight: AtomicU64,
+    /// The node lost events on their way, which may have been outcomes: the open actions are to be offered again.
+    offer_again: AtomicBool,
     /// The node's newest certificate: what it came with, or what it was given since.
     certificate: Mutex<Peer>,
 }
@@ -161,6 +163,7 @@ impl NodeLink {
             handle: Arc::clone(&handle),
             out: out.clone(),
             bulk_in_flight: AtomicU64::new(0),
+            offer_again: AtomicBool::new(false),
             certificate: Mutex::new(peer),
             link: self,
         };
@@ -404,12 +407,16 @@ impl Session {
         self.certificate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Offers every open action of this host, oldest first: all of them once, then whatever is new.
+    /// Offers every open action of this host, oldest first: all of them once, then whatever is new. All of them again when
+    /// an outcome may have got lost: the node knows what has ended.
     async fn outbox(&self) -> Result<(), Status> {
         let mut offered = 0;
         loop {
             // Asked for before looking, so that what comes in between wakes it again.
             let more = self.handle.outbox.notified();
+            if self.offer_again.swap(false, Ordering::Relaxed) {
+                offered = 0;
+            }
             for action in self.link.gate.open_after(&self.host, offered) {
                 offered = action.fence;
                 self.send(Down::Action(action.into())).await?;

@@ -5,6 +5,9 @@
 //! It serves one user name, whose digest is in `browser.user`: in a profile that the provider knows, whoever used it before
 //! would be signed in without a question, and the code be confirmed for the wrong one. Another user name, or an alias that
 //! was given away, begins with an empty profile.
+//!
+//! Chromium writes down which pages are open and what stands in their fields, the code and the one-time password among that,
+//! so as to open them again: those files go when the login ends, and where a kill kept it from that, when the next begins.
 
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt as _;
@@ -50,6 +53,9 @@ const FLAGS: &[&str] = &[
 /// Left by a browser that was killed. They name a process that another may have the number of by now.
 const LEFTOVERS: [&str; 3] = ["SingletonLock", "SingletonSocket", "SingletonCookie"];
 
+/// Of pages that were open.
+const OF_PAGES: [&str; 2] = ["Default/Sessions", "Default/Session Storage"];
+
 /// Bytes of what says whose a profile is.
 const MOST_OWNER: u64 = 1024;
 
@@ -89,6 +95,7 @@ impl Profile {
             // Mostly it is not there.
             std::fs::remove_file(browser.join(name)).ok();
         }
+        forget_pages(&browser);
         Ok(Self { chromium, chromedriver, account, browser, _lock: lock })
     }
 
@@ -125,6 +132,24 @@ impl Profile {
         capabilities.insert("unhandledPromptBehavior".to_owned(), json!("dismiss"));
         capabilities.insert("goog:chromeOptions".to_owned(), options);
         capabilities
+    }
+}
+
+impl Drop for Profile {
+    fn drop(&mut self) {
+        forget_pages(&self.browser);
+    }
+}
+
+fn forget_pages(browser: &Path) {
+    for name in OF_PAGES {
+        let place = browser.join(name);
+        if let Err(error) = std::fs::remove_dir_all(&place)
+            && error.kind() != ErrorKind::NotFound
+        {
+            let place = place.display();
+            tracing::warn!(%place, %error, "what a browser noted of its pages is still there: remove it");
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use wa_proto::wire::{from_us, to_us};
 use wa_proto::{AccountAlias, AgentKind, Timestamp};
 
 use super::audit::Entry;
+use super::readable::readable;
 use super::{StoreError, Tx};
 use crate::accounts::choice::SignIn;
 use crate::accounts::keys::KeyRow;
@@ -123,12 +124,7 @@ pub(super) fn accounts(conn: &Connection, pool: Option<&str>) -> Result<Vec<Acco
     let mut statement = conn.prepare_cached(&format!(
         "SELECT {COLUMNS} FROM accounts WHERE ?1 IS NULL OR pool = ?1 ORDER BY alias"
     ))?;
-    let mut rows = statement.query([pool])?;
-    let mut out = Vec::new();
-    while let Some(row) = rows.next()? {
-        out.push(read_account(row)?);
-    }
-    Ok(out)
+    readable("accounts", statement.query([pool])?, read_account)
 }
 
 /// All pools, or the one of this name.
@@ -137,10 +133,9 @@ pub(super) fn pools(conn: &Connection, name: Option<&str>) -> Result<Vec<PoolRow
         "SELECT name, switching, (SELECT count(*) FROM accounts WHERE pool = name) FROM pools
          WHERE ?1 IS NULL OR name = ?1 ORDER BY name",
     )?;
-    let rows = statement.query_map([name], |row| {
+    readable("pools", statement.query([name])?, |row| {
         Ok(PoolRow { name: row.get(0)?, switching: row.get(1)?, accounts: row.get(2)? })
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    })
 }
 
 /// The name of a field of an account, and its value, sealed.

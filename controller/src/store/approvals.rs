@@ -15,9 +15,10 @@ use wa_proto::{
 use wa_workflow::{Input, Level, Run};
 
 use super::aside::{Unreadable, of_row};
-use super::audit::Entry;
+use super::audit::{Entry, on_pane};
 use super::notices::NewNotice;
 use super::outbox::open_action;
+use super::readable::readable;
 use super::{Queued, Store, StoreError, Tx, int};
 use crate::accounts::vault::Vault;
 
@@ -153,7 +154,7 @@ fn read(row: &Row<'_>, vault: &Vault) -> Result<Approval, StoreError> {
 
 impl Approval {
     fn target(&self) -> String {
-        format!("{} {} {}", self.host, self.pane.mux, self.pane.pane_id)
+        on_pane(&self.host, &self.pane)
     }
 }
 
@@ -200,7 +201,7 @@ impl Tx<'_> {
         self.audit(&Entry {
             who: &action.who,
             what: verb,
-            target: &format!("{host} {} {}", action.pane.mux, action.pane.pane_id),
+            target: &on_pane(host, &action.pane),
             decision: "held",
             detail: &format!("{} {} by {rule}: {summary}", action.id, name(n)),
         })?;
@@ -222,7 +223,7 @@ impl Tx<'_> {
         self.audit(&Entry {
             who: &action.who,
             what: action.verb.name(),
-            target: &format!("{host} {} {}", action.pane.mux, action.pane.pane_id),
+            target: &on_pane(host, &action.pane),
             decision: "refused",
             detail: &format!("{} {reason}: {summary}", action.id),
         })?;
@@ -342,22 +343,21 @@ impl Tx<'_> {
 
     /// Ends what nobody has answered in time; when the next one runs out.
     pub(super) fn expire_approvals(&self) -> Result<Option<Timestamp>, StoreError> {
-        let late = self
-            .conn
-            .prepare_cached(&format!(
-                "SELECT {COLUMNS} FROM {FROM} WHERE a.state = 'open' AND a.until_us <= ?1 ORDER BY a.n"
-            ))?
-            .query_map([to_us(self.now)], |row| Ok(read(row, self.vault)))?
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut statement = self.conn.prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM {FROM} WHERE a.state = 'open' AND a.until_us <= ?1 ORDER BY a.n"
+        ))?;
+        let late = readable("approvals", statement.query([to_us(self.now)])?, |row| read(row, self.vault))?;
         for approval in late {
-            let approval = approval?;
             self.end(&approval, "expired", "", OutcomeKind::Expired, "nobody answered in time")?;
         }
         let next: Option<i64> = self
             .conn
-            .prepare_cached("SELECT min(until_us) FROM approvals WHERE state = 'open'")?
+            .prepare_cached(
+                "SELECT min(until_us) FROM approvals WHERE state = 'open' AND typeof(until_us) = 'integer'",
+            )?
             .query_row([], |row| row.get(0))?;
-        next.map(|us| from_us("approvals.until_us", us).map_err(damaged)).transpose()
+        // One that is no time must not keep the others open.
+        Ok(next.and_then(|us| from_us("approvals.until_us", us).ok()))
     }
 
     /// An approval that can be answered now.
@@ -489,10 +489,8 @@ fn list(
     let mut statement = conn.prepare_cached(&format!(
         "SELECT {COLUMNS} FROM {FROM} WHERE (?1 IS NULL OR a.host = ?1) {only} ORDER BY a.n DESC LIMIT ?2"
     ))?;
-    let rows = statement
-        .query_map(params![host.map(Host::as_str), int(limit as u64)?], |row| Ok(read(row, vault)))?
-        .collect::<Result<Vec<_>, _>>()?;
-    rows.into_iter().collect()
+    let rows = statement.query(params![host.map(Host::as_str), int(limit as u64)?])?;
+    readable("approvals", rows, |row| read(row, vault))
 }
 
 /// Open ones that cannot be read, by their numbers.
@@ -514,8 +512,5 @@ fn unseen(conn: &Connection, vault: &Vault, limit: usize) -> Result<Vec<Approval
     let mut statement = conn.prepare_cached(&format!(
         "SELECT {COLUMNS} FROM {FROM} WHERE a.state = 'open' AND a.shown IS NULL ORDER BY a.n LIMIT ?1"
     ))?;
-    let rows = statement
-        .query_map([int(limit as u64)?], |row| Ok(read(row, vault)))?
-        .collect::<Result<Vec<_>, _>>()?;
-    rows.into_iter().collect()
+    readable("approvals", statement.query([int(limit as u64)?])?, |row| read(row, vault))
 }

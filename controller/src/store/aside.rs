@@ -22,7 +22,7 @@ use wa_proto::wire::{from_us, to_us};
 use wa_proto::{ActionId, EventId, Generation, Host, MuxName, OutcomeKind, PaneRef, RunId, Timestamp};
 use wa_workflow::{End, Input, Level, PlaceOf, Run, Status, Trigger, Vars};
 
-use super::audit::Entry;
+use super::audit::{Entry, on_pane};
 use super::notices::NewNotice;
 use super::{StoreError, Tx, approvals, outbox, runs};
 use crate::accounts::vault::{Vault, VaultError};
@@ -126,74 +126,95 @@ impl Columns {
             doubted: true,
             signed_in: false,
             pane_state: None,
+            told: None,
             heard: BTreeSet::new(),
         }
     }
 }
 
+/// What stands beside the body of an action.
+struct OfAction {
+    /// `None`: that cannot be read either.
+    action: Option<ActionId>,
+    host: String,
+    who: String,
+    run: Option<RunId>,
+}
+
+/// Text of a row that is damaged, as far as it is text.
+fn text_at(row: &Row<'_>, at: usize) -> rusqlite::Result<String> {
+    Ok(String::from_utf8_lossy(&row.get::<_, Vec<u8>>(at)?).into_owned())
+}
+
 impl Tx<'_> {
     fn set_action_aside(&self, found: &Unreadable<i64>) -> Result<(), StoreError> {
         let reason = format!("its row in the outbox cannot be read: {}", found.why);
-        let (id, host, who, run): (Vec<u8>, String, String, Option<Vec<u8>>) = self
-            .conn
-            .prepare_cached(
-                "SELECT CAST(action_id AS BLOB), CAST(host AS TEXT), CAST(who AS TEXT), CAST(run_id AS BLOB)
-                 FROM outbox WHERE n = ?1",
-            )?
-            .query_row([found.key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+        let of = self.action_at("outbox", found.key)?;
         self.conn
             .prepare_cached(
                 "UPDATE outbox SET settled_us = ?2, outcome = ?3, reason = ?4, body = x'' WHERE n = ?1",
             )?
             .execute(params![found.key, to_us(self.now), OutcomeKind::Unknown.as_str(), reason])?;
-        let action = ActionId::from_slice(&id);
-        let named = action.map_or_else(|| format!("action {}", found.key), |id| format!("action {id}"));
-        let run = run.as_deref().and_then(RunId::from_slice);
-        let of_run = run.map(|run| self.columns_of_run(run)).transpose()?.flatten();
-        if let (Some(run), Some(action), Some(of)) = (run, action, &of_run) {
-            let input = Input::Outcome { action, kind: OutcomeKind::Unknown, reason: reason.clone() };
-            self.inbox_input(&of.host, &of.pane, run, &input, "")?;
-        }
-        self.tell_of_aside(
-            &host,
-            of_run.as_ref(),
-            run,
-            &who,
-            &named,
-            &format!("{reason}. It may have been begun"),
-        )
+        let named = of.action.map_or_else(|| format!("action {}", found.key), |id| format!("action {id}"));
+        let text = format!("{reason}. It may have been begun");
+        let unknown = |action| Input::Outcome { action, kind: OutcomeKind::Unknown, reason };
+        self.tell_of_action(&of, unknown, &named, &text)
     }
 
     fn set_approval_aside(&self, found: &Unreadable<i64>) -> Result<(), StoreError> {
         let reason = format!("its row cannot be read: {}", found.why);
-        let (id, host, who, run): (Vec<u8>, String, String, Option<Vec<u8>>) = self
-            .conn
-            .prepare_cached(
-                "SELECT CAST(action_id AS BLOB), CAST(host AS TEXT), CAST(who AS TEXT), CAST(run_id AS BLOB)
-                 FROM approvals WHERE n = ?1",
-            )?
-            .query_row([found.key], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+        let of = self.action_at("approvals", found.key)?;
         self.conn
             .prepare_cached(
                 "UPDATE approvals SET state = 'expired', reason = ?2, answered_us = ?3, body = x'' WHERE n = ?1",
             )?
             .execute(params![found.key, reason, to_us(self.now)])?;
-        let run = run.as_deref().and_then(RunId::from_slice);
-        let of_run = run.map(|run| self.columns_of_run(run)).transpose()?.flatten();
-        if let (Some(run), Some(action), Some(of)) = (run, ActionId::from_slice(&id), &of_run) {
-            let denied = Input::Denied { action, reason: reason.clone() };
-            self.inbox_input(&of.host, &of.pane, run, &denied, "")?;
-        }
         let named = super::approval_name(found.key.cast_unsigned());
-        self.tell_of_aside(&host, of_run.as_ref(), run, &who, &named, &format!("{reason}. It has lapsed"))
+        let text = format!("{reason}. It has lapsed");
+        self.tell_of_action(&of, |action| Input::Denied { action, reason }, &named, &text)
+    }
+
+    /// What stands beside the body of an action, in the outbox or among the approvals.
+    fn action_at(&self, table: &'static str, n: i64) -> Result<OfAction, StoreError> {
+        let sql = format!(
+            "SELECT CAST(action_id AS BLOB), CAST(host AS BLOB), CAST(who AS BLOB), CAST(run_id AS BLOB)
+             FROM {table} WHERE n = ?1"
+        );
+        let read = |row: &Row<'_>| {
+            let run: Option<Vec<u8>> = row.get(3)?;
+            Ok(OfAction {
+                action: ActionId::from_slice(&row.get::<_, Vec<u8>>(0)?),
+                host: text_at(row, 1)?,
+                who: text_at(row, 2)?,
+                run: run.as_deref().and_then(RunId::from_slice),
+            })
+        };
+        Ok(self.conn.prepare_cached(&sql)?.query_row([n], read)?)
+    }
+
+    /// Tells its run what became of it, and people.
+    fn tell_of_action(
+        &self,
+        of: &OfAction,
+        input: impl FnOnce(ActionId) -> Input,
+        named: &str,
+        text: &str,
+    ) -> Result<(), StoreError> {
+        let place = of.run.map(|run| self.columns_of_run(run)).transpose()?.flatten();
+        if let (Some(run), Some(action), Some(place)) = (of.run, of.action, &place) {
+            self.inbox_input(&place.host, &place.pane, run, &input(action), "")?;
+        }
+        self.tell_of_aside(&of.host, place.as_ref(), of.run, &of.who, named, text)
     }
 
     fn set_run_aside(&self, found: &Unreadable<Vec<u8>>) -> Result<(), StoreError> {
         let reason = format!("its row cannot be read: {}", found.why);
-        let (host, workflow): (String, String) = self
+        let (host, workflow) = self
             .conn
-            .prepare_cached("SELECT CAST(host AS TEXT), CAST(workflow AS TEXT) FROM runs WHERE run_id = ?1")?
-            .query_row([&found.key], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            .prepare_cached(
+                "SELECT CAST(host AS BLOB), CAST(workflow AS BLOB) FROM runs WHERE CAST(run_id AS BLOB) = ?1",
+            )?
+            .query_row([&found.key], |row| Ok((text_at(row, 0)?, text_at(row, 1)?)))?;
         let id = RunId::from_slice(&found.key);
         let of = id.map(|id| self.columns_of_run(id)).transpose()?.flatten();
         let stand_in = of.clone().zip(id).map(|(of, id)| of.stand_in(id, &reason, self.now));
@@ -202,7 +223,7 @@ impl Tx<'_> {
         self.conn
             .prepare_cached(
                 "UPDATE runs SET state = 'unknown', reason = ?2, ended_us = ?3, wake_us = NULL,
-                 unreadable = CAST(body AS TEXT), body = ?4 WHERE run_id = ?1",
+                 unreadable = CAST(body AS TEXT), body = ?4 WHERE CAST(run_id AS BLOB) = ?1",
             )?
             .execute(params![found.key, reason, to_us(self.now), stand_in.unwrap_or_default()])?;
         if let Some(id) = id {
@@ -238,8 +259,7 @@ impl Tx<'_> {
         text: &str,
     ) -> Result<(), StoreError> {
         tracing::error!(host, who, "{named} was set aside: {text}");
-        let target = place
-            .map_or_else(|| host.to_owned(), |of| format!("{} {} {}", of.host, of.pane.mux, of.pane.pane_id));
+        let target = place.map_or_else(|| host.to_owned(), |of| on_pane(&of.host, &of.pane));
         let detail = format!("{named} of {who}: {text}");
         self.audit(&Entry {
             who: "controller",

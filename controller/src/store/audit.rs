@@ -9,13 +9,16 @@
 //!
 //! The trail is kept for good and may be long: it is read in pages, each of bounded size.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use ring::digest::{Context, SHA256};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use wa_proto::wire::{from_us, to_us};
-use wa_proto::{Host, PaneAddress, Timestamp};
+use wa_proto::{Host, PaneAddress, PaneRef, Timestamp};
 
+use super::aside::of_row;
+use super::readable::readable;
 use super::{Store, StoreError, Tx};
 use crate::identity::ca::hex;
 
@@ -29,6 +32,11 @@ pub struct Entry<'a> {
     /// `queued`, `granted`, `refused`, `made`, an outcome …
     pub decision: &'a str,
     pub detail: &'a str,
+}
+
+/// How rows name a pane.
+pub(crate) fn on_pane(host: impl Display, pane: &PaneRef) -> String {
+    format!("{host} {} {}", pane.mux, pane.pane_id)
 }
 
 /// A row of the trail.
@@ -95,12 +103,24 @@ fn hash(before: &[u8], n: i64, time_us: i64, words: [&str; 5]) -> Vec<u8> {
 }
 
 impl Tx<'_> {
+    /// Appends what a workflow did on a pane, or left.
+    pub(crate) fn audit_workflow(
+        &self,
+        workflow: &str,
+        target: &str,
+        what: &str,
+        decision: &str,
+        detail: &str,
+    ) -> Result<(), StoreError> {
+        self.audit(&Entry { who: &format!("workflow:{workflow}"), what, target, decision, detail })
+    }
+
     /// Appends to the trail.
     pub fn audit(&self, entry: &Entry<'_>) -> Result<(), StoreError> {
         let last: Option<(i64, Vec<u8>)> = self
             .conn
             .prepare_cached(
-                "SELECT n, hash FROM (SELECT n, hash FROM audit_head UNION ALL
+                "SELECT n, CAST(hash AS BLOB) FROM (SELECT n, hash FROM audit_head UNION ALL
                  SELECT n, hash FROM (SELECT n, hash FROM audit ORDER BY n DESC LIMIT 1))
                  ORDER BY n DESC LIMIT 1",
             )?
@@ -248,6 +268,29 @@ fn read(row: &Row<'_>) -> Result<AuditRow, StoreError> {
     })
 }
 
+/// What is told of a row that cannot be read. The chain does not hold there either.
+fn unreadable(row: &Row<'_>, error: StoreError) -> Result<AuditRow, StoreError> {
+    let detail = format!(
+        "this row cannot be read: {}; `wa audit verify` says whether the trail holds",
+        of_row(error)?
+    );
+    let text = |at: usize| row.get::<_, String>(at).unwrap_or_default();
+    Ok(AuditRow {
+        n: row.get(0)?,
+        time: row
+            .get(1)
+            .ok()
+            .and_then(|us| from_us("audit.time_us", us).ok())
+            .unwrap_or(Timestamp::UNIX_EPOCH),
+        who: text(2),
+        what: text(3),
+        target: text(4),
+        decision: "unreadable".to_owned(),
+        detail,
+        hash: row.get(7).unwrap_or_default(),
+    })
+}
+
 /// The number of the last row; 0: there is none.
 fn head(conn: &Connection) -> Result<i64, StoreError> {
     Ok(conn.prepare_cached("SELECT coalesce(max(n), 0) FROM audit")?.query_row([], |row| row.get(0))?)
@@ -259,8 +302,8 @@ fn end(conn: &Connection) -> Result<TrailEnd, StoreError> {
         let mark = |row: &Row<'_>| Ok(TrailMark { n: row.get(0)?, hash: hex(&row.get::<_, Vec<u8>>(1)?) });
         conn.prepare_cached(sql)?.query_row([], mark).optional()
     };
-    let remembered = mark("SELECT n, hash FROM audit_head")?;
-    let last = mark("SELECT n, hash FROM audit ORDER BY n DESC LIMIT 1")?;
+    let remembered = mark("SELECT n, CAST(hash AS BLOB) FROM audit_head")?;
+    let last = mark("SELECT n, CAST(hash AS BLOB) FROM audit ORDER BY n DESC LIMIT 1")?;
     Ok(TrailEnd { last, remembered })
 }
 
@@ -287,14 +330,11 @@ fn page(
     ))?;
     let since = filter.since.map(to_us);
     let limit = super::int(PAGE as u64)?;
-    let mut rows =
-        statement.query(params![filter.who, filter.target, form, under, since, after, end, limit])?;
-    let mut out = Vec::new();
-    while let Some(row) = rows.next()? {
-        out.push(read(row)?);
-    }
-    let next = out.last().filter(|_| out.len() == PAGE).map_or(end, |row| row.n);
-    Ok((out, next))
+    let rows = statement.query(params![filter.who, filter.target, form, under, since, after, end, limit])?;
+    // One that cannot be read is told as such: a row that is left out would look like a row that was never written.
+    let rows = readable("audit", rows, |row| read(row).or_else(|error| unreadable(row, error)))?;
+    let next = rows.last().filter(|_| rows.len() == PAGE).map_or(end, |row| row.n);
+    Ok((rows, next))
 }
 
 /// Counts back from `last` until `count` rows were found that are wanted, or a slice is looked through: how many there are,

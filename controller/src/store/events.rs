@@ -2,11 +2,11 @@
 
 use prost::Message as _;
 use rusqlite::types::Value;
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::{Connection, Row, params_from_iter};
 use wa_proto::wire::{from_us, v1};
 use wa_proto::{Event, EventKind, Host, PaneAddress, Timestamp};
 
-use super::{StoreError, int};
+use super::{StoreError, int, readable};
 
 /// An event as it was stored.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,21 +76,38 @@ pub(super) fn read(
     values.push(Value::Integer(int(limit as u64)?));
     let mut statement = conn.prepare_cached(&sql)?;
     let mut rows = statement.query(params_from_iter(values))?;
-    let mut out = Vec::new();
+    let (mut out, mut looked_at) = (Vec::new(), 0);
+    let mut last = None;
     while let Some(row) = rows.next()? {
-        let body: Vec<u8> = row.get(3)?;
-        let damaged = |problem: String| StoreError::Damaged(problem.into());
-        let wire = v1::Event::decode(body.as_slice()).map_err(|e| damaged(e.to_string()))?;
-        out.push(StoredEvent {
-            n: row.get(0)?,
-            host: Host::new(row.get::<_, String>(1)?).map_err(|e| damaged(e.to_string()))?,
-            time: from_us("events.time_us", row.get(2)?).map_err(|e| damaged(e.to_string()))?,
-            event: wire.try_into().map_err(|e: wa_proto::wire::Invalid| damaged(e.to_string()))?,
-            trace_parent: row.get(4)?,
-        });
+        looked_at += 1;
+        last = Some(row.get(0)?);
+        out.extend(readable::one("events", row, stored)?);
+    }
+    drop(rows);
+    // An empty page is the end to whoever reads page by page.
+    if let (true, Some(last)) = (out.is_empty() && looked_at == limit, last) {
+        let further = if newest {
+            EventRange { before: Some(last), ..range.clone() }
+        } else {
+            EventRange { after: last, ..range.clone() }
+        };
+        return read(conn, &further, limit, newest);
     }
     if newest {
         out.reverse();
     }
     Ok(out)
+}
+
+fn stored(row: &Row<'_>) -> Result<StoredEvent, StoreError> {
+    let damaged = |problem: String| StoreError::Damaged(problem.into());
+    let body: Vec<u8> = row.get(3)?;
+    let wire = v1::Event::decode(body.as_slice()).map_err(|e| damaged(e.to_string()))?;
+    Ok(StoredEvent {
+        n: row.get(0)?,
+        host: Host::new(row.get::<_, String>(1)?).map_err(|e| damaged(e.to_string()))?,
+        time: from_us("events.time_us", row.get(2)?).map_err(|e| damaged(e.to_string()))?,
+        event: wire.try_into().map_err(|e: wa_proto::wire::Invalid| damaged(e.to_string()))?,
+        trace_parent: row.get(4)?,
+    })
 }

@@ -14,6 +14,7 @@ use wa_workflow::{Input, Level, Run, Status};
 
 use super::accounts::{AccountChange, AccountRow, damaged};
 use super::audit::Entry;
+use super::readable::readable;
 use super::{StoreError, Tx};
 use crate::accounts::with_place;
 
@@ -64,13 +65,10 @@ pub enum SignInRefusal {
 pub(super) fn homes(conn: &Connection, alias: &AccountAlias) -> Result<Vec<HomeRow>, StoreError> {
     let mut statement =
         conn.prepare_cached("SELECT host, signed_in FROM account_homes WHERE alias = ?1 ORDER BY host")?;
-    let mut rows = statement.query([alias.as_str()])?;
-    let mut out = Vec::new();
-    while let Some(row) = rows.next()? {
+    readable("account_homes", statement.query([alias.as_str()])?, |row| {
         let host = Host::new(row.get::<_, String>(0)?).map_err(damaged)?;
-        out.push(HomeRow { host, signed_in: row.get(1)? });
-    }
-    Ok(out)
+        Ok(HomeRow { host, signed_in: row.get(1)? })
+    })
 }
 
 /// The open run that signs the account in on this host.

@@ -81,7 +81,73 @@ fn inbox_row(row: &Row<'_>) -> Result<InboxRow, StoreError> {
     })
 }
 
+/// A row that enters the inbox; it is worked off before the commit ends, unless it waits.
+struct NewRow<'a> {
+    host: &'a Host,
+    pane: &'a PaneRef,
+    /// `None`: an event.
+    run: Option<RunId>,
+    /// For this one alone.
+    workflow: Option<&'a str>,
+    body: &'a [u8],
+    trace_parent: &'a str,
+    happened: Option<Timestamp>,
+    waits: Waits,
+}
+
+/// Until when a row waits.
+#[derive(Clone, Copy)]
+enum Waits {
+    No,
+    /// Until the pane's present run has ended.
+    ForItsTurn,
+    Until(Timestamp),
+}
+
+impl<'a> NewRow<'a> {
+    fn of(host: &'a Host, pane: &'a PaneRef, body: &'a [u8], trace_parent: &'a str) -> Self {
+        let waits = Waits::No;
+        Self { host, pane, run: None, workflow: None, body, trace_parent, happened: None, waits }
+    }
+}
+
+fn body_of(event: &Event) -> Vec<u8> {
+    v1::Event::from(event.clone()).encode_to_vec()
+}
+
 impl Tx<'_> {
+    fn put(&self, new: &NewRow<'_>) -> Result<(), StoreError> {
+        let (queued, due) = match new.waits {
+            Waits::No => (0, None),
+            Waits::ForItsTurn => (1, None),
+            Waits::Until(due) => (0, Some(due)),
+        };
+        self.conn
+            .prepare_cached(
+                "INSERT INTO inbox (host, mux, pane_id, generation, run_id, workflow, body, trace_parent, event_us,
+                 queued, due_us) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            )?
+            .execute(params![
+                new.host.as_str(),
+                new.pane.mux.as_str(),
+                int(new.pane.pane_id)?,
+                new.pane.generation.as_str(),
+                new.run.map(|run| *run.as_bytes()),
+                new.workflow,
+                new.body,
+                new.trace_parent,
+                new.happened.map(to_us),
+                queued,
+                due.map(to_us)
+            ])?;
+        match new.waits {
+            Waits::No => self.mark_inbox(),
+            Waits::ForItsTurn => {}
+            Waits::Until(due) => self.wake_at(due),
+        }
+        Ok(())
+    }
+
     pub(super) fn inbox_event(
         &self,
         host: &Host,
@@ -90,22 +156,7 @@ impl Tx<'_> {
         happened: Timestamp,
         trace_parent: &str,
     ) -> Result<(), StoreError> {
-        self.conn
-            .prepare_cached(
-                "INSERT INTO inbox (host, mux, pane_id, generation, body, trace_parent, event_us)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            )?
-            .execute(params![
-                host.as_str(),
-                pane.mux.as_str(),
-                int(pane.pane_id)?,
-                pane.generation.as_str(),
-                body,
-                trace_parent,
-                to_us(happened)
-            ])?;
-        self.mark_inbox();
-        Ok(())
+        self.put(&NewRow { happened: Some(happened), ..NewRow::of(host, pane, body, trace_parent) })
     }
 
     /// A trigger for one workflow alone.
@@ -116,21 +167,7 @@ impl Tx<'_> {
         event: &Event,
         workflow: &str,
     ) -> Result<(), StoreError> {
-        self.conn
-            .prepare_cached(
-                "INSERT INTO inbox (host, mux, pane_id, generation, workflow, body, trace_parent)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, '')",
-            )?
-            .execute(params![
-                host.as_str(),
-                pane.mux.as_str(),
-                int(pane.pane_id)?,
-                pane.generation.as_str(),
-                workflow,
-                v1::Event::from(event.clone()).encode_to_vec()
-            ])?;
-        self.mark_inbox();
-        Ok(())
+        self.put(&NewRow { workflow: Some(workflow), ..NewRow::of(host, pane, &body_of(event), "") })
     }
 
     /// Records an input for a run.
@@ -143,29 +180,43 @@ impl Tx<'_> {
         trace_parent: &str,
     ) -> Result<(), StoreError> {
         let body = serde_json::to_vec(input).map_err(StoreError::invalid)?;
-        self.conn
-            .prepare_cached(
-                "INSERT INTO inbox (host, mux, pane_id, generation, run_id, body, trace_parent)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            )?
-            .execute(params![
-                host.as_str(),
-                pane.mux.as_str(),
-                int(pane.pane_id)?,
-                pane.generation.as_str(),
-                run.as_bytes(),
-                body,
-                trace_parent
-            ])?;
-        self.mark_inbox();
-        Ok(())
+        self.put(&NewRow { run: Some(run), ..NewRow::of(host, pane, &body, trace_parent) })
+    }
+
+    /// Keeps a trigger for one workflow until the pane's present run has ended.
+    pub fn inbox_queue(&self, row: &InboxRow, event: &Event, workflow: &str) -> Result<(), StoreError> {
+        self.put_again(row, event, workflow, None, Waits::ForItsTurn)
+    }
+
+    /// Lets a trigger come up again, for one workflow, at that time.
+    pub fn inbox_put_off(
+        &self,
+        row: &InboxRow,
+        event: &Event,
+        workflow: &str,
+        due: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.put_again(row, event, workflow, row.happened, Waits::Until(due))
+    }
+
+    fn put_again(
+        &self,
+        row: &InboxRow,
+        event: &Event,
+        workflow: &str,
+        happened: Option<Timestamp>,
+        waits: Waits,
+    ) -> Result<(), StoreError> {
+        let body = body_of(event);
+        let again = NewRow::of(&row.host, &row.pane, &body, &row.trace_parent);
+        self.put(&NewRow { workflow: Some(workflow), happened, waits, ..again })
     }
 
     /// Rows to work off now, in order of arrival. One that cannot be read is set aside.
     pub fn inbox_fresh(&self) -> Result<Vec<InboxRow>, StoreError> {
         let mut statement = self.conn.prepare_cached(&format!(
             "SELECT {INBOX} FROM inbox WHERE queued = 0 AND (due_us IS NULL OR due_us <= ?1 OR due_us > ?2)
-                 ORDER BY n LIMIT 1000"
+                 ORDER BY n LIMIT 64"
         ))?;
         let mut rows = statement.query([to_us(self.now), latest_due(self.now)])?;
         let (mut out, mut unreadable) = (Vec::new(), Vec::new());
@@ -193,53 +244,6 @@ impl Tx<'_> {
         self.conn
             .prepare_cached("UPDATE inbox SET queued = 2, aside_us = ?2 WHERE n = ?1")?
             .execute(params![n, to_us(self.now)])?;
-        Ok(())
-    }
-
-    /// Keeps a trigger for one workflow until the pane's present run has ended.
-    pub fn inbox_queue(&self, row: &InboxRow, event: &Event, workflow: &str) -> Result<(), StoreError> {
-        self.conn
-            .prepare_cached(
-                "INSERT INTO inbox (host, mux, pane_id, generation, workflow, body, trace_parent, queued)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1)",
-            )?
-            .execute(params![
-                row.host.as_str(),
-                row.pane.mux.as_str(),
-                int(row.pane.pane_id)?,
-                row.pane.generation.as_str(),
-                workflow,
-                v1::Event::from(event.clone()).encode_to_vec(),
-                row.trace_parent
-            ])?;
-        Ok(())
-    }
-
-    /// Lets a trigger come up again, for one workflow, at that time.
-    pub fn inbox_put_off(
-        &self,
-        row: &InboxRow,
-        event: &Event,
-        workflow: &str,
-        due: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.conn
-            .prepare_cached(
-                "INSERT INTO inbox (host, mux, pane_id, generation, workflow, body, trace_parent, event_us, due_us)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-            )?
-            .execute(params![
-                row.host.as_str(),
-                row.pane.mux.as_str(),
-                int(row.pane.pane_id)?,
-                row.pane.generation.as_str(),
-                workflow,
-                v1::Event::from(event.clone()).encode_to_vec(),
-                row.trace_parent,
-                row.happened.map(to_us),
-                to_us(due)
-            ])?;
-        self.wake_at(due);
         Ok(())
     }
 

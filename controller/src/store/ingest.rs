@@ -18,7 +18,9 @@ use wa_proto::{
     SpoolId, Timestamp,
 };
 
+use super::aside::of_row;
 use super::messages::Heard;
+use super::slices::Slice;
 use super::unknown::UnknownRecord;
 use super::{StoreError, Tx, int, words};
 
@@ -50,6 +52,18 @@ pub struct Ingested {
     pub unknown: usize,
 }
 
+impl Ingested {
+    /// What a later slice of the same batch brought.
+    pub(super) fn add(&mut self, later: Self) {
+        self.acked = self.acked.max(later.acked);
+        self.records += later.records;
+        self.lines += later.lines;
+        self.messages += later.messages;
+        self.messages_cut += later.messages_cut;
+        self.unknown += later.unknown;
+    }
+}
+
 pub(super) fn lane_number(lane: Lane) -> i32 {
     v1::Lane::from(lane).into()
 }
@@ -62,6 +76,9 @@ pub(super) const ORD_GAP_AFTER: i64 = 2;
 const INSERT_LINE: &str = "INSERT INTO log (id, stream, layout, row, ord, sub, rev, rows, time_us, agent, text)
      VALUES (?1, ?2, ?3, ?4, 1, 0, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (stream, layout, row, ord, sub) DO NOTHING";
 pub(super) const INDEX_WORDS: &str = "INSERT INTO log_words (rowid, words) VALUES (?1, ?2)";
+
+/// Gaps of one place and moment, to the microsecond, beyond the first. Whoever tells of more says nothing new by it.
+const MOST_BESIDE: i64 = 15;
 
 /// How far the log has come in a lane of a spool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -99,14 +116,30 @@ impl Tx<'_> {
         Ok(mark.unwrap_or_default())
     }
 
-    /// Puts the batch into the log and moves the mark.
-    pub fn ingest(&self, batch: Batch) -> Result<Ingested, StoreError> {
-        let Batch { host, spool, lane, records, unknown, .. } = batch;
+    /// Whether so many events of this host wait for workflows that it should send no more for the moment: others' events would
+    /// wait behind them.
+    pub(super) fn is_behind(&self, host: &Host) -> Result<bool, StoreError> {
+        const BEHIND: i64 = 256;
+        let waiting: i64 = self
+            .conn
+            .prepare_cached(
+                "SELECT count(*) FROM (SELECT host FROM inbox WHERE queued = 0 AND due_us IS NULL ORDER BY n LIMIT 2048)
+                 WHERE host = ?1",
+            )?
+            .query_row([host.as_str()], |row| row.get(0))?;
+        if waiting > BEHIND {
+            // They are worked off in the same commit, as far as its time goes.
+            self.mark_inbox();
+        }
+        Ok(waiting > BEHIND)
+    }
+
+    /// Puts the records into the log and moves the mark.
+    pub(super) fn ingest(&self, slice: Slice) -> Result<Ingested, StoreError> {
+        let Slice { host, spool, lane, holes, records, unknown } = slice;
         let before = self.mark(&host, spool, lane)?.acked;
-        for record in &records {
-            if let RecordBody::Hole(hole) = &record.body {
-                self.remember_hole(&host, spool, lane, hole, record.time)?;
-            }
+        for (hole, time) in &holes {
+            self.remember_hole(&host, spool, lane, hole, *time)?;
         }
         let mut done = Ingested { acked: before, ..Ingested::default() };
         let (mut last, mut time_us) = (None, 0);
@@ -124,8 +157,10 @@ impl Tx<'_> {
                 if self.reach(&host, spool, lane, record.seq, &mut done)? {
                     let is_hole = matches!(record.body, RecordBody::Hole(_));
                     time_us = if is_hole { 0 } else { record.time.as_microsecond() };
-                    if let (Lane::Events, RecordBody::Hole(hole)) = (lane, &record.body) {
-                        self.enter_lost_events(&host, spool, hole, record.time)?;
+                    if let RecordBody::Hole(hole) = &record.body
+                        && (lane == Lane::Events || hole.gaps.is_empty())
+                    {
+                        self.enter_lost(&host, spool, lane, hole, record.time)?;
                     }
                     self.enter(&host, record, &mut last, &mut done)?;
                 }
@@ -234,12 +269,13 @@ impl Tx<'_> {
         Ok(mark)
     }
 
-    /// Events that are gone were to be heard by people and workflows: that they are is an event of its own. What a spool of
-    /// another id had was told under that id.
-    fn enter_lost_events(
+    /// Events that are gone were to be heard by people and workflows: that they are is an event of its own. So is that bulk is
+    /// gone of which nobody knows the panes, for no log has a gap then. What a spool of another id had was told under that id.
+    fn enter_lost(
         &self,
         host: &Host,
         spool: SpoolId,
+        lane: Lane,
         hole: &Hole,
         time: Timestamp,
     ) -> Result<(), StoreError> {
@@ -247,11 +283,15 @@ impl Tx<'_> {
             return Ok(());
         }
         // Named by what it tells of, so that it stands once.
-        let name = u128::from_be_bytes(*spool.as_bytes()) ^ u128::from(hole.last_seq);
+        let (of_lane, what) = match lane {
+            Lane::Events => (0, "events"),
+            Lane::Bulk => (1 << 64, "records"),
+        };
+        let name = u128::from_be_bytes(*spool.as_bytes()) ^ u128::from(hole.last_seq) ^ of_lane;
         let Some(id) = EventId::from_slice(&name.to_be_bytes()) else { return Ok(()) };
         let time = if time == Timestamp::UNIX_EPOCH { self.now } else { time };
         let lost = hole.last_seq - hole.first_seq + 1;
-        let fields = [("cause", hole.cause.as_str().to_owned()), ("events", lost.to_string())];
+        let fields = [("cause", hole.cause.as_str().to_owned()), (what, lost.to_string())];
         let event = Event { id, ..Event::new(EventKind::CaptureGap, fields) };
         self.enter_event(host, &event, time, "")
     }
@@ -398,50 +438,45 @@ impl Tx<'_> {
             None => (self.last_row(stream, layout)?, ORD_GAP_AFTER),
         };
         let rows = gap.rows.map(int).transpose()?;
-        let mut sub = to_us(time);
-        // The same gap again changes nothing; another one of the same place and moment stands beside it.
-        while let Some(held) = self.gap_at(stream, layout, row, ord, sub)? {
-            if held == (rows, gap.cause.as_str().to_owned()) {
-                return Ok(());
-            }
-            sub += 1;
-        }
+        let cause = gap.cause.as_str();
+        let Some(sub) = self.place_of_gap((stream, layout, row, ord), to_us(time), rows, cause)? else {
+            return Ok(());
+        };
         self.conn
             .prepare_cached(
                 "INSERT INTO log (id, stream, layout, row, ord, sub, rev, rows, time_us, cause)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?8, ?9)",
             )?
-            .execute(params![
-                self.take_log_id(),
-                stream,
-                layout,
-                row,
-                ord,
-                sub,
-                rows,
-                to_us(time),
-                gap.cause.as_str()
-            ])?;
+            .execute(params![self.take_log_id(), stream, layout, row, ord, sub, rows, to_us(time), cause])?;
         Ok(())
     }
 
-    /// Rows and cause of the gap that stands there.
-    fn gap_at(
+    /// Where a gap of this place and moment goes; `None`: it stands there already. The same gap again changes nothing; another
+    /// one stands beside it.
+    fn place_of_gap(
         &self,
-        stream: i64,
-        layout: i64,
-        row: i64,
-        ord: i64,
-        sub: i64,
-    ) -> Result<Option<(Option<i64>, String)>, StoreError> {
-        let found = self
-            .conn
-            .prepare_cached(
-                "SELECT rows, cause FROM log WHERE stream = ?1 AND layout = ?2 AND row = ?3 AND ord = ?4 AND sub = ?5",
-            )?
-            .query_row([stream, layout, row, ord, sub], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        Ok(found)
+        (stream, layout, row, ord): (i64, i64, i64, i64),
+        first: i64,
+        rows: Option<i64>,
+        cause: &str,
+    ) -> Result<Option<i64>, StoreError> {
+        let mut beside = self.conn.prepare_cached(
+            "SELECT sub, rows, cause FROM log WHERE stream = ?1 AND layout = ?2 AND row = ?3 AND ord = ?4
+             AND sub BETWEEN ?5 AND ?6 ORDER BY sub",
+        )?;
+        let last = first.saturating_add(MOST_BESIDE);
+        let mut found = beside.query([stream, layout, row, ord, first, last])?;
+        let mut free = first;
+        while let Some(held) = found.next()? {
+            if held.get::<_, i64>(0)? != free {
+                break;
+            }
+            if (held.get::<_, Option<i64>>(1)?, held.get::<_, String>(2)?.as_str()) == (rows, cause) {
+                return Ok(None);
+            }
+            free += 1;
+        }
+        Ok((free <= last).then_some(free))
     }
 
     fn last_row(&self, stream: i64, layout: i64) -> Result<i64, StoreError> {
@@ -498,10 +533,11 @@ impl Tx<'_> {
         self.tell(|told| told.events = true);
         match self.note_account_event(host, event, time) {
             // An account's row that cannot be read must not keep events out of the log.
-            Err(StoreError::Damaged(what)) => {
+            Err(error) => {
+                let what = of_row(error)?;
                 tracing::error!(%what, "what an event says of an account was not noted");
             }
-            noted => noted?,
+            Ok(()) => {}
         }
         match pane {
             Some(pane) => self.inbox_event(host, pane, &body, time, trace_parent),

@@ -13,9 +13,10 @@ use wa_proto::wire::{to_us, v1};
 use wa_proto::{AccountAlias, AgentKind, Generation, Host, MuxName, Pane, PaneRef, RunId, Timestamp};
 
 use super::accounts::{self, AccountRow, DEFAULT_POOL, PoolRow, damaged, read_time};
-use super::audit::Entry;
+use super::audit::{Entry, on_pane};
 use super::homes::{HomeRow, SignInRefusal, homes, signing_in};
 use super::limits::windows;
+use super::readable::readable;
 use super::{StoreError, Tx, int};
 use crate::accounts::choice::{Candidate, Choice, SignIn, Verdict, Window, Wish, choose};
 
@@ -87,7 +88,7 @@ pub(super) fn states(conn: &Connection, pool: Option<&str>) -> Result<Vec<Accoun
         conn.prepare_cached("SELECT field FROM account_secrets WHERE alias = ?1 ORDER BY field")?;
     let state = |account: AccountRow| {
         let alias = account.alias.as_str();
-        let fields = fields.query_map([alias], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        let fields = readable("account_secrets", fields.query([alias])?, |row| Ok(row.get(0)?))?;
         let (leases, windows) = (leases(conn, Some(&account.alias), None)?, windows(conn, &account.alias)?);
         Ok(AccountState { fields, leases, windows, homes: homes(conn, &account.alias)?, account })
     };
@@ -104,16 +105,9 @@ pub(super) fn leases(
         "SELECT alias, run_id, host, mux, pane_id, generation, since_us FROM account_leases
          WHERE (?1 IS NULL OR alias = ?1) AND (?2 IS NULL OR host = ?2) ORDER BY since_us",
     )?;
-    let mut rows = statement.query([alias.map(AccountAlias::as_str), host.map(Host::as_str)])?;
-    let mut out = Vec::new();
-    while let Some(row) = rows.next()? {
-        match lease(row) {
-            Ok(lease) => out.push(lease),
-            // It names no pane that could be on the account, and must not keep others from theirs.
-            Err(error) => tracing::error!(%error, "a lease cannot be read and does not count"),
-        }
-    }
-    Ok(out)
+    // One that cannot be read names no pane that could be on the account.
+    let rows = statement.query([alias.map(AccountAlias::as_str), host.map(Host::as_str)])?;
+    readable("account_leases", rows, lease)
 }
 
 fn lease(row: &Row<'_>) -> Result<LeaseRow, StoreError> {
@@ -123,7 +117,7 @@ fn lease(row: &Row<'_>) -> Result<LeaseRow, StoreError> {
         host: Host::new(row.get::<_, String>(2)?).map_err(damaged)?,
         pane: PaneRef {
             mux: MuxName::new(row.get::<_, String>(3)?).map_err(damaged)?,
-            pane_id: row.get::<_, i64>(4)?.cast_unsigned(),
+            pane_id: row.get::<_, i64>(4)?.try_into().map_err(damaged)?,
             generation: Generation::new(row.get::<_, String>(5)?).map_err(damaged)?,
         },
         since: read_time(row.get(6)?)?.unwrap_or(Timestamp::UNIX_EPOCH),
@@ -341,7 +335,7 @@ impl Tx<'_> {
         self.audit(&Entry {
             who: "controller",
             what: "account",
-            target: &format!("{} {} {}", lease.host, lease.pane.mux, lease.pane.pane_id),
+            target: &on_pane(&lease.host, &lease.pane),
             decision: "lease ended",
             detail: &format!("{} of run {}: {why}", lease.alias, lease.run),
         })
@@ -389,7 +383,9 @@ impl Tx<'_> {
     pub(super) fn stored_pane(&self, host: &Host, pane: &PaneRef) -> Result<Option<Pane>, StoreError> {
         let report: Option<Vec<u8>> = self
             .conn
-            .prepare_cached("SELECT report FROM panes WHERE host = ?1 AND mux = ?2 AND pane_id = ?3")?
+            .prepare_cached(
+                "SELECT CAST(report AS BLOB) FROM panes WHERE host = ?1 AND mux = ?2 AND pane_id = ?3",
+            )?
             .query_row(params![host.as_str(), pane.mux.as_str(), int(pane.pane_id)?], |row| row.get(0))
             .optional()?;
         // What cannot be read is only a memory of what the node tells again.

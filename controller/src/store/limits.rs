@@ -14,6 +14,7 @@ use wa_proto::{AccountAlias, Event, EventKind, Host, Pane, PaneRef, Timestamp};
 
 use super::accounts::{AccountRow, read_time};
 use super::leases::{LeaseRow, account_of, default_account, is_at_home, leases};
+use super::readable::readable;
 use super::{StoreError, Tx};
 use crate::accounts::choice::Window;
 
@@ -29,19 +30,16 @@ pub(super) fn windows(conn: &Connection, alias: &AccountAlias) -> Result<Vec<Win
         "SELECT window, model, percent_used, resets_us, observed_us, reached FROM account_windows
          WHERE alias = ?1 ORDER BY window, model",
     )?;
-    let mut rows = statement.query([alias.as_str()])?;
-    let mut out = Vec::new();
-    while let Some(row) = rows.next()? {
-        out.push(Window {
+    readable("account_windows", statement.query([alias.as_str()])?, |row| {
+        Ok(Window {
             window: row.get(0)?,
             model: row.get(1)?,
             percent_used: row.get(2)?,
             resets: read_time(row.get(3)?)?,
             observed: read_time(row.get(4)?)?.unwrap_or(Timestamp::UNIX_EPOCH),
             reached: row.get(5)?,
-        });
-    }
-    Ok(out)
+        })
+    })
 }
 
 impl Tx<'_> {

@@ -8,11 +8,11 @@
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, params, params_from_iter};
 use wa_proto::wire::from_us;
-use wa_proto::{AgentKind, Gap, Generation, Host, Line, MuxName, PaneAddress, PaneRef, Timestamp};
+use wa_proto::{AgentKind, Gap, GapCause, Generation, Host, Line, MuxName, PaneAddress, PaneRef, Timestamp};
 
 use super::ingest::ORD_LINE;
 use super::messages::{ORD_MESSAGE, Said, said};
-use super::{StoreError, int};
+use super::{StoreError, int, readable};
 
 /// One line or gap with its place.
 #[derive(Debug, Clone, PartialEq)]
@@ -120,6 +120,41 @@ pub(super) fn entry(row: &Row<'_>) -> Result<LogEntry, StoreError> {
     })
 }
 
+/// As [`entry`]; a gap where what stands there cannot be read. `None`: not even its place can.
+pub(super) fn entry_or_gap(row: &Row<'_>) -> Result<Option<LogEntry>, StoreError> {
+    let read = readable::one("log", row, entry)?;
+    Ok(read.or_else(|| damaged_here(row)))
+}
+
+/// What is told in the place of a line that cannot be read. A message has no place among the lines.
+fn damaged_here(row: &Row<'_>) -> Option<LogEntry> {
+    let number = |at: usize| row.get::<_, i64>(at).ok();
+    let name = |at: usize| row.get::<_, String>(at).ok();
+    let place =
+        Place { stream: number(1)?, layout: number(2)?, row: number(3)?, ord: number(4)?, sub: number(5)? };
+    if place.ord == ORD_MESSAGE {
+        return None;
+    }
+    let pane = PaneRef {
+        mux: MuxName::new(name(13)?).ok()?,
+        generation: Generation::new(name(15)?).ok()?,
+        pane_id: number(14)?.cast_unsigned(),
+    };
+    let layout = place.layout.cast_unsigned();
+    let (first_row, rows) = (Some(place.row), number(7).and_then(|rows| u64::try_from(rows).ok()));
+    let gap = Gap { pane: pane.clone(), layout, first_row, rows, cause: GapCause::Damaged };
+    Some(LogEntry {
+        id: number(0)?,
+        host: Host::new(name(12)?).ok()?,
+        pane,
+        layout,
+        time: number(8).and_then(|us| from_us("log.time_us", us).ok()).unwrap_or(Timestamp::UNIX_EPOCH),
+        agent: None,
+        item: LogItem::Gap(gap),
+        place,
+    })
+}
+
 /// Text in one page: lines may be long, and many pages are read at a time.
 const PAGE_BYTES: usize = 2 * 1024 * 1024;
 
@@ -139,18 +174,21 @@ pub(super) fn fill(
         && bytes < PAGE_BYTES
         && let Some(row) = rows.next()?
     {
-        let entry = entry(row)?;
+        let Some(entry) = entry_or_gap(row)? else { continue };
         bytes += entry.text_bytes();
         out.push(entry);
     }
     Ok(out.len() < limit && bytes < PAGE_BYTES)
 }
 
+/// No row comes to such an id: one that has it was given it by hand, and must not be the one that all others follow.
+pub(super) const NO_ID: i64 = 1 << 62;
+
 /// The id of the newest row, line or message.
 pub(super) fn head(conn: &Connection) -> Result<i64, StoreError> {
-    let newest =
-        "SELECT max((SELECT coalesce(max(id), 0) FROM log), (SELECT coalesce(max(id), 0) FROM messages))";
-    Ok(conn.query_row(newest, [], |row| row.get(0))?)
+    let newest = "SELECT max((SELECT coalesce(max(id), 0) FROM log WHERE id < ?1),
+                             (SELECT coalesce(max(id), 0) FROM messages WHERE id < ?1), 0)";
+    Ok(conn.query_row(newest, [NO_ID], |row| row.get(0))?)
 }
 
 /// Every life of a pane's address, oldest first.
@@ -234,7 +272,7 @@ pub(super) fn tail(conn: &Connection, range: &LogRange, count: usize) -> Result<
         let left = int((count - out.len()) as u64)?;
         let mut rows = statement.query(params![stream, range.head, since_us(range.since), left])?;
         while let Some(row) = rows.next()? {
-            out.push(entry(row)?);
+            out.extend(entry_or_gap(row)?);
         }
         if out.len() >= count {
             break;
@@ -258,7 +296,7 @@ pub(super) fn arrivals(
     let places = vec!["?"; streams.len()].join(",");
     let mut statement = conn.prepare_cached(&format!(
         "SELECT {COLUMNS} FROM log JOIN streams ON streams.id = log.stream
-         WHERE log.id > ? AND +log.stream IN ({places}) AND {SHOWN} ORDER BY log.id LIMIT ?"
+         WHERE log.id > ? AND log.id < {NO_ID} AND +log.stream IN ({places}) AND {SHOWN} ORDER BY log.id LIMIT ?"
     ))?;
     let ids = streams.into_iter().map(Value::Integer);
     let values = std::iter::once(Value::Integer(head)).chain(ids).chain([Value::Integer(int(limit as u64)?)]);

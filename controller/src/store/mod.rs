@@ -22,6 +22,8 @@ mod audit;
 #[cfg(test)]
 mod audit_tests;
 mod connection;
+#[cfg(test)]
+mod damage_tests;
 mod error;
 mod events;
 mod forget;
@@ -37,6 +39,7 @@ mod notices;
 mod outbox;
 mod people;
 mod queue;
+mod readable;
 mod readers;
 mod retention;
 #[cfg(test)]
@@ -50,7 +53,11 @@ mod rules;
 #[cfg(test)]
 mod rules_tests;
 mod runs;
+mod runs_clock;
 mod search;
+mod slices;
+#[cfg(test)]
+mod slices_tests;
 mod tx;
 mod unknown;
 mod words;
@@ -78,6 +85,7 @@ use wa_workflow::Run;
 
 pub use accounts::{AccountChange, AccountRow, DEFAULT_POOL, PoolRow, Rotated, SealedField};
 pub use approvals::{Approval, ApprovalRefusal, ApprovalState, NewAction, name as approval_name};
+pub(crate) use audit::on_pane;
 pub use audit::{AuditFilter, AuditRow, Chain, Entry, TrailEnd, TrailMark};
 pub use error::StoreError;
 pub use events::{EventRange, StoredEvent};
@@ -107,7 +115,7 @@ use crate::accounts::choice::{Choice, Wish};
 use crate::accounts::keys::{self, KeyRow, Sources};
 use crate::accounts::vault::{Vault, VaultError};
 use crate::metrics::Metrics;
-use queue::Urgency;
+use queue::Place;
 use readers::Readers;
 use writer::Writer;
 
@@ -186,6 +194,10 @@ struct Announce {
 }
 
 impl Observer for Announce {
+    fn begin(&self, tx: &Tx<'_>) -> Result<(), StoreError> {
+        self.observer.begin(tx)
+    }
+
     fn step(&self, tx: &Tx<'_>) -> Result<(), StoreError> {
         self.observer.step(tx)
     }
@@ -273,7 +285,19 @@ impl Store {
         &self,
         work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.writer.submit(Urgency::Urgent, work).await?.wait().await
+        self.writer.submit(Place::urgent(None), work).await?.wait().await
+    }
+
+    /// As [`Self::write`], for a node: after what it sent before, and in its turn among other nodes.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn write_of<T: Send + 'static>(
+        &self,
+        host: Host,
+        work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.writer.submit(Place::urgent(Some(host)), work).await?.wait().await
     }
 
     /// Queues `work` for the next commit, which it does not wait for.
@@ -284,7 +308,7 @@ impl Store {
         &self,
         work: impl FnOnce(&Tx<'_>) -> Result<(), StoreError> + Send + 'static,
     ) -> Result<(), StoreError> {
-        self.writer.submit(Urgency::Urgent, work).await.map(drop)
+        self.writer.submit(Place::urgent(None), work).await.map(drop)
     }
 
     /// Whether the writer still answers, and no commit has failed lately. Costs no fsync while all is well.
@@ -314,9 +338,9 @@ impl Store {
         const PANE: usize = 512;
         let mut answers = Vec::with_capacity(nodes.len());
         for node in nodes {
-            let urgency = Urgency::Bulk((node.panes.len() + 1) * PANE);
             let host = node.host.clone();
-            answers.push((host, self.writer.submit(urgency, move |tx| tx.save_node(&node)).await));
+            let place = Place::bulk(Some(host.clone()), (node.panes.len() + 1) * PANE);
+            answers.push((host, self.writer.submit(place, move |tx| tx.save_node(&node)).await));
         }
         let (mut missing, mut first) = (Vec::new(), None);
         for (host, answer) in answers {
@@ -332,18 +356,14 @@ impl Store {
         first.map_or(Ok(()), |error| Err((missing, error)))
     }
 
-    /// Puts a batch into the log; the answer comes when it is durable. Batches enter in the order of the calls, so
-    /// several of one lane may be under way.
+    /// Puts a batch into the log; the answer comes when all of it is durable. Batches of one lane enter in the order of the
+    /// calls, so several may be under way. A large one enters slice by slice, each with the mark at its last record.
     ///
     /// # Errors
-    /// When the store is closed. The answer is [`StoreError::Missing`] when records before it are missing; then, and on
-    /// any other error, nothing was kept.
+    /// When a record holds more than any node puts into one, or the store is closed. The answer is [`StoreError::Missing`] when
+    /// records before it are missing; then, and on any other error, nothing behind the mark was kept.
     pub async fn ingest(&self, batch: Batch) -> Result<Answer<Ingested>, StoreError> {
-        let urgency = match batch.lane {
-            wa_proto::Lane::Events => Urgency::Urgent,
-            wa_proto::Lane::Bulk => Urgency::Bulk(batch.bytes),
-        };
-        self.writer.submit(urgency, move |tx| tx.ingest(batch)).await
+        self.writer.submit_block(batch).await
     }
 
     /// Changes whenever the log has new rows.

@@ -87,12 +87,12 @@ impl Tx<'_> {
 /// All nodes with their panes.
 pub(super) fn load(conn: &Connection) -> Result<Vec<NodeRow>, StoreError> {
     let mut statement =
-        conn.prepare("SELECT CAST(host AS TEXT), version, last_seen_us, skew_ms, heartbeat FROM nodes")?;
+        conn.prepare("SELECT CAST(host AS BLOB), version, last_seen_us, skew_ms, heartbeat FROM nodes")?;
     let mut of_node = conn.prepare("SELECT report FROM panes WHERE host = ?1")?;
     let mut rows = statement.query([])?;
     let mut out = Vec::new();
     while let Some(row) = rows.next()? {
-        let name: String = row.get(0)?;
+        let name = String::from_utf8_lossy(&row.get::<_, Vec<u8>>(0)?).into_owned();
         let reports = of_node
             .query_map([&name], |row| Ok(row.get::<_, Vec<u8>>(0).unwrap_or_default()))?
             .collect::<Result<Vec<_>, _>>()?;

@@ -8,7 +8,8 @@ use wa_proto::wire::{from_us, to_us};
 use wa_proto::{Generation, Host, MuxName, PaneRef, RunId, Timestamp};
 use wa_workflow::{Input, Level, Run};
 
-use super::audit::Entry;
+use super::audit::{Entry, on_pane};
+use super::readable::readable;
 use super::{StoreError, Tx, int};
 
 /// One notice.
@@ -182,7 +183,7 @@ impl Tx<'_> {
         self.audit(&Entry {
             who,
             what: "answer",
-            target: &format!("{} {} {}", notice.host, notice.pane.mux, notice.pane.pane_id),
+            target: &on_pane(&notice.host, &notice.pane),
             decision: choice,
             detail: &format!("question {id} of run {run}"),
         })?;
@@ -204,10 +205,5 @@ pub(super) fn list(
     let mut statement = conn.prepare_cached(&format!(
         "SELECT {COLUMNS} FROM notices WHERE (?1 IS NULL OR host = ?1) {only} ORDER BY n DESC LIMIT ?2"
     ))?;
-    let mut rows = statement.query(params![host.map(Host::as_str), int(limit as u64)?])?;
-    let mut out = Vec::new();
-    while let Some(row) = rows.next()? {
-        out.push(read(row)?);
-    }
-    Ok(out)
+    readable("notices", statement.query(params![host.map(Host::as_str), int(limit as u64)?])?, read)
 }

@@ -13,7 +13,8 @@ use wa_workflow::Input;
 use zeroize::Zeroizing;
 
 use super::aside::{Unreadable, of_row};
-use super::audit::Entry;
+use super::audit::{Entry, on_pane};
+use super::readable::readable;
 use super::{Approval, ApprovalState, Queued, StoreError, Tx};
 use crate::accounts::vault::{KeyId, Place, Vault};
 use crate::identity::ca::hex;
@@ -71,7 +72,7 @@ impl Tx<'_> {
                 to_us(self.now)
             ])?;
         action.fence = self.conn.last_insert_rowid().cast_unsigned();
-        let target = format!("{host} {} {}", action.pane.mux, action.pane.pane_id);
+        let target = on_pane(host, &action.pane);
         self.audit(&Entry {
             who: &action.who,
             what: action.verb.name(),
@@ -151,7 +152,7 @@ impl Tx<'_> {
             // Not the present: a clock that is set back would make it good again for a controller that is started anew.
             action.deadline = Timestamp::UNIX_EPOCH;
             let id = action.id;
-            let target = format!("{host} {} {}", action.pane.mux, action.pane.pane_id);
+            let target = on_pane(host, &action.pane);
             self.conn
                 .prepare_cached("UPDATE outbox SET body = ?2 WHERE n = ?1")?
                 .execute(params![n, self.seal_action(&action)?])?;
@@ -205,7 +206,7 @@ impl Tx<'_> {
         self.audit(&Entry {
             who: &who,
             what: action.verb.name(),
-            target: &format!("{host} {} {}", action.pane.mux, action.pane.pane_id),
+            target: &on_pane(host, &action.pane),
             decision: outcome.kind.as_str(),
             detail: &format!("{} {}", outcome.action, outcome.reason),
         })?;
@@ -354,17 +355,14 @@ pub(super) fn list_actions(conn: &Connection, limit: usize) -> Result<Vec<Action
     let mut statement = conn.prepare_cached(
         "SELECT action_id, who, summary, permitted_us, outcome FROM outbox ORDER BY n DESC LIMIT ?1",
     )?;
-    let mut rows = statement.query([super::int(limit as u64)?])?;
-    let mut out = Vec::new();
-    while let Some(row) = rows.next()? {
+    readable("outbox", statement.query([super::int(limit as u64)?])?, |row| {
         let permitted: Option<i64> = row.get(3)?;
-        out.push(ActionRow {
+        Ok(ActionRow {
             action: ActionId::from_slice(&row.get::<_, Vec<u8>>(0)?).ok_or_else(|| damaged("outbox"))?,
             who: row.get(1)?,
             summary: row.get(2)?,
             permitted: permitted.map(|us| from_us("permitted_us", us)).transpose().map_err(damaged)?,
             outcome: row.get(4)?,
-        });
-    }
-    Ok(out)
+        })
+    })
 }

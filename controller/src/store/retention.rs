@@ -24,7 +24,7 @@ use rusqlite::params;
 use wa_proto::Timestamp;
 use wa_proto::wire::to_us;
 
-use super::queue::{BULK_BUDGET, Urgency};
+use super::queue::{BULK_BUDGET, Place};
 use super::{Store, StoreError, Tx, int};
 
 /// Rows that one commit removes.
@@ -68,7 +68,8 @@ impl Store {
     /// # Errors
     /// When the commit fails: then nothing was removed.
     pub async fn sweep(&self, cut: Timestamp) -> Result<Swept, StoreError> {
-        self.writer.submit(Urgency::Bulk(BULK_BUDGET), move |tx| tx.sweep(cut, AT_ONCE)).await?.wait().await
+        let place = Place::bulk(None, BULK_BUDGET);
+        self.writer.submit(place, move |tx| tx.sweep(cut, AT_ONCE)).await?.wait().await
     }
 }
 

@@ -15,6 +15,7 @@ use wa_proto::wire::{from_us, to_us};
 use wa_proto::{Host, Timestamp};
 
 use super::audit::Entry;
+use super::readable::readable;
 use super::{StoreError, Tx};
 use crate::identity::peer::Peer;
 
@@ -256,14 +257,17 @@ impl Tx<'_> {
 pub(super) fn load(conn: &Connection, now: Timestamp) -> Result<Revoked, StoreError> {
     let mut statement = conn
         .prepare_cached("SELECT serial FROM certificates WHERE revoked_us IS NOT NULL AND expires_us > ?1")?;
-    let serials = statement.query_map([to_us(now)], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    // No certificate that this program takes has a serial that is no text.
+    let serials = readable("certificates", statement.query([to_us(now)])?, |row| Ok(row.get(0)?))?;
+    let serials = serials.into_iter().collect();
     let since = now.saturating_sub(NAMES_REMEMBERED).unwrap_or(now);
     let mut statement =
         conn.prepare_cached("SELECT role, name, revoked_us FROM revocations WHERE revoked_us > ?1")?;
     let mut rows = statement.query([to_us(since)])?;
     let mut names = HashMap::new();
     while let Some(row) = rows.next()? {
-        let Ok(who) = principal(&row.get::<_, String>(0)?, row.get(1)?) else {
+        let who = row.get::<_, String>(0).and_then(|role| Ok((role, row.get(1)?)));
+        let Ok(who) = who.map_err(StoreError::from).and_then(|(role, name)| principal(&role, name)) else {
             // No certificate that this program takes has such a role, or such a name.
             tracing::error!("a revocation cannot be read: its role or name is none that opens anything here");
             continue;
@@ -281,38 +285,32 @@ pub(super) fn revoked_hosts(conn: &Connection) -> Result<Vec<RevokedHost>, Store
         "SELECT name, revoked_us, who, reason FROM revocations AS r WHERE role = 'node' AND NOT EXISTS (
              SELECT 1 FROM certificates AS c WHERE c.role = r.role AND c.name = r.name AND c.revoked_us IS NULL)",
     )?;
-    let mut rows = statement.query([])?;
-    let mut out = Vec::new();
-    while let Some(row) = rows.next()? {
-        out.push(RevokedHost {
+    readable("revocations", statement.query([])?, |row| {
+        Ok(RevokedHost {
             host: principal("node", row.get(0)?)?.name,
             at: from_us("revocations.revoked_us", row.get(1)?)?,
             who: row.get(2)?,
             reason: row.get(3)?,
-        });
-    }
-    Ok(out)
+        })
+    })
 }
 
 /// People with a certificate, by name: the newest one of each name and role.
 pub(super) fn operators(conn: &Connection) -> Result<Vec<CertificateRow>, StoreError> {
     // With MAX, SQLite takes the other columns from the row that has it.
     let mut statement = conn.prepare_cached(
-        "SELECT role, name, MAX(issued_us), expires_us, revoked_us FROM certificates
+        "SELECT name, role, MAX(issued_us), expires_us, revoked_us FROM certificates
          WHERE role IN ('viewer', 'operator', 'admin') GROUP BY role, name ORDER BY name, role",
     )?;
-    let mut rows = statement.query([])?;
-    let mut out = Vec::new();
-    while let Some(row) = rows.next()? {
+    readable("certificates", statement.query([])?, |row| {
         let revoked: Option<i64> = row.get(4)?;
-        out.push(CertificateRow {
-            principal: principal(&row.get::<_, String>(0)?, row.get(1)?)?,
+        Ok(CertificateRow {
+            principal: principal(&row.get::<_, String>(1)?, row.get(0)?)?,
             issued: from_us("certificates.issued_us", row.get(2)?)?,
             expires: from_us("certificates.expires_us", row.get(3)?)?,
             revoked: revoked.map(|us| from_us("certificates.revoked_us", us)).transpose()?,
-        });
-    }
-    Ok(out)
+        })
+    })
 }
 
 fn principal(role: &str, name: String) -> Result<Principal, StoreError> {

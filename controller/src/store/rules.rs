@@ -10,6 +10,7 @@ use wa_proto::Timestamp;
 use wa_proto::wire::{from_us, to_us};
 
 use super::audit::Entry;
+use super::readable::readable;
 use super::{StoreError, Tx};
 use crate::rules::{CheckedPack, revision};
 
@@ -122,17 +123,8 @@ pub(super) fn load(conn: &Connection) -> Result<RuleSet, StoreError> {
     let mut statement = conn.prepare_cached(
         "SELECT name, text, shadow, version, hash, rules, who, pushed_us FROM rule_packs ORDER BY name",
     )?;
-    let mut rows = statement.query([])?;
-    let mut packs = Vec::new();
-    while let Some(row) = rows.next()? {
-        match read(row) {
-            Ok(pack) => packs.push(pack),
-            // Without it nodes recognise less; without a controller they recognise for nobody.
-            Err(error) => {
-                tracing::error!(%error, "a pushed pack of rules cannot be read and is left out: push it again")
-            }
-        }
-    }
+    // Without one of them nodes recognise less; without a controller they recognise for nobody.
+    let packs = readable("rule_packs", statement.query([])?, read)?;
     let revision = revision(packs.iter().map(|pushed| &pushed.pack));
     Ok(RuleSet { revision, packs })
 }

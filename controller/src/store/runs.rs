@@ -7,6 +7,7 @@ use wa_workflow::{Input, Run, Status};
 
 use super::aside::{Columns, Unreadable, of_row};
 use super::inbox::latest_due;
+use super::readable::readable;
 use super::{StoreError, Tx, int};
 
 /// A run as it is listed.
@@ -31,8 +32,10 @@ fn read_run(body: &str) -> Result<Run, StoreError> {
     serde_json::from_str(body).map_err(|e| damaged(format!("a run's row: {e}")))
 }
 
-/// As its index has it. What this program could not read says nothing of its workflow.
-const BAD_ENDS: &str = "FROM runs WHERE workflow = ?1 AND ended_us > ?2 AND state IN ('failed', 'unknown') AND unreadable IS NULL";
+/// As its index has it. What this program could not read says nothing of its workflow, and what ended later than now did so by a
+/// clock that was ahead: nobody knows when.
+const BAD_ENDS: &str = "FROM runs WHERE workflow = ?1 AND ended_us > ?2 AND ended_us <= ?3 AND state IN ('failed', 'unknown') \
+                        AND unreadable IS NULL";
 
 impl Tx<'_> {
     /// The run that acts on this pane now.
@@ -82,7 +85,7 @@ impl Tx<'_> {
             .conn
             .prepare_cached(
                 "SELECT count(*) FROM runs WHERE workflow = ?1 AND host = ?2 AND mux = ?3 AND pane_id = ?4
-                 AND generation = ?5 AND started_us > ?6",
+                 AND generation = ?5 AND started_us > ?6 AND started_us <= ?7",
             )?
             .query_row(
                 params![
@@ -91,7 +94,8 @@ impl Tx<'_> {
                     pane.mux.as_str(),
                     int(pane.pane_id)?,
                     pane.generation.as_str(),
-                    to_us(since)
+                    to_us(since),
+                    to_us(self.now)
                 ],
                 |row| row.get(0),
             )?;
@@ -108,10 +112,17 @@ impl Tx<'_> {
         let count: i64 = self
             .conn
             .prepare_cached(&format!(
-                "SELECT count(*) {BAD_ENDS} AND host = ?3 AND mux = ?4 AND pane_id = ?5"
+                "SELECT count(*) {BAD_ENDS} AND host = ?4 AND mux = ?5 AND pane_id = ?6"
             ))?
             .query_row(
-                params![workflow, to_us(since), pane.host.as_str(), pane.mux.as_str(), int(pane.pane_id)?],
+                params![
+                    workflow,
+                    to_us(since),
+                    to_us(self.now),
+                    pane.host.as_str(),
+                    pane.mux.as_str(),
+                    int(pane.pane_id)?
+                ],
                 |row| row.get(0),
             )?;
         Ok(count.cast_unsigned())
@@ -127,10 +138,17 @@ impl Tx<'_> {
         let last: Option<i64> = self
             .conn
             .prepare_cached(&format!(
-                "SELECT max(ended_us) {BAD_ENDS} AND host = ?3 AND mux = ?4 AND pane_id = ?5"
+                "SELECT max(ended_us) {BAD_ENDS} AND host = ?4 AND mux = ?5 AND pane_id = ?6"
             ))?
             .query_row(
-                params![workflow, to_us(since), pane.host.as_str(), pane.mux.as_str(), int(pane.pane_id)?],
+                params![
+                    workflow,
+                    to_us(since),
+                    to_us(self.now),
+                    pane.host.as_str(),
+                    pane.mux.as_str(),
+                    int(pane.pane_id)?
+                ],
                 |row| row.get(0),
             )?;
         last.map(|us| from_us("runs.ended_us", us).map_err(damaged)).transpose()
@@ -144,7 +162,7 @@ impl Tx<'_> {
     ) -> Result<Vec<PaneAddress>, StoreError> {
         let mut statement =
             self.conn.prepare_cached(&format!("SELECT DISTINCT host, mux, pane_id {BAD_ENDS}"))?;
-        let mut rows = statement.query(params![workflow, to_us(since)])?;
+        let mut rows = statement.query(params![workflow, to_us(since), to_us(self.now)])?;
         let mut out = Vec::new();
         while let Some(row) = rows.next()? {
             out.push(PaneAddress {
@@ -223,17 +241,17 @@ impl Tx<'_> {
         // First: that nobody allowed an action leaves no doubt about it, and to have waited in vain does.
         let approvals = self.expire_approvals()?;
         let mut statement = self.conn.prepare_cached(
-            "SELECT run_id, body FROM runs WHERE wake_us IS NOT NULL AND wake_us <= ?1 AND ended_us IS NULL
-             LIMIT 1000",
+            "SELECT CAST(run_id AS BLOB), CAST(body AS BLOB) FROM runs
+             WHERE wake_us IS NOT NULL AND wake_us <= ?1 AND ended_us IS NULL LIMIT 1000",
         )?;
         let due = statement
-            .query_map([to_us(self.now)], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, String>(1)?)))?
+            .query_map([to_us(self.now)], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?)))?
             .collect::<Result<Vec<_>, _>>()?;
         for (run_id, body) in due {
             self.conn
                 .prepare_cached("UPDATE runs SET wake_us = NULL WHERE run_id = ?1")?
                 .execute([run_id])?;
-            match read_run(&body) {
+            match std::str::from_utf8(&body).map_err(damaged).and_then(read_run) {
                 Ok(Run { id, trigger, .. }) => {
                     self.inbox_input(&trigger.host, &trigger.pane, id, &Input::Timer, &trigger.trace_parent)?;
                 }
@@ -249,8 +267,10 @@ impl Tx<'_> {
 pub(super) fn next_wake(conn: &Connection, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
     let us: Option<i64> = conn
         .prepare_cached(
-            "SELECT min(us) FROM (SELECT min(wake_us) AS us FROM runs WHERE wake_us IS NOT NULL AND ended_us IS NULL
-             UNION ALL SELECT min(min(due_us), ?1) FROM inbox WHERE due_us IS NOT NULL AND queued = 0)",
+            "SELECT min(us) FROM (SELECT min(wake_us) AS us FROM runs
+             WHERE wake_us IS NOT NULL AND typeof(wake_us) = 'integer' AND ended_us IS NULL
+             UNION ALL SELECT min(min(due_us), ?1) FROM inbox
+             WHERE due_us IS NOT NULL AND typeof(due_us) = 'integer' AND queued = 0)",
         )?
         .query_row([latest_due(now)], |row| row.get(0))?;
     // One that is no time must not keep the others asleep.
@@ -295,8 +315,12 @@ fn each_open<T>(
 
 /// A run as it is listed, from [`listed_columns`]. `None`: not even where it is can be read.
 fn listed(row: &Row<'_>) -> Result<Option<RunSummary>, StoreError> {
-    let ended = row.get::<_, Option<i64>>(2)?;
-    let ended = ended.map(|us| from_us("runs.ended_us", us).map_err(damaged)).transpose()?;
+    // It is over all the same where nobody can read since when.
+    let ended = match row.get::<_, Option<i64>>(2) {
+        Ok(None) => None,
+        Ok(Some(us)) => Some(from_us("runs.ended_us", us).unwrap_or(Timestamp::UNIX_EPOCH)),
+        Err(_) => Some(Timestamp::UNIX_EPOCH),
+    };
     let body: Vec<u8> = row.get(1)?;
     let run = match std::str::from_utf8(&body).map_err(damaged).and_then(read_run) {
         Ok(run) => run,
@@ -359,17 +383,59 @@ pub(super) fn one(
     let time = |us: i64| from_us("runs", us).map_err(damaged);
     let mut statement =
         conn.prepare_cached("SELECT time_us, input FROM run_inputs WHERE run_id = ?1 ORDER BY n")?;
-    let mut rows = statement.query([id.as_bytes()])?;
-    let mut inputs = Vec::new();
-    while let Some(row) = rows.next()? {
-        inputs.push(RecordedInput { time: time(row.get(0)?)?, input: row.get(1)? });
-    }
+    let inputs = readable("run_inputs", statement.query([id.as_bytes()])?, |row| {
+        Ok(RecordedInput { time: time(row.get(0)?)?, input: row.get(1)? })
+    })?;
     Ok(Some((summary, inputs)))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use jiff::SignedDuration;
+    use wa_link::clock;
+
+    use super::super::Store;
+    use super::super::retention_tests::run;
+    use super::super::tests::{Idle, host, keys, pane};
     use super::*;
+    use crate::metrics::Metrics;
+
+    fn store(place: &std::path::Path) -> Store {
+        let metrics = Arc::new(Metrics::default());
+        let file = place.join("state.db");
+        Store::open(&file, keys(place), |_| Arc::new(Idle), metrics, clock::now()).unwrap().0
+    }
+
+    /// Nobody knows when that was: it must not keep a workflow from a pane for as long as the clock was ahead.
+    #[tokio::test]
+    async fn what_a_clock_that_was_ahead_wrote_down_is_not_of_late() {
+        let place = tempfile::tempdir().unwrap();
+        let store = store(place.path());
+        let counts = |ahead: SignedDuration| {
+            store.write(move |tx| {
+                let id = run(tx, 1, 0, None)?;
+                let mut bad = tx.run(id)?.unwrap();
+                let at = tx.now + ahead;
+                bad.started = at;
+                bad.status = Status::Ended { end: wa_workflow::End::Failed, reason: String::new(), at };
+                bad.id = RunId::generate();
+                tx.save_run(&bad, None)?;
+                let since = tx.now - SignedDuration::from_mins(10);
+                let place = crate::gate::address(&host(), &pane(1));
+                let begun = tx.runs_begun(&bad.workflow, &host(), &pane(1), since)?;
+                let last = tx.last_bad_end(&bad.workflow, &place, since)?;
+                let panes = tx.panes_with_bad_ends(&bad.workflow, since)?.len();
+                Err::<(), _>(StoreError::Failed(format!("{begun} {} {panes}", last.is_some()).into()))
+            })
+        };
+        let told = |result: Result<(), StoreError>| result.unwrap_err().to_string();
+        let (now, ahead) = (counts(SignedDuration::ZERO).await, counts(SignedDuration::from_hours(27)).await);
+        assert!(told(now).contains("1 true 1"));
+        let ahead = told(ahead);
+        assert!(ahead.contains("0 false 0"), "{ahead}");
+    }
 
     /// It is asked inside a commit, and runs are kept for long.
     #[test]
@@ -377,7 +443,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let conn = super::super::connection::create(&place.path().join("state.db")).unwrap();
         let plan: String = conn
-            .query_row(&format!("EXPLAIN QUERY PLAN SELECT count(*) {BAD_ENDS}"), params!["w", 0], |row| {
+            .query_row(&format!("EXPLAIN QUERY PLAN SELECT count(*) {BAD_ENDS}"), params!["w", 0, 1], |row| {
                 row.get(3)
             })
             .unwrap();

@@ -8,10 +8,10 @@ use regex::{Regex, RegexBuilder};
 use rusqlite::Connection;
 use wa_proto::Timestamp;
 
-use super::StoreError;
 use super::log::{COLUMNS, LogEntry, SHOWN, entry};
 use super::messages::{COLUMNS as MESSAGE_COLUMNS, NO_COLUMNS, NO_COPY};
 use super::words::{InvalidQuery, Query};
+use super::{StoreError, readable};
 
 /// A hit, with the bytes of its text that matched.
 #[derive(Debug, Clone, PartialEq)]
@@ -151,10 +151,11 @@ fn collect(mut rows: rusqlite::Rows<'_>, search: &Search, hits: &mut Vec<Hit>) -
         if seen.is_multiple_of(CHECK_EVERY) && (search.cancelled)() {
             break;
         }
-        let text = row.get_ref(TEXT)?.as_str_or_null().map_err(rusqlite::Error::from)?.unwrap_or_default();
+        // What is no text holds no words.
+        let text = row.get_ref(TEXT)?.as_str_or_null().ok().flatten().unwrap_or_default();
         let Some(spans) = search.pattern.spans(text) else { continue };
         let size = text.len();
-        let entry = entry(row)?;
+        let Some(entry) = readable::one("log", row, entry)? else { continue };
         if (search.filter)(&entry) {
             bytes += size;
             hits.push(Hit { entry, spans });

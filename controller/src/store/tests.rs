@@ -56,7 +56,7 @@ pub(super) fn lines(lines: Vec<Line>) -> RecordBody {
     RecordBody::Lines(Lines { pane: pane(1), layout: 1, agent: Some(AgentKind::codex()), lines })
 }
 
-fn event(id: EventId) -> RecordBody {
+pub(super) fn event(id: EventId) -> RecordBody {
     RecordBody::Event(Event {
         id,
         pane: Some(pane(1)),
@@ -223,6 +223,27 @@ async fn events_that_were_dropped_are_told() {
     let fields = [("cause", "spool_full"), ("events", "7")].map(|(a, b)| (a.to_owned(), b.to_owned()));
     assert_eq!(told, [(EventKind::CaptureGap, fields.into())]);
     assert_eq!(texts(&log(&store, 1).await)[0], "gap spool_full None");
+}
+
+/// The node's disk was damaged, and nobody knows whose lines were there: no log has a gap for them.
+#[tokio::test]
+async fn lines_of_nobody_knows_which_panes_are_told_as_an_event() {
+    let place = tempfile::tempdir().unwrap();
+    let store = open(place.path());
+    let spool = SpoolId::generate();
+    let hole = |first_seq, last_seq, gaps| {
+        let hole = Hole { first_seq, last_seq, cause: GapCause::Damaged, gaps };
+        record(Lane::Bulk, last_seq, RecordBody::Hole(hole))
+    };
+    let gap = Gap { pane: pane(1), layout: 1, first_row: None, rows: None, cause: GapCause::Damaged };
+    let holes = vec![hole(1, 7, vec![]), hole(8, 9, vec![gap])];
+    for _ in 0..2 {
+        assert_eq!(ingest(&store, batch(spool, Lane::Bulk, holes.clone())).await.unwrap().acked, 9);
+    }
+    let told = store.events(EventRange::default(), 1000, false).await.unwrap();
+    let told: Vec<_> = told.iter().map(|row| (row.event.kind, row.event.fields.clone())).collect();
+    let fields = [("cause", "damaged"), ("records", "7")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+    assert_eq!(told, [(EventKind::CaptureGap, fields.into())]);
 }
 
 #[tokio::test]

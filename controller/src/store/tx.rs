@@ -3,8 +3,10 @@
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::Connection;
+use tokio::time::Instant;
 use wa_proto::wire::{from_us, to_us};
 use wa_proto::{Action, ActionId, Host, Outcome, PaneRef, RunId, Timestamp};
 
@@ -18,6 +20,7 @@ pub struct Tx<'c> {
     pub(super) conn: &'c Connection,
     /// When this commit began.
     pub now: Timestamp,
+    began: Instant,
     pub(super) next_log_id: &'c Cell<i64>,
     /// What seals.
     pub(super) vault: &'c Vault,
@@ -83,6 +86,7 @@ impl<'c> Tx<'c> {
             conn,
             // As it is stored: what is stepped again with stored times goes as it went.
             now: from_us("now", to_us(now)).unwrap_or(now),
+            began: Instant::now(),
             next_log_id,
             vault,
             told: RefCell::default(),
@@ -100,7 +104,8 @@ impl<'c> Tx<'c> {
             return Err(error.clone());
         }
         self.conn.execute_batch("SAVEPOINT apart")?;
-        let inner = Tx::new(self.conn, self.now, self.next_log_id, self.vault);
+        let mut inner = Tx::new(self.conn, self.now, self.next_log_id, self.vault);
+        inner.began = self.began;
         let result = catch_unwind(AssertUnwindSafe(|| work(&inner)))
             .unwrap_or_else(|_| Err(StoreError::Failed("a request panicked; the log says where".into())))
             .and_then(|value| inner.intact().map(|()| value));
@@ -136,6 +141,12 @@ impl<'c> Tx<'c> {
     pub(super) fn probe(&self) -> Result<(), StoreError> {
         let version: i64 = self.conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
         Ok(self.conn.pragma_update(None, "user_version", version)?)
+    }
+
+    /// Whether others have waited long enough for this commit: what can be left for the next one is.
+    pub(crate) fn is_late(&self) -> bool {
+        const LATE: Duration = Duration::from_millis(50);
+        self.began.elapsed() >= LATE
     }
 
     /// Whether there is still a transaction to commit.

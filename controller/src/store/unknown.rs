@@ -10,7 +10,7 @@ use wa_proto::wire::v1;
 use wa_proto::{Host, Lane, Record, SpoolId};
 
 use super::ingest::{Ingested, lane_number};
-use super::{StoreError, Tx, int};
+use super::{StoreError, Tx, int, readable};
 
 /// Looked at again in one commit.
 const AT_ONCE: i64 = 1000;
@@ -55,13 +55,15 @@ impl Tx<'_> {
     /// # Errors
     /// When the database refuses.
     pub fn take_in_unknown(&self) -> Result<usize, StoreError> {
-        let mut taken = 0;
-        let mut after: Option<Name> = None;
+        let (mut taken, mut stay) = (0, 0);
         loop {
-            let kept = self.unknown_after(after.as_ref())?;
-            let Some(last) = kept.last() else { return Ok(taken) };
-            after = Some(last.0.clone());
-            for (key, bytes) in kept {
+            let kept = self.kept_after(stay)?;
+            if kept.is_empty() {
+                return Ok(taken);
+            }
+            stay += kept.len();
+            for kept in kept {
+                let Some((key, bytes)) = kept else { continue };
                 let Ok(host) = Host::new(key.0.as_str()) else { continue };
                 let wire = v1::Record::decode(bytes.as_slice()).ok();
                 let Some(record) = wire.and_then(|wire| Record::try_from(wire).ok()) else { continue };
@@ -69,7 +71,7 @@ impl Tx<'_> {
                 match entered {
                     // It stays for the next start, and does not keep the others.
                     Err(error) if !error.is_passing() => {
-                        tracing::error!(%error, host = key.0, seq = key.3, "a record that was kept cannot enter the log");
+                        tracing::error!(%error, %host, seq = key.3, "a record that was kept cannot enter the log");
                         continue;
                     }
                     entered => entered?,
@@ -79,22 +81,25 @@ impl Tx<'_> {
                         "DELETE FROM unknown_records WHERE host = ?1 AND spool_id = ?2 AND lane = ?3 AND seq = ?4",
                     )?
                     .execute(params![key.0, key.1, key.2, key.3])?;
-                taken += 1;
+                (taken, stay) = (taken + 1, stay - 1);
             }
         }
     }
 
-    /// The next of them in the order of their names.
-    fn unknown_after(&self, after: Option<&Name>) -> Result<Vec<(Name, Vec<u8>)>, StoreError> {
-        let (host, spool, lane, seq) = after.cloned().unwrap_or_default();
+    /// Those behind the first so many, in the order of their names. `None`: not even its name can be read; it stays, too.
+    fn kept_after(&self, first: usize) -> Result<Vec<Option<(Name, Vec<u8>)>>, StoreError> {
         let mut find = self.conn.prepare_cached(
             "SELECT host, spool_id, lane, seq, record FROM unknown_records
-             WHERE (host, spool_id, lane, seq) > (?1, ?2, ?3, ?4) ORDER BY host, spool_id, lane, seq LIMIT ?5",
+             ORDER BY host, spool_id, lane, seq LIMIT ?1 OFFSET ?2",
         )?;
-        let found = find.query_map(params![host, spool, lane, seq, AT_ONCE], |row| {
-            Ok(((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?), row.get(4)?))
-        })?;
-        Ok(found.collect::<Result<_, _>>()?)
+        let mut rows = find.query(params![AT_ONCE, int(first as u64)?])?;
+        let mut kept = Vec::new();
+        while let Some(row) = rows.next()? {
+            kept.push(readable::one("unknown_records", row, |row| {
+                Ok(((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?), row.get(4)?))
+            })?);
+        }
+        Ok(kept)
     }
 }
 

@@ -5,7 +5,7 @@
 //!
 //! Operation: take a group from the queue, begin, run each request in a savepoint, let the orchestrator work off the
 //! inbox, commit, tell the observers, answer. A request that panics fails alone. When the commit itself fails (full disk, read-only, damaged), everybody in
-//! it gets the error and nobody an acknowledgement.
+//! it gets the error and nobody an acknowledgement. A large block enters slice by slice, a commit each: its rest goes back to the queue.
 //!
 //! Checkpoints would add their fsyncs to some unlucky commit; a thread of their own does them on a connection of their
 //! own, passively, so that they never hold up the writer. Only a log that grew far beyond that is cut by the writer.
@@ -21,8 +21,11 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use wa_link::clock;
 use wa_link::worker::{Bell, Next, Work, Worker};
+use wa_proto::Lane;
 
-use super::queue::{Queue, Taken, Urgency};
+use super::ingest::{Batch, Ingested};
+use super::queue::{Place, Queue, Taken, Urgency};
+use super::slices::Rest;
 use super::tx::{Committed, Tx};
 use super::{StoreError, connection};
 use crate::accounts::vault::Vault;
@@ -31,6 +34,10 @@ use crate::metrics::Metrics;
 /// Who works off the inbox inside a commit, and hears of it afterwards. Both are called on the writer's thread and must
 /// not wait for anything.
 pub trait Observer: Send + Sync {
+    /// Called at the beginning of each commit, before anything is changed in it. An error fails the commit.
+    fn begin(&self, _tx: &Tx<'_>) -> Result<(), StoreError> {
+        Ok(())
+    }
     /// Works off the inbox; called when rows were added to it. An error leaves them for the next time.
     fn step(&self, tx: &Tx<'_>) -> Result<(), StoreError>;
     /// Called after the commit, before anybody is answered.
@@ -41,8 +48,10 @@ pub trait Observer: Send + Sync {
 
 /// A request on its way: its work, then its answer.
 trait Request: Send {
-    fn run(&mut self, tx: &Tx<'_>);
-    fn answer(self: Box<Self>, commit: Result<(), StoreError>);
+    /// `false`: it has more to do in another commit, before all else of its source.
+    fn run(&mut self, tx: &Tx<'_>) -> bool;
+    /// Answers, or gives what is left of it for another commit, and what that costs.
+    fn answer(self: Box<Self>, commit: Result<(), StoreError>) -> Option<(usize, Box<dyn Request>)>;
 }
 
 struct Call<T, F> {
@@ -56,15 +65,46 @@ where
     T: Send,
     F: FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send,
 {
-    fn run(&mut self, tx: &Tx<'_>) {
+    fn run(&mut self, tx: &Tx<'_>) -> bool {
         if let Some(work) = self.work.take() {
             self.result = tx.apart(work);
         }
+        true
     }
 
-    fn answer(self: Box<Self>, commit: Result<(), StoreError>) {
+    fn answer(self: Box<Self>, commit: Result<(), StoreError>) -> Option<(usize, Box<dyn Request>)> {
         // Nobody listens when the caller went away; the work stays done.
         drop(self.reply.send(commit.and(self.result)));
+        None
+    }
+}
+
+/// A block on its way into the log.
+struct Block {
+    rest: Rest,
+    done: Ingested,
+    result: Result<(), StoreError>,
+    reply: oneshot::Sender<Result<Ingested, StoreError>>,
+}
+
+impl Request for Block {
+    fn run(&mut self, tx: &Tx<'_>) -> bool {
+        let entered = tx.apart(|tx| {
+            let few = self.rest.lane() == Lane::Events && tx.is_behind(self.rest.host())?;
+            tx.ingest(self.rest.slice(few))
+        });
+        self.result = entered.map(|entered| self.done.add(entered));
+        self.rest.is_empty()
+    }
+
+    fn answer(self: Box<Self>, commit: Result<(), StoreError>) -> Option<(usize, Box<dyn Request>)> {
+        let result = commit.and_then(|()| self.result.clone());
+        // What nobody waits for any longer comes again, from the mark on.
+        if result.is_ok() && !self.rest.is_empty() && !self.reply.is_closed() {
+            return Some((self.rest.cost(), self));
+        }
+        drop(self.reply.send(result.map(|()| self.done)));
+        None
     }
 }
 
@@ -110,15 +150,26 @@ impl Writer {
         Ok(Self { worker: Some(worker.map_err(|e| StoreError::open(path, e))?), queue })
     }
 
-    /// Queues `work`, in the order of the calls, and gives what will answer after its commit.
+    /// Queues `work`, in the order of the calls of its source, and gives what will answer after its commit.
     pub(super) async fn submit<T: Send + 'static>(
         &self,
-        urgency: Urgency,
+        place: Place,
         work: impl FnOnce(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<Answer<T>, StoreError> {
         let (reply, answer) = oneshot::channel();
         let call = Call { work: Some(work), result: Err(StoreError::Closed), reply };
-        self.queue.push(urgency, Box::new(call)).await?;
+        self.queue.push(place, Box::new(call)).await?;
+        Ok(Answer(answer))
+    }
+
+    /// As [`Self::submit`]; the answer comes when the whole block is in the log, or with what kept its next slice out.
+    pub(super) async fn submit_block(&self, batch: Batch) -> Result<Answer<Ingested>, StoreError> {
+        let (urgency, source) = (Urgency::of(batch.lane), Some(batch.host.clone()));
+        let rest = Rest::of(batch)?;
+        let place = Place { urgency, source, cost: rest.cost() };
+        let (reply, answer) = oneshot::channel();
+        let (done, result) = (Ingested::default(), Err(StoreError::Closed));
+        self.queue.push(place, Box::new(Block { rest, done, result, reply })).await?;
         Ok(Answer(answer))
     }
 }
@@ -168,9 +219,11 @@ impl Work for Commits {
 }
 
 impl Commits {
-    fn commit(&self, mut group: Vec<Box<dyn Request>>) {
+    fn commit(&self, group: Vec<(Place, Box<dyn Request>)>) {
         let began = Instant::now();
         let before = self.next_log_id.get();
+        let mut group: Vec<Taking> =
+            group.into_iter().map(|(place, request)| Taking { place, request, begun: false }).collect();
         let result = commit(&self.conn, &mut group, &self.next_log_id, &self.vault, &*self.observer);
         self.metrics.commit(group.len(), began.elapsed(), result.is_ok());
         let answer = match result {
@@ -185,16 +238,29 @@ impl Commits {
                 Err(error)
             }
         };
-        for request in group {
-            request.answer(answer.clone());
+        let queue = &self.closer.0;
+        // From the last to the first, for what goes back goes before what is there.
+        for Taking { place, request, begun } in group.into_iter().rev() {
+            if answer.is_ok() && !begun {
+                queue.put_first(place, request);
+            } else if let Some((cost, rest)) = request.answer(answer.clone()) {
+                queue.put_back(Place { cost, ..place }, rest);
+            }
         }
         self.checkpoints.bell.ring();
     }
 }
 
+/// A request in a commit.
+struct Taking {
+    place: Place,
+    request: Box<dyn Request>,
+    begun: bool,
+}
+
 fn commit(
     conn: &Connection,
-    group: &mut [Box<dyn Request>],
+    group: &mut [Taking],
     next_log_id: &Cell<i64>,
     vault: &Vault,
     observer: &dyn Observer,
@@ -220,17 +286,26 @@ fn roll_back(conn: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Runs the requests, then lets the orchestrator work off what they put into the inbox.
+/// Runs the requests, then lets the orchestrator work off what they put into the inbox. What others need not wait for is not
+/// begun: once the commit is late, and after what its source must do first.
 fn work_off(
     conn: &Connection,
-    group: &mut [Box<dyn Request>],
+    group: &mut [Taking],
     next_log_id: &Cell<i64>,
     vault: &Vault,
     observer: &dyn Observer,
 ) -> Result<Committed, StoreError> {
     let tx = Tx::new(conn, clock::now(), next_log_id, vault);
-    for request in group.iter_mut() {
-        request.run(&tx);
+    observer.begin(&tx)?;
+    let mut unfinished: Vec<Place> = Vec::new();
+    for (n, taking) in group.iter_mut().enumerate() {
+        if (n > 0 && tx.is_late()) || unfinished.iter().any(|place| place.source == taking.place.source) {
+            continue;
+        }
+        taking.begun = true;
+        if !taking.request.run(&tx) {
+            unfinished.push(taking.place.clone());
+        }
     }
     if tx.has_inbox()
         && let Err(error) = tx.apart(|tx| observer.step(tx))

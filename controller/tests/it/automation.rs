@@ -38,7 +38,8 @@ impl Scene {
         let quick = LIMIT_WAIT
             .replace("grace = \"2m\"", "grace = \"0s\"")
             .replace("jitter = \"1m\"", "jitter = \"0s\"")
-            .replace("timeout = \"20s\"", "timeout = \"250ms\"");
+            .replace("timeout = \"20s\"", "timeout = \"250ms\"")
+            .replace("timeout = \"45s\"", "timeout = \"250ms\"");
         let greet = "name = 'greet'\nversion = 1\non = 'bell'\nmax_actions = 1\n\
             [[step]]\ndo = 'type'\ntext = 'hello'\ntimeout = '5s'\n";
         let workflows = [&quick, greet].map(|text| Definition::parse(text).unwrap());

@@ -2,11 +2,11 @@
 
 use wa_link::tls::Identity;
 use wa_proto::wire::v1;
-use wa_proto::{AgentKind, EventKind, PaneState, RecordBody, SpoolId};
+use wa_proto::{AgentKind, EventKind, OutcomeKind, PaneState, SpoolId};
 
-use crate::desk::{Desk, Node, event_record, pane, pane_ref, until};
+use crate::desk::{Desk, Node, pane, pane_ref, until};
 
-const WORKFLOW: &str = "claude-compaction-reread";
+const WORKFLOW: &str = "greet";
 
 struct Scene {
     desk: Desk,
@@ -16,22 +16,19 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
-        let desk = Desk::start().await;
+        let greet = "name = 'greet'\nversion = 1\non = 'bell'\nmax_actions = 1\n\
+            [[step]]\ndo = 'type'\ntext = 'hello'\ntimeout = '60s'\n";
+        let place = tempfile::tempdir().unwrap();
+        let mut config = wa_controller::Config::local(place.path().join("data"));
+        config.workflows.push(wa_workflow::Definition::parse(greet).unwrap());
+        let desk = Desk::with(place, config).await;
         let identity = desk.enrol("web-1").await;
         let node = Node::connect(&desk, &identity, SpoolId::generate()).await;
         Self { desk, _identity: identity, node }
     }
 
-    async fn compacted(&mut self, id: u64) {
-        self.node
-            .record(|seq| {
-                let mut record = event_record(seq, EventKind::ContextCompacted, AgentKind::claude());
-                if let RecordBody::Event(event) = &mut record.body {
-                    event.pane = Some(pane_ref(id));
-                }
-                record
-            })
-            .await;
+    async fn bell(&mut self, id: u64) {
+        self.node.event_in(id, EventKind::Bell, AgentKind::claude(), &[]).await;
     }
 
     async fn state(&self, id: u64, state: PaneState) {
@@ -49,18 +46,20 @@ impl Scene {
         .await;
     }
 
-    /// A run that begins and fails, for the agent is left.
+    /// A run that begins, and whose action may have arrived or not.
     async fn bad_end(&mut self, id: u64) {
-        self.node.panes(id == 1, vec![pane(id, Some(AgentKind::claude()), PaneState::Working)]).await;
-        self.compacted(id).await;
-        self.run_is(id, "waiting").await;
-        self.state(id, PaneState::Shell).await;
-        self.run_is(id, "failed").await;
+        self.state(id, PaneState::Idle).await;
+        self.bell(id).await;
+        let action = self.node.action().await;
+        self.node.outcome(&action, OutcomeKind::Unknown, "nobody saw it").await;
+        self.run_is(id, "unknown").await;
     }
 
     async fn notices(&self) -> Vec<String> {
         let listed = self.desk.admin().await.list_notices(v1::ListNoticesRequest::default()).await.unwrap();
-        listed.into_inner().notices.into_iter().map(|notice| notice.text).collect()
+        // Each run tells of its own end, too.
+        let of_brakes = |text: &String| text.starts_with("workflow ");
+        listed.into_inner().notices.into_iter().map(|notice| notice.text).filter(of_brakes).collect()
     }
 
     async fn declined(&self) -> String {
@@ -85,7 +84,7 @@ async fn a_broken_pane_stops_a_workflow_there_and_nowhere_else() {
     let told = scene.notices().await;
     assert!(told[0].contains(&format!("{WORKFLOW} rests on web-1/1 for 1h")), "{told:?}");
     assert_eq!((told.len(), scene.paused().await.as_str()), (1, ""));
-    scene.compacted(1).await;
+    scene.bell(1).await;
     assert!(scene.declined().await.contains("rests on this pane"), "{}", scene.declined().await);
     // The others go on.
     scene.bad_end(2).await;
@@ -101,11 +100,37 @@ async fn a_workflow_that_ends_badly_on_many_panes_is_paused_everywhere() {
     let told = scene.notices().await;
     assert!(told[0].contains(&format!("{WORKFLOW} is paused everywhere")), "{told:?}");
     assert!((1..=5).all(|id| told[0].contains(&format!("web-1/{id}"))), "which: {told:?}");
-    scene.compacted(6).await;
+    scene.bell(6).await;
     assert!(scene.declined().await.contains("the workflow is paused"));
     assert!(scene.paused().await.contains("on 5 panes"), "{}", scene.paused().await);
     // A person takes it back.
     let unpause = v1::PauseRequest { workflow: WORKFLOW.into(), ..Default::default() };
     scene.desk.admin().await.pause(unpause).await.unwrap();
     assert_eq!(scene.paused().await, "");
+}
+
+/// Nobody did anything wrong: a host that goes down must not keep the others from being looked after.
+#[tokio::test]
+async fn panes_that_go_while_runs_wait_on_them_are_no_bad_ends() {
+    const LIMITED: &str = "limit-wait";
+    let mut scene = Scene::new().await;
+    let limited = |id| pane(id, Some(AgentKind::claude()), PaneState::Limited);
+    scene.node.panes(true, (1..=6).map(limited).collect()).await;
+    for id in 1..=6 {
+        scene.node.event_in(id, EventKind::LimitReached, AgentKind::claude(), &[]).await;
+        scene.run_is(id, "waiting").await;
+    }
+    // Three agents are left, and three panes go.
+    for id in 1..=3 {
+        scene.state(id, PaneState::Shell).await;
+    }
+    let gone = (4..=6).map(|id| pane_ref(id).into()).collect();
+    let report = v1::PaneReport { full: false, panes: vec![], gone };
+    scene.node.send(v1::node_message::Kind::Panes(report)).await;
+    for id in 1..=6 {
+        scene.run_is(id, "cancelled").await;
+    }
+    let listed = scene.desk.admin().await.list_workflows(v1::ListWorkflowsRequest {}).await.unwrap();
+    let paused = listed.into_inner().workflows.into_iter().find(|one| one.name == LIMITED).unwrap().paused;
+    assert_eq!((paused.as_str(), scene.notices().await), ("", vec![]));
 }

@@ -7,9 +7,13 @@ use wa_link::principal::Role;
 use wa_proto::wire::v1::controller_message::Kind as Down;
 use wa_proto::wire::v1::node_message::Kind as Up;
 use wa_proto::wire::{to_us, v1};
-use wa_proto::{AgentKind, EventKind, Lane, PaneState, SpoolId};
+use wa_proto::{
+    AgentKind, EventKind, GapCause, Hole, Lane, OutcomeKind, PaneState, Record, RecordBody, SpoolId,
+};
 
-use crate::desk::{Desk, LIMIT, Node, address, block, event_record, line_record, pane, pane_ref, until};
+use crate::desk::{
+    Desk, LIMIT, Node, address, block, event_record, line_record, outcome_record, pane, pane_ref, until,
+};
 
 async fn log(desk: &Desk, request: v1::LogsRequest) -> Vec<String> {
     let mut stream = desk.admin().await.logs(request).await.unwrap().into_inner();
@@ -523,4 +527,25 @@ async fn a_heartbeat_of_megabytes_is_cut() {
     assert_eq!((told.problems.len(), told.muxes.len()), (64, 256));
     assert!(told.problems.iter().all(|problem| problem.len() == 4096));
     assert!(told.muxes.iter().all(|mux| mux.version.len() == 4096));
+}
+
+/// On a full disk a node lets even events go, and with them what became of an action.
+#[tokio::test]
+async fn after_a_hole_among_the_events_open_actions_are_offered_again() {
+    let (desk, _, _, mut node) = crate::acting::desk_with_pane().await;
+    let operator = desk.fleet(Role::Operator, "ada").await;
+    let asked = crate::acting::act(operator, crate::acting::send("hello"));
+    let work = async {
+        let first = node.action().await;
+        let hole = Hole { first_seq: 1, last_seq: 4, cause: GapCause::SpoolFull, gaps: Vec::new() };
+        let lost = outcome_record(4, &first.action_id, OutcomeKind::Placed, "lost");
+        node.records(Lane::Events, vec![Record { body: RecordBody::Hole(hole), ..lost }]).await;
+        let again = node.action().await;
+        assert_eq!(again.action_id, first.action_id);
+        let told = outcome_record(5, &again.action_id, OutcomeKind::Placed, "told");
+        node.records(Lane::Events, vec![told]).await;
+    };
+    let (told, ()) = tokio::join!(asked, work);
+    assert_eq!((told.outcome.as_str(), told.reason.as_str()), ("placed", "told"));
+    desk.stop().await;
 }

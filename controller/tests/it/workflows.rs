@@ -143,7 +143,7 @@ async fn a_pane_that_is_gone_ends_its_run() {
     node.records(Lane::Events, compacted(1)).await;
     node.acked(Lane::Events, 1).await;
     node.panes(true, vec![]).await;
-    run_is(&desk, "failed").await;
+    run_is(&desk, "cancelled").await;
     assert_eq!(runs(&desk).await[0].1, "the pane is gone");
 }
 

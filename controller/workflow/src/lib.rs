@@ -32,8 +32,8 @@ pub use machine::step;
 pub use overrides::{Override, resolve};
 pub use rehearsal::{Moment, Rehearsed, Seen, rehearse, state_after};
 pub use run::{
-    Admission, Effect, End, Expect, Input, NotAgain, PlaceOf, Run, Status, Trigger, WANTED_ACCOUNT, admit,
-    resume_command,
+    Admission, Effect, End, Expect, Input, NotAgain, PlaceOf, Run, Status, Told, Trigger, WANTED_ACCOUNT,
+    admit, resume_command,
 };
 pub use step::{Choice, Level, Place, Reset, Step, Work};
 pub use template::{Quoting, Template, TemplateError, Vars};

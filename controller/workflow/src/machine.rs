@@ -3,7 +3,8 @@
 //! What a run does about trouble is decided here and nowhere else. A *refused* or *expired* action did not touch the pane:
 //! the run waits and tries again, with pauses that double, until the step's time is over; then the step has failed. An
 //! *unknown* one may have touched it: the run ends as `unknown`, or goes where its file says that a person is asked. A step
-//! that fails ends the run, or leads where its file says.
+//! that fails ends the run, or leads where its file says; where it says nothing, people are told. A run that only waited when its
+//! agent or its pane went ends as `cancelled`: nobody did anything wrong.
 
 mod accounts;
 mod reset;
@@ -42,9 +43,16 @@ pub fn step(definition: &Definition, run: &Run, input: &Input, now: Timestamp) -
         let told = next.end_as_changed(definition, input, now);
         return (next, vec![told]);
     }
+    if let Input::ClockSet { by } = input {
+        next.reckon_anew(*by);
+    }
+    let before = (next.step, next.status.clone());
     let mut machine = Machine { definition, run: &mut next, now, effects: Vec::new() };
     machine.take(input);
     let effects = machine.effects;
+    // Where it waits for something else, it has yet to be told how the pane is.
+    let moved = (next.step, &next.status) != (before.0, &before.1);
+    next.told = if moved { None } else { input.told().or(next.told) };
     (next, effects)
 }
 
@@ -92,6 +100,7 @@ impl Run {
             doubted: false,
             signed_in: false,
             pane_state: None,
+            told: None,
             heard: std::collections::BTreeSet::new(),
         };
         let mut machine = Machine { definition, run: &mut run, now, effects: Vec::new() };
@@ -129,6 +138,14 @@ impl Run {
         self.doubted |= doubt;
         self.end(if doubt { End::Unknown } else { End::Failed }, reason, now);
         Effect::Notify { level: Level::Warning, text }
+    }
+
+    /// The wall clock was set by so much: what is left of every wait stays what it was.
+    fn reckon_anew(&mut self, by: SignedDuration) {
+        self.step_deadline = later(self.step_deadline, by);
+        if let Status::Waiting { not_before, .. } = &mut self.status {
+            *not_before = later(*not_before, by);
+        }
     }
 
     fn end(&mut self, end: End, reason: impl Into<String>, now: Timestamp) {
@@ -248,8 +265,32 @@ impl<'a> Machine<'a> {
         self.run.failed_at = Some(self.run.step);
         match self.present().and_then(|step| step.on_failure) {
             Some(to) => self.divert(to, reason),
-            None => self.run.end(End::Failed, reason, self.now),
+            None => self.give_up(End::Failed, reason),
         }
+    }
+
+    /// Ends badly where the file does not say how: so people are told here.
+    fn give_up(&mut self, end: End, reason: impl Into<String>) {
+        let (reason, run) = (reason.into(), &self.run);
+        let look = match end {
+            End::Unknown => ". Whether its last action arrived is not known: look at the pane",
+            _ => "",
+        };
+        let text = format!("{} on {}: {reason}{look}", run.workflow, run.trigger.place.address);
+        self.effects.push(Effect::Notify { level: Level::Warning, text });
+        self.run.end(end, reason, self.now);
+    }
+
+    /// Ends because what it was for is gone. That is no fault of the workflow, unless it was what it did last.
+    fn left(&mut self, reason: String) {
+        let waits = matches!(
+            self.present().map(|step| &step.work),
+            Some(Work::WaitReset { .. } | Work::Ask { .. } | Work::LeaseAccount { .. })
+        );
+        if !self.run.doubted && (waits || self.run.attempts == 0) {
+            return self.run.end(End::Cancelled, reason, self.now);
+        }
+        self.give_up(End::Failed, reason);
     }
 
     fn divert(&mut self, to: usize, reason: String) {
@@ -322,7 +363,7 @@ impl<'a> Machine<'a> {
         let Some((verb, expect)) = self.verb() else { return };
         let budget = self.definition.max_actions;
         if self.run.actions_done >= budget {
-            return self.run.end(End::Failed, format!("its budget of {budget} actions is used up"), self.now);
+            return self.give_up(End::Failed, format!("its budget of {budget} actions is used up"));
         }
         self.run.attempts += 1;
         self.run.tries += 1;
@@ -360,7 +401,7 @@ impl<'a> Machine<'a> {
             Input::SignInFailed { step, reason } => self.on_sign_in_failed(*step, reason),
             Input::Again { step } => self.enter(*step),
             Input::Restarted => self.on_restart(),
-            Input::Timer => self.on_timer(),
+            Input::Timer | Input::ClockSet { .. } => self.on_timer(),
             Input::Cancel { reason } => {
                 // What it was doing may have reached the pane: nobody listens to its outcome any more.
                 self.run.doubted |= self.run.open_action().is_some();
@@ -374,11 +415,11 @@ impl<'a> Machine<'a> {
             return;
         }
         if self.run.open_action().is_some() {
-            return self.run.end(End::Unknown, "the pane is gone", self.now);
+            return self.give_up(End::Unknown, "the pane is gone");
         }
         match self.definition.on_gone.filter(|to| *to > self.run.step) {
             Some(to) => self.divert(to, "the pane is gone".to_owned()),
-            None => self.run.end(End::Failed, "the pane is gone", self.now),
+            None => self.left("the pane is gone".to_owned()),
         }
     }
 
@@ -415,7 +456,11 @@ impl<'a> Machine<'a> {
                 }
             }
             Some(Work::DeviceLogin) => self.watch_for_code(false),
-            Some(Work::Choose { .. }) if state == PaneState::Waiting && self.now >= not_before => self.act(),
+            Some(Work::Choose { .. })
+                if state == PaneState::Waiting && (self.run.tries == 0 || self.now >= not_before) =>
+            {
+                self.act();
+            }
             // An acting step that was refused waits here for a better moment.
             Some(Work::Type { .. } | Work::Keys { .. } | Work::Spawn { .. }) if self.now >= not_before => {
                 self.act()
@@ -436,7 +481,7 @@ impl<'a> Machine<'a> {
         } else {
             return false;
         };
-        self.run.end(End::Failed, reason, self.now);
+        self.left(reason);
         true
     }
 
@@ -518,7 +563,7 @@ impl<'a> Machine<'a> {
         self.run.actions_done += 1;
         match self.present().and_then(|step| step.on_unknown) {
             Some(to) => self.divert(to, reason),
-            None => self.run.end(End::Unknown, reason, self.now),
+            None => self.give_up(End::Unknown, reason),
         }
     }
 
@@ -530,61 +575,6 @@ impl<'a> Machine<'a> {
         if let Some(chosen) = choices.iter().find(|offered| offered.label == choice) {
             self.run.vars.insert("answered_by".to_owned(), who.to_owned());
             self.enter(chosen.to);
-        }
-    }
-
-    fn on_timer(&mut self) {
-        match self.run.status {
-            Status::Ended { .. } => {}
-            Status::Acting { .. } => {
-                let give_up = later(self.run.step_deadline, OUTCOME_GRACE);
-                if self.now >= give_up {
-                    self.doubt("the node did not say how the action ended".to_owned());
-                } else {
-                    self.wake_at(give_up);
-                }
-            }
-            Status::Preparing { .. } => {
-                let give_up = later(self.run.step_deadline, OUTCOME_GRACE);
-                if self.now >= give_up {
-                    self.fail("the controller was not done in time".to_owned());
-                } else {
-                    self.wake_at(give_up);
-                }
-            }
-            Status::Asking if self.now >= self.run.step_deadline => {
-                self.fail("nobody answered in time".to_owned())
-            }
-            Status::Asking => self.wake_at(self.run.step_deadline),
-            Status::Waiting { not_before, .. } => self.on_waiting_timer(not_before),
-        }
-    }
-
-    fn on_waiting_timer(&mut self, not_before: Timestamp) {
-        let Some(step) = self.present() else { return };
-        if matches!(step.work, Work::WaitReset { .. }) {
-            return self.wait_for_reset();
-        }
-        if step.work == Work::DeviceLogin {
-            return self.watch_for_code(true);
-        }
-        if self.now < self.run.step_deadline {
-            if step.work.acts() && self.run.tries > 0 && self.now >= not_before {
-                return self.act();
-            }
-            return self.wake_at(self.run.step_deadline);
-        }
-        match &step.work {
-            // No dialog came: there is nothing to be answered.
-            Work::Choose { .. } if self.run.tries == 0 => self.go_on(),
-            Work::WaitState { states } => {
-                let states: Vec<_> = states.iter().map(|state| state.as_str()).collect();
-                self.fail(format!("the pane was not {} in time", states.join(" or ")));
-            }
-            Work::Expect { .. } => {
-                self.fail(format!("{}: nothing of what it waits for came in time", step.id))
-            }
-            _ => self.fail(format!("no good moment to act came in time (tried {} times)", self.run.tries)),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use wa_proto::{
     AccountAlias, ActionId, AgentKind, Event, EventId, EventKind, Host, OutcomeKind, PaneRef, PaneState,
@@ -57,9 +58,20 @@ pub struct Run {
     /// The pane's state when it was last told.
     #[serde(default)]
     pub pane_state: Option<PaneState>,
+    /// What was told of the pane since the run came to where it waits.
+    #[serde(default)]
+    pub told: Option<Told>,
     /// Events on the pane since the last action was begun.
     #[serde(default)]
     pub heard: BTreeSet<EventKind>,
+}
+
+/// What a run reads from a report of its pane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    pub state: PaneState,
+    pub agent_pid: u32,
+    pub until: Option<Timestamp>,
 }
 
 /// What began a run and where.
@@ -304,9 +316,25 @@ pub enum Input {
     Restarted,
     /// The wake-up time that the run asked for has come.
     Timer,
+    /// The wall clock was set by so much: every time that was reckoned from the present moment is another now. Instants
+    /// that others have told, such as the reset of a limit, stay.
+    ClockSet {
+        by: SignedDuration,
+    },
     Cancel {
         reason: String,
     },
+}
+
+impl Input {
+    pub(crate) fn told(&self) -> Option<Told> {
+        match self {
+            Self::Pane { state, agent_pid, until, .. } => {
+                Some(Told { state: *state, agent_pid: *agent_pid, until: *until })
+            }
+            _ => None,
+        }
+    }
 }
 
 /// What the controller has to do, in the same commit as the new run.
@@ -434,6 +462,12 @@ impl Run {
     /// Whether it wants to hear of the pane's state.
     pub fn watches_pane(&self) -> bool {
         matches!(self.status, Status::Waiting { .. } | Status::Asking)
+    }
+
+    /// Whether an input tells it nothing that it was not told where it waits now: what comes of that has come, or comes by
+    /// the timer that was set then.
+    pub fn knows(&self, input: &Input) -> bool {
+        self.told.is_some() && self.told == input.told()
     }
 
     /// The action whose outcome it waits for.

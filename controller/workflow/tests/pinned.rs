@@ -4,12 +4,12 @@
 /// Name, version and hash of every built-in workflow.
 const PINNED: &[(&str, u32, &str)] = &[
     ("claude-compaction-reread", 2, "f27fb88a90ab1df41b12708f98c5d94d30b993f042a31582b029ae4b91b63fbd"),
-    ("limit-wait", 2, "eb2798ef4ff082f0af1d2371162f5cd86eb35a646cbedffe8f5139b1d4ba5a09"),
+    ("limit-wait", 3, "1313575f10f7dc517bcf95731c9f37d0382071fb58f2ce55a166177a33b2939e"),
     ("crash-resume", 2, "c30cfcffd9c998aa231f8894ed8d6abc1f8207775f6358f2af9b46f6902436c2"),
     ("approval-notice", 1, "31bd65585382ef6e7228f3c748bc6a552a93d64bd257da650de48187441b245c"),
     ("auth-notice", 1, "c4b186927a8fbe8bd9c265cc60259bdf12a52d261b5131da1bc2b717ce2e6915"),
     ("account-login", 1, "06b188ca37f9f5cfe2154278eaa68c3fb4eb3272e4647eb5fd7e9bfaadf62b1c"),
-    ("codex-account-switch", 2, "634d825b6ab178d663b32a0e1930b0ea7075e55d5e76a14cca0e9b771e733924"),
+    ("codex-account-switch", 3, "711a7b9f8da385b04dfd9638ce7bda4b04ccf938fa9e6e9c382c3becda48a047"),
     ("claude-account-switch", 2, "3a68b9fb46f7fe70ba0938e988cafa71cb5cf08aacae13e60c0d7805e92bc601"),
     ("gemini-account-switch", 2, "fccc29752fe978669073f736cc86347b584f15b0e3c0af5fedfbd79eb61b781d"),
     ("gemini-model-switch", 1, "cd41f1a573755f81949c80590984c7b08fe971912152f1bc14838656fd1f7e8c"),

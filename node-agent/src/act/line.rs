@@ -7,6 +7,15 @@ use wa_proto::{Frame, FrameRow};
 
 use super::text::{Seen, squeeze};
 
+/// Whether a shell that shows this waits for the rest of a command, or a command of its own (`read`) for an answer. A bare `>`
+/// may be somebody's prompt; mostly it says that a quote or a document was not closed, and what is typed there runs with it.
+pub(super) fn asks_for_more(prompt: &str) -> bool {
+    let text = prompt.trim();
+    // zsh names what is open: `dquote> `, `pipe quote> `, `heredoc> `.
+    let named = |word: &str| word.chars().all(|c| c.is_ascii_lowercase() || c == ' ');
+    text.strip_suffix('>').is_some_and(named) || text.ends_with([':', ']', '?'])
+}
+
 /// What the line that began at stable row `row` with this prompt says of the text; `cursor`: the stable row that the cursor
 /// stood in.
 pub(super) fn read(frame: &Frame, row: i64, prompt: &str, cursor: i64, text: &str) -> Seen {
@@ -118,6 +127,33 @@ mod tests {
             first_row,
             cursor: Cursor { row: cursor.0, col: cursor.1, visible: true },
             alternate: false,
+        }
+    }
+
+    #[test]
+    fn a_command_that_is_not_complete_and_a_question_are_no_prompts() {
+        for asks in [
+            "> ",
+            ">",
+            "dquote> ",
+            "pipe quote> ",
+            "heredoc> ",
+            "Go on? [Y/n] ",
+            "Password: ",
+            "#? ",
+            "Sure (y/N)? ",
+        ] {
+            assert!(asks_for_more(asks), "{asks:?}");
+        }
+        for prompt in [
+            "$ ",
+            "dev@box ~/webapp> ",
+            "[12:04] # ",
+            "PS /srv> ",
+            "~/webapp main ❯ ",
+            "➜  webapp git:(main) ✗ ",
+        ] {
+            assert!(!asks_for_more(prompt), "{prompt:?}");
         }
     }
 

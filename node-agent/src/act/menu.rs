@@ -3,6 +3,7 @@
 //! Constraints (A2, A3): a dialog is answered by the label of a choice, never by a number or a blind Enter, and only if it is
 //! the one that was meant; one key at a time, each seen to have moved the selection before the next; Enter only when a
 //! second fresh read shows the same dialog with the selection on the label. Arrow keys that nobody took leave it as it was.
+//! A dialog that goes long after Enter, or while the server was slow to answer that, may have been closed by something else.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,8 @@ use crate::observer::View;
 
 /// What a key did must show within this time.
 const SEEN: Duration = Duration::from_secs(5);
+/// Agents close a dialog in the moment that it is answered.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 pub(super) async fn choose(
     parts: &Parts,
@@ -47,9 +50,9 @@ pub(super) async fn choose(
         selection(&mut views, &agent, &menu, next).await?;
         at = next;
     }
-    take(parts, action, leave, &agent, &menu, target).await?;
+    let pressed = take(parts, action, leave, &agent, &menu, target).await?;
     let label = &menu.choices[target].label;
-    gone(&mut views, &agent, &menu).instrument(tracing::info_span!("verify")).await?;
+    gone(&mut views, &agent, &menu, pressed).instrument(tracing::info_span!("verify")).await?;
     Ok(End::submitted(format!("{label:?} was taken, and the dialog is gone")))
 }
 
@@ -119,7 +122,7 @@ async fn take(
     agent: &AgentKind,
     menu: &Menu,
     target: usize,
-) -> Result<(), End> {
+) -> Result<Pressed, End> {
     let not = |why: &str| End::unknown(format!("the selection was moved, but Enter was not pressed: {why}"));
     // On record before the look, so that nothing but the round trip lies between the look and the key.
     parts.journal.entered(action.id, wa_link::clock::now()).await.map_err(|error| not(&error.to_string()))?;
@@ -128,16 +131,33 @@ async fn take(
     if now.is_none_or(|now| now.selected() != Some(target)) {
         return Err(not("a second look does not show the selection on the choice"));
     }
+    let sent = Instant::now();
     let pressed = sight.client.send_key(action.pane.pane_id, Key::plain(KeyCode::Enter)).await;
-    pressed.map(|_| ()).map_err(|error| End::unknown(format!("pressing Enter: {error}")))
+    pressed.map_err(|error| End::unknown(format!("pressing Enter: {error}")))?;
+    Ok(Pressed { at: Instant::now(), promptly: sent.elapsed() <= guard::PROMPT })
+}
+
+/// Enter was pressed.
+struct Pressed {
+    /// When the server had answered it.
+    at: Instant,
+    promptly: bool,
 }
 
 /// Waits until the dialog is no longer there.
-async fn gone(views: &mut watch::Receiver<Arc<View>>, agent: &AgentKind, menu: &Menu) -> Result<(), End> {
+async fn gone(
+    views: &mut watch::Receiver<Arc<View>>,
+    agent: &AgentKind,
+    menu: &Menu,
+    pressed: Pressed,
+) -> Result<(), End> {
     let left = |view: &Arc<View>| menu::read(&view.frame, agent).is_none_or(|now| now.id != menu.id);
-    match timeout_at(Instant::now() + SEEN, views.wait_for(left)).await {
+    match timeout_at(pressed.at + SEEN, views.wait_for(left)).await {
         // A pane that ended took its dialog with it.
-        Ok(_) => Ok(()),
+        Ok(_) if pressed.promptly && pressed.at.elapsed() <= AT_ONCE => Ok(()),
+        Ok(_) => Err(End::unknown(
+            "Enter was pressed, and the dialog did not go at once but later: something else may have closed it, look at the pane",
+        )),
         Err(_) => Err(End::unknown(
             "Enter was pressed, and the dialog still stands there after 5 s: look at the pane",
         )),

@@ -28,6 +28,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
 use wa_link::shutdown::Shutdown;
+use wa_match::Redactor;
 use wa_proto::wire::v1;
 use wa_proto::{Action, ActionId, Lane, Outcome, OutcomeKind, PaneRef, Verb};
 
@@ -62,6 +63,8 @@ pub struct Parts {
     pub clock: Arc<ControllerClock>,
     /// Where panes stand when something is typed.
     pub marks: Marks,
+    /// Reasons may quote what a screen shows.
+    pub redactor: Redactor,
 }
 
 /// How an action ended.
@@ -199,14 +202,15 @@ impl Actor {
         let work = async move {
             // `None`: it is begun and ended elsewhere already.
             if let Some(end) = perform::perform(&parts, &action).await {
+                let reason = parts.redactor.redact(&end.reason).into_owned();
                 tracing::Span::current().record("outcome", end.kind.as_str());
-                tracing::info!(reason = end.reason, "action ended");
+                tracing::info!(reason, "action ended");
                 let parent = wa_link::trace::current_parent();
                 let trace_parent = if parent.is_empty() { action.trace_parent } else { parent };
                 let outcome = Outcome {
                     action: action.id,
                     kind: end.kind,
-                    reason: end.reason,
+                    reason,
                     pane: Some(action.pane),
                     trace_parent,
                     spawned: end.spawned,

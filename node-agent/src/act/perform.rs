@@ -60,7 +60,7 @@ async fn begin(parts: &Parts, action: &Action) -> Result<Option<Leave>, End> {
         Ok(Begin::Open | Begin::Ended(_)) => return Ok(None),
         Ok(Begin::Doubtful) => {
             return Err(End::unknown(
-                "this host's journal was damaged, and the action may have been done before",
+                "this host has no record from the time when the action was made: it may have been done before",
             ));
         }
         Err(error) => return Err(End::refused(format!("nothing was typed: {error}"))),

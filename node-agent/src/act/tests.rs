@@ -1,6 +1,8 @@
 //! Actions on real panes.
 
 mod late;
+mod menus;
+mod places;
 
 use std::path::Path;
 use std::time::Duration;
@@ -214,6 +216,20 @@ async fn only_an_operator_presses_keys_over_a_draft_or_where_an_agent_leaves() {
         assert_eq!(said(&outcome), ("refused", "a half-written draft stands in claude's composer"));
     }
     assert_eq!(stage.act(keys("operator:eve", "x")).await.outcome, "submitted");
+    stage.stop().await;
+    // A dialog, which any key may answer: C-c says no.
+    let stage = Stage::new(|dir| agent(dir, "dialog"), Answer::Granted);
+    let pane = stage.ready(PaneState::Idle).await;
+    stage.act(action(&pane, Verb::Send { text: "x".into(), enter: false })).await;
+    let pane = stage.ready(PaneState::Waiting).await;
+    for key in ["C-c", "Enter", "y"] {
+        let key = Verb::Keys(vec![key.parse().unwrap()]);
+        let outcome =
+            stage.act(Action { who: "workflow:codex-account-switch".into(), ..action(&pane, key) }).await;
+        let (kind, reason) = said(&outcome);
+        assert_eq!(kind, "refused", "{reason}");
+        assert!(reason.contains("a dialog of claude waits"), "{reason}");
+    }
     stage.stop().await;
     // A screen without a composer: it leaves, or has not begun.
     let stage = Stage::new(

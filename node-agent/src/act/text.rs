@@ -115,6 +115,11 @@ pub(super) async fn send(
 /// The composer or prompt that the text goes into, empty.
 fn find_place(sight: &Sight, text: &str) -> Result<Place, End> {
     let view = &sight.view;
+    if squeeze(text).is_empty() {
+        return Err(End::refused(
+            "the text holds nothing but blanks: whether it arrived could never be seen",
+        ));
+    }
     let agent = match &sight.foreground {
         Foreground::Agent { kind, .. } => Some(kind.clone()),
         Foreground::Remote { .. } => view.agent.clone(),
@@ -142,6 +147,12 @@ fn find_place(sight: &Sight, text: &str) -> Result<Place, End> {
     if prompt.trim().is_empty() {
         return Err(End::refused("the shell shows no prompt: the cursor's line is empty"));
     }
+    if line::asks_for_more(&prompt) {
+        // What stands there may be anything; it is not quoted.
+        return Err(End::refused(
+            "the shell shows no prompt: it waits for the rest of a command, or a command of its own for an answer",
+        ));
+    }
     if shell::holds_draft(&prompt) {
         return Err(End::refused(
             "a half-written command stands on the shell's line: finish it, or clear it with C-u or C-c",
@@ -152,27 +163,60 @@ fn find_place(sight: &Sight, text: &str) -> Result<Place, End> {
 
 fn find_composer(view: &View, kind: AgentKind, text: &str) -> Result<Place, End> {
     let seen = composer::read(&view.frame, &kind);
+    if let Some(why) = not_ready(view, &kind) {
+        return Err(End::refused(why));
+    }
     if seen.shell_mode {
         return Err(End::refused(format!(
             "{kind}'s composer is in shell mode: the text would run as a command"
         )));
     }
     match &seen.content {
+        // By its words alone a submitted prompt is a composer, and a draft a placeholder.
+        Composer::Empty
+            if !view.frame.cursor.visible && view.frame.rows.iter().all(|row| row.runs.is_empty()) =>
+        {
+            return Err(End::refused(format!(
+                "{kind}'s screen shows neither a cursor nor any style: where its composer is cannot be told"
+            )));
+        }
         Composer::Empty => {}
         Composer::Draft { .. } | Composer::Paste { .. } => {
             return Err(End::refused(format!("a half-written draft stands in {kind}'s composer")));
         }
-        Composer::Dialog => {
-            return Err(End::refused(format!(
-                "a dialog of {kind} waits for an answer: its keys would answer that"
-            )));
-        }
+        Composer::Dialog => return Err(End::refused(dialog_of(&kind))),
         Composer::Missing => {
             return Err(End::refused(format!("no composer of {kind} is to be seen on the screen")));
         }
     }
     let was_working = view.state == PaneState::Working || seen.working.is_some();
     Ok(Place::Agent { before: Prompts::of(&view.frame, &seen, text), was_working, kind })
+}
+
+fn dialog_of(kind: &AgentKind) -> String {
+    format!("a dialog of {kind} waits for an answer: its keys would answer that")
+}
+
+/// Why the agent takes no text, whatever its composer looks like: other witnesses than the screen say so, or it has only just
+/// drawn it.
+fn not_ready(view: &View, kind: &AgentKind) -> Option<String> {
+    match view.state {
+        PaneState::Waiting => Some(dialog_of(kind)),
+        PaneState::Authenticating => Some(format!("a sign-in of {kind} waits there")),
+        _ if *kind == AgentKind::codex() && is_loading(view) => {
+            Some(format!("{kind} has drawn its composer, and takes no Enter yet: it is still starting"))
+        }
+        _ => None,
+    }
+}
+
+/// Codex 0.169 draws a composer seconds before that takes an Enter, and has only this in its footer until then. From 0.53 on an
+/// idle one always has more there; of older ones that is not known.
+fn is_loading(view: &View) -> bool {
+    let minor = view.foreground.version().split('.').nth(1).and_then(|minor| minor.parse::<u32>().ok());
+    let footer = composer::read(&view.frame, &AgentKind::codex()).footer;
+    let mut rows = view.frame.rows.get(footer).unwrap_or_default().iter().map(|row| row.text.trim());
+    minor.is_none_or(|minor| minor >= 53) && rows.next() == Some("? for shortcuts") && rows.next().is_none()
 }
 
 /// Pastes, and sees the text stand there. Returns when it was sent.
@@ -238,6 +282,11 @@ async fn press_enter(
     let sight = guard::look(parts, action, leave.allowed).await.map_err(|end| not(&end.reason))?;
     if !is_same(&target.holder, &sight.foreground) || target.leader != sight.leader {
         return Err(not(&format!("now {}", guard::describe(&sight.foreground))));
+    }
+    if let Place::Agent { kind, .. } = &target.place
+        && let Some(why) = not_ready(&sight.view, kind)
+    {
+        return Err(not(&why));
     }
     match target.place.read(&sight.view, text) {
         Seen::Whole

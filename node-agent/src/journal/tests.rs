@@ -23,6 +23,12 @@ fn action() -> Action {
     }
 }
 
+fn made_at(made: Timestamp) -> Action {
+    let ms = u64::try_from(made.as_millisecond()).unwrap();
+    let id = uuid::Builder::from_unix_timestamp_millis(ms, &[1; 10]).into_uuid();
+    Action { id: ActionId(id), ..action() }
+}
+
 fn outcome(action: &Action, kind: OutcomeKind) -> Outcome {
     Outcome {
         action: action.id,
@@ -110,14 +116,15 @@ async fn a_journal_that_cannot_be_written_anew_opens_and_begins_nothing() {
 async fn what_was_delivered_is_forgotten_after_a_day() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, _) = Journal::open(dir.path()).unwrap();
-    let action = action();
+    journal.told(now(), false).await.unwrap();
+    let action = made_at(now() + jiff::SignedDuration::from_secs(1));
     journal.begin(&action, now()).await.unwrap();
     journal.settle(outcome(&action, OutcomeKind::Submitted), now()).await.unwrap();
     journal.delivered(action.id, now()).await.unwrap();
     let (journal, recovered) = Journal::open(dir.path()).unwrap();
     assert!(recovered.outcomes.is_empty());
     for (hours, known) in [(23, true), (25, false)] {
-        journal.told(now() + jiff::SignedDuration::from_hours(hours)).await.unwrap();
+        journal.told(now() + jiff::SignedDuration::from_hours(hours), false).await.unwrap();
         journal.lock().rewrite().unwrap();
         assert_eq!(journal.find(action.id).is_some(), known, "{hours} h by the controller's clock");
     }
@@ -141,20 +148,49 @@ async fn after_damage_nothing_older_is_begun() {
     assert_eq!((recovered.notes.len(), recovered.outcomes.len()), (1, 2));
     assert_eq!(journal.begin(&older, here).await.unwrap(), Begin::Doubtful);
     let told = now();
-    journal.told(told).await.unwrap();
+    journal.told(told, false).await.unwrap();
     assert_eq!(journal.begin(&older, here).await.unwrap(), Begin::Doubtful);
-    let new = |made: Timestamp| {
-        let ms = u64::try_from(made.as_millisecond()).unwrap();
-        let id = uuid::Builder::from_unix_timestamp_millis(ms, &[1; 10]).into_uuid();
-        Action { id: ActionId(id), ..action() }
-    };
-    let newer = new(told + jiff::SignedDuration::from_secs(1));
+    let newer = made_at(told + jiff::SignedDuration::from_secs(1));
     assert_eq!(journal.begin(&newer, here).await.unwrap(), Begin::New);
     // A start later nothing is forgotten of it.
     let (journal, recovered) = Journal::open(dir.path()).unwrap();
     assert_eq!((recovered.notes.len(), journal.find(older.id)), (0, Some(Begin::Doubtful)));
     assert!(matches!(journal.find(newer.id), Some(Begin::Ended(_))));
-    assert_eq!(journal.find(new(told + jiff::SignedDuration::from_secs(2)).id), None);
+    assert_eq!(journal.find(made_at(told + jiff::SignedDuration::from_secs(2)).id), None);
+}
+
+/// A state directory that is new, or was put back from a backup: what was begun since then is on no record here.
+#[tokio::test]
+async fn on_a_host_that_the_controller_has_nothing_of_nothing_older_is_begun() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(dir.path()).unwrap();
+    let (known, older) = (action(), action());
+    assert_eq!(journal.begin(&known, now()).await.unwrap(), Begin::New);
+    let first = now() + jiff::SignedDuration::from_secs(1);
+    journal.told(first, true).await.unwrap();
+    assert_eq!(journal.begin(&older, now()).await.unwrap(), Begin::Doubtful);
+    assert_eq!(journal.begin(&known, now()).await.unwrap(), Begin::Open, "of this one there is a record");
+    let newer = made_at(first + jiff::SignedDuration::from_secs(1));
+    assert_eq!(journal.find(newer.id), None);
+    // The network parts before anything was acknowledged: this program knows what it has begun.
+    journal.told(first + jiff::SignedDuration::from_secs(2), true).await.unwrap();
+    assert_eq!(journal.find(newer.id), None);
+    // The journal alone is gone.
+    std::fs::remove_file(dir.path().join("journal.log")).unwrap();
+    for sessions in 0..2 {
+        let (journal, recovered) = Journal::open(dir.path()).unwrap();
+        assert!(recovered.notes.is_empty(), "it may be a new host");
+        if sessions > 0 {
+            journal.told(first, false).await.unwrap();
+        }
+        assert_eq!(journal.find(older.id), (sessions > 0).then_some(Begin::Doubtful));
+        assert_eq!(journal.find(newer.id), None);
+    }
+    // The controller's clock is set back.
+    let (journal, _) = Journal::open(dir.path()).unwrap();
+    journal.told(first - jiff::SignedDuration::from_hours(1), true).await.unwrap();
+    assert_eq!(journal.find(older.id), Some(Begin::Doubtful));
+    assert_eq!(journal.find(newer.id), None);
 }
 
 /// The program may be killed before there is a session.
@@ -192,4 +228,39 @@ proptest! {
         let (_, recovered) = Journal::open(dir.path()).unwrap();
         prop_assert_eq!(recovered.outcomes.len(), ends.iter().filter(|end| **end <= cut).count());
     }
+
+    #[test]
+    fn whatever_a_journal_holds_it_opens(pieces in proptest::collection::vec(piece(), 0..12), whole: bool) {
+        let mut bytes = if whole { MAGIC.to_vec() } else { Vec::new() };
+        for piece in pieces {
+            match piece {
+                Ok(step) => framing::encode(&step.encode_to_vec(), false, &mut bytes),
+                Err(garbage) => bytes.extend(garbage),
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("journal.log"), &bytes).unwrap();
+        let (journal, recovered) = Journal::open(dir.path()).unwrap();
+        prop_assert!(journal.open_actions().is_empty());
+        let left = recovered.outcomes.len();
+        drop(journal);
+        let (_, recovered) = Journal::open(dir.path()).unwrap();
+        prop_assert_eq!((recovered.outcomes.len(), recovered.notes.len()), (left, 0), "it was put in order");
+    }
+}
+
+/// A step with anything in it, or bytes that are none.
+fn piece() -> impl Strategy<Value = Result<Step, Vec<u8>>> {
+    let id = prop_oneof![proptest::collection::vec(any::<u8>(), 1..20), Just(vec![7; 16]), Just(vec![8; 16])];
+    let outcome = proptest::option::of(("(submitted|refused|unknown|.{0,8})", ".{0,8}"));
+    let step = (id, 0_i32..8, any::<i64>(), outcome).prop_map(|(action_id, kind, at_us, outcome)| {
+        let outcome = outcome.map(|(outcome, reason)| v1::Outcome {
+            action_id: action_id.clone(),
+            outcome,
+            reason,
+            ..v1::Outcome::default()
+        });
+        Step { action_id, kind, at_us, outcome, ..Step::default() }
+    });
+    prop_oneof![3 => step.prop_map(Ok), 1 => proptest::collection::vec(any::<u8>(), 0..40).prop_map(Err)]
 }

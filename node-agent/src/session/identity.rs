@@ -123,7 +123,8 @@ pub(super) async fn recover(paths: &Paths, old: &Context) -> Result<Context, Ren
     let nonce = <[u8; NONCE]>::try_from(challenge.nonce)
         .map_err(|_| RenewError::Answer("its challenge is of another size".to_owned()))?;
     let (of_paths, of_old) = (paths.clone(), old.clone());
-    let wanted = blocking(move || Ok(Wanted::new(&of_paths, &of_old, wa_link::clock::now())?)).await?;
+    let now = at_least_its_end(old, wa_link::clock::now());
+    let wanted = blocking(move || Ok(Wanted::new(&of_paths, &of_old, now)?)).await?;
     let agent_csr_pem = wanted.agent_csr_pem();
     let message = recovery::message(&nonce, &wanted.csr_pem, &agent_csr_pem);
     let request = v1::RecoverRequest {
@@ -142,6 +143,11 @@ pub(super) async fn recover(paths: &Paths, old: &Context) -> Result<Context, Ren
     Ok(context)
 }
 
+/// The time is at least that at which the certificate ran out: the controller said that it has.
+fn at_least_its_end(old: &Context, now: Timestamp) -> Timestamp {
+    tls::certificate_expiry(&old.identity.certificate_pem).map_or(now, |end| end.max(now))
+}
+
 async fn answer<T>(
     call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
 ) -> Result<T, RenewError> {
@@ -154,4 +160,68 @@ pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, RenewError> + Send + 'static,
 ) -> Result<T, RenewError> {
     wa_link::worker::blocking(work).await.unwrap_or(Err(RenewError::Interrupted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::SignedDuration;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn identity(from: Timestamp, to: Timestamp) -> Identity {
+        let second = |at: Timestamp| {
+            rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(at.as_second().try_into().unwrap())
+        };
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::default();
+        (params.not_before, params.not_after) = (second(from), second(to));
+        let pem = params.self_signed(&key).unwrap().pem();
+        Identity { certificate_pem: pem.clone(), key_pem: key.serialize_pem(), ca_pem: pem }
+    }
+
+    /// A certificate begins before it was made, and that part of it is no part of its life.
+    #[test]
+    fn the_clocks_margin_does_not_count_for_half_of_a_life() {
+        let made = at("2026-11-22T12:00:00Z");
+        for minutes in [1, 10, 24 * 60] {
+            let life = SignedDuration::from_mins(minutes);
+            let half = half_life(&identity(made - CLOCK_MARGIN, made + life)).unwrap();
+            assert_eq!(half, made + life / 2, "a life of {life:#}");
+        }
+        // One that never held has no middle before its end.
+        let short = identity(made, made + SignedDuration::from_secs(60));
+        assert_eq!(half_life(&short), Some(made + SignedDuration::from_secs(60)));
+        let broken = Identity { certificate_pem: "no certificate".into(), ..short };
+        assert_eq!(half_life(&broken), None);
+    }
+
+    fn saved(dir: &Path, role: Role, identity: Identity) -> (std::path::PathBuf, Context) {
+        let (controller, name) = ("https://wa.example:7443".to_owned(), "web-1".parse().unwrap());
+        let context = Context { name, controller, role, identity };
+        let path = dir.join(format!("{role}.context.toml"));
+        context.save(&path).unwrap();
+        (path, context)
+    }
+
+    /// The controller has said that the node's own has run out, whatever this host's clock says.
+    #[test]
+    fn a_node_that_comes_back_asks_for_its_agents_by_the_end_of_its_own_certificate() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = at("2026-11-22T12:00:00Z");
+        let own = identity(made, made + SignedDuration::from_hours(24));
+        let (agent_context, agent) =
+            saved(dir.path(), Role::Agent, identity(made, made + SignedDuration::from_hours(40)));
+        let identity = Identity { ca_pem: agent.identity.ca_pem, ..own };
+        let (identity, node) = saved(dir.path(), Role::Node, identity);
+        let paths = Paths { identity, agent_context };
+        let year_back = made - SignedDuration::from_hours(24 * 365);
+        assert_eq!(Wanted::new(&paths, &node, year_back).unwrap().agent_csr_pem(), "");
+        let wanted = Wanted::new(&paths, &node, at_least_its_end(&node, year_back)).unwrap();
+        assert_ne!(wanted.agent_csr_pem(), "");
+        let later = made + SignedDuration::from_hours(48);
+        assert_eq!(at_least_its_end(&node, later), later);
+    }
 }

@@ -175,16 +175,17 @@ async fn take_welcome(parts: &mut Parts, status: &Status, welcome: &v1::Welcome)
             next_bulk = status.bulk.next,
             "the controller has records of this spool that are not here: it was lost or restored, and begins anew"
         );
-        parts.spool.renew().await.map_err(|error| Ended::Protocol(error.to_string()))?;
+        parts.spool.renew().await.map_err(|_| Ended::SpoolStays)?;
         return Err(Ended::SpoolBehind);
     }
     parts.spool.release(Lane::Events, welcome.acked_events);
     parts.spool.release(Lane::Bulk, welcome.acked_bulk);
     parts.clock.set(welcome.now_us, wa_link::clock::now());
     if let Ok(now) = from_us("now_us", welcome.now_us)
-        && let Err(error) = parts.journal.told(now).await
+        && let Err(error) =
+            parts.journal.told(now, welcome.acked_events == 0 && welcome.acked_bulk == 0).await
     {
-        tracing::warn!(%error, "the journal was damaged, and cannot be told the time: nothing new is begun");
+        tracing::warn!(%error, "the journal cannot be told the time, by which it knows what is new");
     }
     parts.board.set_problem(super::PROBLEM, None);
     parts.board.set_problem(UNKNOWN, None);
@@ -395,7 +396,8 @@ impl Link<'_> {
 
     async fn renew(&mut self) {
         let (paths, context) = (self.parts.paths.clone(), self.context.clone());
-        let wanted = blocking(move || Ok(Wanted::new(&paths, &context, wa_link::clock::now())?)).await;
+        let now = self.parts.clock.translate(wa_link::clock::now());
+        let wanted = blocking(move || Ok(Wanted::new(&paths, &context, now)?)).await;
         match wanted {
             Ok(wanted) => {
                 let (csr_pem, agent_csr_pem) = (wanted.csr_pem.clone(), wanted.agent_csr_pem());

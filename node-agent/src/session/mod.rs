@@ -130,6 +130,8 @@ enum Ended {
     Protocol(String),
     #[error("the spool begins anew: the controller has records that it no longer knows")]
     SpoolBehind,
+    #[error("the spool is older than the controller knows, and cannot begin anew while its disk refuses")]
+    SpoolStays,
     #[error("the node is shutting down")]
     Shutdown,
 }

@@ -76,11 +76,13 @@ impl Permits {
 
 #[cfg(test)]
 impl PermitDesk {
-    /// A controller that says the same to everybody.
-    pub(crate) async fn always(mut self, answer: Answer) {
+    /// A controller that says the same to everybody. It is there at once, though its task has yet to begin.
+    pub(crate) fn always(mut self, answer: Answer) -> impl Future<Output = ()> {
         self.connected.send_replace(true);
-        while let Some(ask) = self.asks.recv().await {
-            drop(ask.reply.send(answer.clone()));
+        async move {
+            while let Some(ask) = self.asks.recv().await {
+                drop(ask.reply.send(answer.clone()));
+            }
         }
     }
 }

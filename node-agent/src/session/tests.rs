@@ -3,6 +3,7 @@
 mod drain;
 mod newer;
 mod problems;
+mod recovery;
 mod rules;
 
 use std::path::{Path, PathBuf};
@@ -25,13 +26,14 @@ use wa_link::shutdown::{Shutdown, Tasks};
 use wa_link::tls::{self, Identity, SERVER_NAME};
 use wa_match::Engine;
 use wa_proto::wire::v1::controller_message::Kind as Down;
+use wa_proto::wire::v1::enrollment_server::EnrollmentServer;
 use wa_proto::wire::v1::node_message::Kind as Up;
 use wa_proto::wire::v1::{self, node_link_server::NodeLink, node_link_server::NodeLinkServer};
 use wa_proto::{Host, Lane, PaneRef};
 
 use super::{Actions, Answer, ControllerClock, Parts, Paths, Permits, Screens, permits};
 use crate::board::Board;
-use crate::journal::Journal;
+use crate::journal::{Begin, Journal};
 use crate::policy::PolicyFile;
 use crate::rules::Rules;
 use crate::spool::{Group, NewRecord, Options, Spool};
@@ -84,6 +86,9 @@ struct Memory {
     /// Of the last report that told of any.
     last_panes: Vec<v1::Pane>,
     renewals: usize,
+    /// Keys of those who were enrolled here.
+    keys: Vec<String>,
+    recoveries: Vec<v1::RecoverRequest>,
     rules: Vec<v1::RulesReport>,
     replies: Vec<v1::RulesReply>,
     acked: [u64; 2],
@@ -136,6 +141,7 @@ impl Fake {
             identity: self.ca.issue(node_name(), years),
         };
         context.save(path).unwrap();
+        self.with(|memory| memory.keys.push(context.identity.key_pem));
     }
 
     fn hang_up(&self) {
@@ -273,6 +279,7 @@ struct Stage {
     tasks: Tasks,
     spool: Spool,
     permits: Permits,
+    journal: Journal,
     identity: PathBuf,
     refused: mpsc::Receiver<(wa_proto::ActionId, String)>,
 }
@@ -290,11 +297,24 @@ async fn stage_with(credit: u64, acks: bool, years: (i32, i32)) -> Stage {
 
 /// A node that `fake` has enrolled and that dials `url`.
 fn node(tasks: Tasks, fake: Fake, url: String, years: (i32, i32)) -> Stage {
+    node_with(tasks, fake, url, years, |_, _, _| ())
+}
+
+/// As [`node`]; `prepare` puts something into its state directory before.
+fn node_with(
+    tasks: Tasks,
+    fake: Fake,
+    url: String,
+    years: (i32, i32),
+    prepare: impl FnOnce(&Fake, &str, &Path),
+) -> Stage {
     let dir = tempfile::tempdir().unwrap();
+    prepare(&fake, &url, dir.path());
     let identity = dir.path().join("node.context.toml");
     fake.enrol(url, years, &identity);
     let (spool, _) = Spool::open(&dir.path().join("spool"), Options::default()).unwrap();
     let (journal, _) = Journal::open(&dir.path().join("journal")).unwrap();
+    let kept = journal.clone();
     let (permits, desk) = permits();
     let (accepted, _accepted) = mpsc::channel(1);
     let (refuse, refused) = mpsc::channel(8);
@@ -313,7 +333,7 @@ fn node(tasks: Tasks, fake: Fake, url: String, years: (i32, i32)) -> Stage {
         clock: Arc::new(ControllerClock::default()),
     };
     tasks.spawn("node", super::run(parts, tasks.shutdown().clone()));
-    Stage { dir, board, fake, tasks, spool, permits, identity, refused }
+    Stage { dir, board, fake, tasks, spool, permits, journal: kept, identity, refused }
 }
 
 /// A controller on a port of its own, and its URL.
@@ -327,6 +347,8 @@ async fn controller(tasks: &Tasks, credit: u64, acks: bool) -> (Fake, String) {
         panes: 0,
         last_panes: vec![],
         renewals: 0,
+        keys: vec![],
+        recoveries: vec![],
         rules: vec![],
         replies: vec![],
         acked: [0, 0],
@@ -341,7 +363,8 @@ async fn controller(tasks: &Tasks, credit: u64, acks: bool) -> (Fake, String) {
     let url = format!("https://{}", listener.local_addr().unwrap());
     let server = ca.issue(SanType::DnsName(SERVER_NAME.try_into().unwrap()), (2000, 2200));
     let incoming = accept::incoming(listener, tls::server_config(&server).unwrap(), tasks);
-    let router = accept::server().add_service(NodeLinkServer::new(fake.clone()));
+    let doors = accept::server().add_service(NodeLinkServer::new(fake.clone()));
+    let router = doors.add_service(EnrollmentServer::new(fake.clone()));
     let ended = tasks.shutdown().triggered();
     tasks.spawn("server", async move {
         drop(router.serve_with_incoming_shutdown(incoming, ended).await);
@@ -527,6 +550,44 @@ async fn a_node_whose_clock_is_ahead_renews_by_the_controllers() {
     let now = wa_link::clock::now().as_microsecond();
     stage.fake.say(Down::Heartbeat(v1::HeartbeatReply { echo_us: now, now_us: now })).await;
     stage.fake.until("a renewal", |memory| (memory.renewals > 0).then_some(())).await;
+    stage.stop().await;
+}
+
+/// By its own clock the agents' context would hold for long, as its own certificate would.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_clock_is_behind_renews_the_agents_context_by_the_controllers() {
+    let tasks = Tasks::new(Shutdown::new());
+    let (fake, url) = controller(&tasks, 1 << 20, true).await;
+    fake.with(|memory| memory.behind = jiff::SignedDuration::from_hours(-24 * 365 * 100));
+    let agents = |dir: &Path| dir.join("agent.context.toml");
+    let prepare = |fake: &Fake, url: &str, dir: &Path| {
+        fake.enrol(url.to_owned(), (2000, 2200), &agents(dir));
+    };
+    let stage = node_with(tasks, fake, url, (2000, 2200), prepare);
+    let before = Context::load(&agents(stage.dir.path())).unwrap();
+    let renewed = async {
+        while Context::load(&agents(stage.dir.path())).unwrap().identity == before.identity {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, renewed).await.expect("the agents' context is renewed");
+    stage.stop().await;
+}
+
+/// What was begun from another state directory is on no record here.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_the_controller_has_nothing_of_begins_nothing_older() {
+    let (older, ca_is_up) = (wa_proto::ActionId::generate(), Tasks::new(Shutdown::new()));
+    let (fake, url) = controller(&ca_is_up, 1 << 20, true).await;
+    let restored = |_: &Fake, _: &str, dir: &Path| {
+        // It is no new journal.
+        std::fs::create_dir(dir.join("journal")).unwrap();
+        std::fs::write(dir.join("journal/journal.log"), b"wajourn1").unwrap();
+    };
+    let stage = node_with(ca_is_up, fake, url, (2000, 2200), restored);
+    assert_eq!(stage.journal.find(older), None);
+    stage.fake.until("a heartbeat", |memory| (memory.heartbeats > 0).then_some(())).await;
+    assert_eq!(stage.journal.find(older), Some(Begin::Doubtful));
     stage.stop().await;
 }
 

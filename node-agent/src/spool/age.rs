@@ -1,6 +1,6 @@
 //! What has waited too long for the controller goes, by whole files of bulk.
 //!
-//! Constraints: only bulk goes by age, and what goes is named as when the spool is full; events and outcomes are few, and
+//! Constraints: only bulk goes by age, and what goes is named with that as its cause; events and outcomes are few, and
 //! go last: when the bytes are used up and no bulk is left. Nothing goes at first sight: what is found too old is let go
 //! by the next pass, if it still waits. So a laptop that slept over a long weekend has the time between two passes to
 //! deliver, and a clock that was wrong for a moment costs nothing. A file that is still written to is closed when an
@@ -9,7 +9,7 @@
 use std::io;
 
 use jiff::SignedDuration;
-use wa_proto::{Lane, Timestamp};
+use wa_proto::{GapCause, Lane, Timestamp};
 
 use super::index::{Segment, lane_at};
 use super::store::{Store, lock};
@@ -44,7 +44,7 @@ impl Store {
         let again: Vec<u64> = old.iter().copied().filter(|number| self.doomed.contains(number)).collect();
         self.doomed = old;
         for number in again {
-            let records = self.thin(number, Lane::Bulk)?;
+            let records = self.thin(number, Lane::Bulk, GapCause::TooOld)?;
             self.let_go.aged = self.let_go.aged.saturating_add(records);
         }
         Ok(())

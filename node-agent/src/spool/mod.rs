@@ -9,6 +9,8 @@
 
 mod age;
 mod disk;
+mod doubts;
+mod holes;
 mod index;
 mod recover;
 mod room;
@@ -276,7 +278,7 @@ impl Spool {
 }
 
 fn hole(lane: Lane, lost: &Lost) -> v1::Record {
-    let mut record = store::hole_record(lane, lost);
+    let mut record = holes::hole_record(lane, lost);
     record.time_us = wa_proto::wire::to_us(wa_link::clock::now());
     record
 }

@@ -3,7 +3,7 @@
 //! Rules: the torn tail of the newest file is cut off, to the last whole group; a newest file without a whole
 //! checkpoint never came to be and is removed; what a file holds beyond the beginning of the next one never counted (its
 //! sync failed, and the same records were to be written again), even if the disk has it all the same; damage before the end is kept as a hole with its seqs, because later
-//! records show that they existed; a file that is no spool file is set aside under another name, never deleted. An empty
+//! records show that they existed, and with the panes of which lines are missing, as their later records and positions show; a file that is no spool file is set aside under another name, never deleted. An empty
 //! directory, or one in which nothing could be read, is a new spool with a new id.
 
 use std::collections::BTreeMap;
@@ -16,6 +16,7 @@ use wa_proto::wire::v1;
 use wa_proto::{GapCause, Lane, SpoolId};
 
 use super::age::Times;
+use super::doubts::Doubts;
 use super::index::{Index, LANES, Lost, Segment, Slot, lane_at};
 use super::segment::{self, Scan};
 use super::store::{PaneKey, Segments, Store, apply_positions};
@@ -42,6 +43,7 @@ struct Recovery {
     expected: [u64; 2],
     lost: Vec<(Lane, Lost)>,
     positions: BTreeMap<PaneKey, v1::PanePosition>,
+    doubts: Doubts,
     notes: Vec<String>,
 }
 
@@ -60,6 +62,7 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<(Store, Recovered), S
         expected: [0, 0],
         lost: Vec::new(),
         positions: BTreeMap::new(),
+        doubts: Doubts::default(),
         notes: Vec::new(),
     };
     let mut ends = Vec::with_capacity(files.len());
@@ -191,6 +194,15 @@ impl Recovery {
             self.record(lane, seq, record, &found, segment);
             segment.has_holes |= matches!(record.body, Some(v1::record::Body::Hole(_)));
         }
+        if let Some(record) = &found.entry.record {
+            self.doubts.read(record);
+        }
+        for position in &found.entry.positions {
+            self.doubts.settle(position, &mut self.lost);
+        }
+        if !found.more {
+            self.doubts.end_group();
+        }
         apply_positions(&mut self.positions, found.entry.positions);
     }
 
@@ -241,6 +253,9 @@ impl Recovery {
             if end > from {
                 let lost = Lost { first: from, last: end - 1, cause: GapCause::Damaged, gaps: Vec::new() };
                 self.lost.push((lane, lost));
+                if lane == Lane::Bulk {
+                    self.doubts.raise(self.lost.len() - 1, &self.positions);
+                }
             }
             from = then;
         }

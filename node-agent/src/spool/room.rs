@@ -20,8 +20,9 @@ use wa_proto::wire::v1;
 use wa_proto::{GapCause, Lane};
 
 use super::disk;
+use super::holes::{gaps_of, hole_record};
 use super::index::{LANES, Lost, lane_at, merge_gap};
-use super::store::{Pending, Store, gaps_of, hole_record, key_of, lock};
+use super::store::{Pending, Store, key_of, lock};
 use crate::framing::HEADER;
 
 /// Room for events, in bytes; less in a spool whose files are smaller.
@@ -139,11 +140,11 @@ impl Store {
     /// Lets the oldest bulk on the disk go until there is room for events again.
     fn make_way(&mut self) -> io::Result<()> {
         while let Some(number) = self.oldest_closed_bulk() {
-            let thinned = match self.thin(number, Lane::Bulk) {
+            let thinned = match self.thin(number, Lane::Bulk, GapCause::SpoolFull) {
                 Err(error) if is_full(&error) => {
                     // What is left of the room is enough to write down what stays of that file.
                     self.give_room_back()?;
-                    self.thin(number, Lane::Bulk)
+                    self.thin(number, Lane::Bulk, GapCause::SpoolFull)
                 }
                 thinned => thinned,
             };
@@ -222,7 +223,7 @@ impl Store {
         let new = || Lost { first: seq, last: seq, cause: GapCause::SpoolFull, gaps: Vec::new() };
         let lost = self.shed.get_or_insert_with(new);
         lost.last = seq;
-        for gap in gaps_of(record) {
+        for gap in gaps_of(record, GapCause::SpoolFull) {
             merge_gap(&mut lost.gaps, gap);
         }
     }

@@ -44,11 +44,28 @@ pub(super) fn scan(bytes: &[u8]) -> Scan {
     for frame in frames.entries {
         let place = u32::try_from(frame.at).ok().zip(u32::try_from(frame.payload.len()).ok());
         match (place, v1::SpoolEntry::decode(frame.payload)) {
-            (Some((at, len)), Ok(entry)) => scan.entries.push(Found { at, len, more: frame.more, entry }),
+            (Some((at, len)), Ok(entry)) if is_within_bounds(&entry) => {
+                scan.entries.push(Found { at, len, more: frame.more, entry })
+            }
             _ => scan.damaged.push((frame.at, frame.end())),
         }
     }
     scan
+}
+
+/// No spool ever comes to larger seqs: a file that has them is damaged, and the next would not fit into a number.
+const LARGEST_SEQ: u64 = 1 << 62;
+
+fn is_within_bounds(entry: &v1::SpoolEntry) -> bool {
+    let checkpoint = entry.checkpoint.iter().flat_map(|c| [c.next_events, c.next_bulk]);
+    let record = entry.record.iter().flat_map(|record| {
+        let hole = match &record.body {
+            Some(v1::record::Body::Hole(hole)) => hole.last_seq,
+            _ => 0,
+        };
+        [record.seq, hole]
+    });
+    checkpoint.chain(record).all(|seq| seq <= LARGEST_SEQ)
 }
 
 /// Lane and seq of an entry's record.

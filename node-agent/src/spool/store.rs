@@ -22,7 +22,8 @@ use wa_proto::{GapCause, Lane, SpoolId};
 
 use super::age::Times;
 use super::disk;
-use super::index::{Index, LANES, Lost, Segment, Slot, lane_at, merge_gap};
+use super::holes::{gaps_of, hole_record, lost_of};
+use super::index::{Index, LANES, Lost, Segment, Slot, lane_at};
 use super::segment::{self, MAGIC};
 use super::{Group, Options};
 use crate::framing::{self, HEADER, MAX_ENTRY};
@@ -77,6 +78,8 @@ pub(super) struct LetGo {
     pub(super) full: u64,
     /// Because of their age.
     pub(super) aged: u64,
+    /// Larger than any that can be stored.
+    pub(super) large: u64,
     /// Lines that never came to the disk, which refused them.
     pub(super) refused: u64,
     /// What those took, in bytes.
@@ -181,9 +184,10 @@ impl Store {
                     "a record too large for the spool is named as lost"
                 );
                 entry.record = entry.record.map(|record| {
-                    let (cause, gaps) = (GapCause::SpoolFull, gaps_of(&record));
+                    let cause = GapCause::TooLarge;
+                    let gaps = gaps_of(&record, cause);
                     let hole = hole_record(LANES[lane], &Lost { first: seq, last: seq, cause, gaps });
-                    self.let_go.full = self.let_go.full.saturating_add(1);
+                    self.let_go.large = self.let_go.large.saturating_add(1);
                     v1::Record { time_us: record.time_us, ..hole }
                 });
             }
@@ -248,10 +252,19 @@ impl Store {
         let Some(active) = index.segments.back_mut() else { return };
         active.bytes = end;
         active.has_holes |= has_holes;
+        let mut holes = Vec::new();
         for (pending, at) in self.pending.drain(..).zip(offsets) {
             apply_positions(&mut self.positions, pending.positions);
             let (Some((lane, seq)), Some(record)) = (pending.name, pending.record) else { continue };
             let lane = lane_at(lane);
+            if let Some(v1::record::Body::Hole(hole)) = &record.body {
+                let cause = hole.cause.parse().unwrap_or(GapCause::TooLarge);
+                let lost = Lost { first: seq, last: seq, cause, gaps: hole.gaps.clone() };
+                index.lanes[lane].pass(&lost);
+                holes.push((LANES[lane], lost));
+                active.has_holes = true;
+                continue;
+            }
             let (Ok(at), Ok(len)) = (u32::try_from(*at), u32::try_from(pending.payload.len())) else {
                 continue;
             };
@@ -261,6 +274,9 @@ impl Store {
             }
             index.lanes[lane].next = seq + 1;
             index.lanes[lane].remember(record, pending.payload.len());
+        }
+        for (lane, lost) in holes {
+            index.add_lost(lane, lost);
         }
         self.pending_bytes = 0;
     }
@@ -308,12 +324,17 @@ impl Store {
 
     /// Begins a new file: magic, checkpoint, all positions, and the given holes.
     pub(super) fn rotate(&mut self, holes: &[(Lane, Lost)]) -> io::Result<()> {
+        let id = lock(&self.index).id;
+        self.rotate_as(id, holes)
+    }
+
+    fn rotate_as(&mut self, id: SpoolId, holes: &[(Lane, Lost)]) -> io::Result<()> {
         // A file that is no longer the newest has no torn end.
         self.mend()?;
-        let (number, id, base) = {
+        let (number, base) = {
             let index = lock(&self.index);
             let number = index.segments.back().map_or(0, |segment| segment.number) + 1;
-            (number, index.id, [index.lanes[0].next, index.lanes[1].next])
+            (number, [index.lanes[0].next, index.lanes[1].next])
         };
         let mut bytes = head(id, base, holes);
         let positions: Vec<_> = self.positions.values().cloned().collect();
@@ -363,7 +384,7 @@ impl Store {
                 return Ok(());
             }
             let Some((number, lane)) = self.victim()? else { return Ok(()) };
-            let records = self.thin(number, lane)?;
+            let records = self.thin(number, lane, GapCause::SpoolFull)?;
             self.let_go.full = self.let_go.full.saturating_add(records);
         }
     }
@@ -388,8 +409,8 @@ impl Store {
         Ok(None)
     }
 
-    /// Writes one file anew without one of its lanes, and names what went: so many records.
-    pub(super) fn thin(&mut self, number: u64, lane: Lane) -> io::Result<u64> {
+    /// Writes one file anew without one of its lanes, and names what went, and why: so many records.
+    pub(super) fn thin(&mut self, number: u64, lane: Lane, cause: GapCause) -> io::Result<u64> {
         let at = lane_at(lane);
         let (file, base, slots, acked, id, mut holes) = {
             let index = lock(&self.index);
@@ -400,7 +421,7 @@ impl Store {
             let acked = [index.lanes[0].acked, index.lanes[1].acked];
             (Arc::clone(&segment.file), segment.base, segment.slots.clone(), acked, index.id, holes)
         };
-        let lost = lost_of(&file, &slots[at], acked[at]);
+        let lost = lost_of(&file, &slots[at], acked[at], cause);
         holes.extend(lost.iter().map(|lost| (lane, lost.clone())));
         let count = slots[at].iter().filter(|slot| slot.seq > acked[at]).count() as u64;
         let mut bytes = head(id, base, &holes);
@@ -470,27 +491,33 @@ impl Store {
         });
     }
 
-    /// A new life under a new id: seqs go on, and what is no longer here is named as lost.
+    /// A new life under a new id: seqs go on, and what is no longer here is named as lost. It begins once it is durable:
+    /// what was delivered under an id that a crash takes back would be delivered again under another.
     pub(super) fn renew(&mut self, id: SpoolId) -> io::Result<()> {
         self.flush()?;
         let mut holes = Vec::new();
         {
-            let mut index = lock(&self.index);
-            index.id = id;
+            let index = lock(&self.index);
             for lane in LANES {
                 let at = lane_at(lane);
-                index.lanes[at].acked = 0;
                 let held = index.segments.iter().find_map(|s| s.slots[at].first()).map(|slot| slot.seq);
                 let first = held.unwrap_or(index.lanes[at].next);
                 if first > 1 {
-                    let lost =
-                        Lost { first: 1, last: first - 1, cause: GapCause::Restored, gaps: Vec::new() };
-                    index.add_lost(lane, lost.clone());
-                    holes.push((lane, lost));
+                    let cause = GapCause::Restored;
+                    holes.push((lane, Lost { first: 1, last: first - 1, cause, gaps: Vec::new() }));
                 }
             }
         }
-        self.rotate(&holes)
+        self.rotate_as(id, &holes)?;
+        let mut index = lock(&self.index);
+        index.id = id;
+        for lane in &mut index.lanes {
+            lane.acked = 0;
+        }
+        for (lane, lost) in holes {
+            index.add_lost(lane, lost);
+        }
+        Ok(())
     }
 }
 
@@ -521,68 +548,6 @@ fn head(id: SpoolId, base: [u64; 2], holes: &[(Lane, Lost)]) -> Vec<u8> {
         segment::encode(&entry, &mut bytes);
     }
     bytes
-}
-
-/// The record that names lost seqs. It stands at the last of them.
-pub(super) fn hole_record(lane: Lane, lost: &Lost) -> v1::Record {
-    let hole = v1::Hole {
-        first_seq: lost.first,
-        last_seq: lost.last,
-        cause: lost.cause.as_str().to_owned(),
-        gaps: lost.gaps.clone(),
-    };
-    v1::Record {
-        lane: v1::Lane::from(lane).into(),
-        seq: lost.last,
-        body: Some(v1::record::Body::Hole(hole)),
-        ..Default::default()
-    }
-}
-
-/// What dropping these records loses: the seqs that nobody has acknowledged, with the lines in them. What was lost
-/// before stands between.
-fn lost_of(file: &File, slots: &[Slot], acked: u64) -> Vec<Lost> {
-    let mut all: Vec<Lost> = Vec::new();
-    for slot in &slots[slots.partition_point(|slot| slot.seq <= acked)..] {
-        match all.last_mut() {
-            Some(lost) if lost.last + 1 == slot.seq => lost.last = slot.seq,
-            _ => all.push(Lost {
-                first: slot.seq,
-                last: slot.seq,
-                cause: GapCause::SpoolFull,
-                gaps: Vec::new(),
-            }),
-        }
-        let Some(lost) = all.last_mut() else { continue };
-        for gap in read_record(file, *slot).map(|record| gaps_of(&record)).unwrap_or_default() {
-            merge_gap(&mut lost.gaps, gap);
-        }
-    }
-    all
-}
-
-pub(super) fn gaps_of(record: &v1::Record) -> Vec<v1::Gap> {
-    let cause = GapCause::SpoolFull.as_str().to_owned();
-    match &record.body {
-        Some(v1::record::Body::Lines(lines)) => vec![v1::Gap {
-            pane: lines.pane.clone(),
-            layout: lines.layout,
-            first_row: lines.lines.iter().map(|line| line.row).min(),
-            rows: Some(lines.lines.iter().map(|line| u64::from(line.rows)).sum()),
-            cause,
-        }],
-        Some(v1::record::Body::Gap(gap)) => vec![v1::Gap { cause, ..gap.clone() }],
-        // No rows went, but something that was told of the pane.
-        Some(v1::record::Body::Event(event)) => unheard(&event.pane, event.layout, cause),
-        Some(v1::record::Body::Conversation(conversation)) => unheard(&conversation.pane, 0, cause),
-        _ => Vec::new(),
-    }
-}
-
-/// A gap whose rows nobody can count.
-fn unheard(pane: &Option<v1::PaneRef>, layout: u64, cause: String) -> Vec<v1::Gap> {
-    let gap = |pane| v1::Gap { pane: Some(pane), layout, first_row: None, rows: None, cause };
-    pane.clone().map(gap).into_iter().collect()
 }
 
 /// Reads one record back; checked.

@@ -1,6 +1,7 @@
 //! The spool against a model: random operations, crashes at any byte of the last write, and damage.
 
 mod age;
+mod damage;
 pub(super) mod faults;
 mod full;
 mod trouble;

@@ -337,8 +337,8 @@ impl Writer {
         if new == LetGo::default() {
             return;
         }
-        let LetGo { full, aged, refused, .. } = new;
-        tracing::warn!(full, aged, refused, "records were let go of before the controller had them");
+        let LetGo { full, aged, large, refused, .. } = new;
+        tracing::warn!(full, aged, large, refused, "records were let go of before the controller had them");
         self.told.let_go(new, wa_link::clock::now());
         self.tell();
     }

@@ -85,9 +85,10 @@ impl Told {
     }
 
     pub(super) fn let_go(&mut self, new: LetGo, now: Timestamp) {
-        let LetGo { full, aged, refused, refused_bytes } = &mut self.records;
+        let LetGo { full, aged, large, refused, refused_bytes } = &mut self.records;
         *full = full.saturating_add(new.full);
         *aged = aged.saturating_add(new.aged);
+        *large = large.saturating_add(new.large);
         *refused = refused.saturating_add(new.refused);
         *refused_bytes = refused_bytes.saturating_add(new.refused_bytes);
         if new.refused > 0 {
@@ -100,7 +101,8 @@ impl Told {
             self.dropped = Some((since, now, how));
         }
         self.passes = 0;
-        self.total = [new.full, new.aged, new.refused].into_iter().fold(self.total, u64::saturating_add);
+        self.total =
+            [new.full, new.aged, new.large, new.refused].into_iter().fold(self.total, u64::saturating_add);
     }
 
     pub(super) fn total(&self) -> u64 {
@@ -156,12 +158,13 @@ impl Told {
     }
 
     fn let_go_text(&self) -> Option<String> {
-        let LetGo { full, aged, .. } = self.records;
+        let LetGo { full, aged, large, .. } = self.records;
         let full = (full > 0).then(|| format!("{full} because it was full (spool_max_bytes)"));
         let max_age = self.max_age;
         let aged =
             (aged > 0).then(|| format!("{aged} because they were older than {max_age:#} (spool_max_age)"));
-        let why: Vec<String> = [full, aged].into_iter().flatten().collect();
+        let large = (large > 0).then(|| format!("{large} because they were too large for it"));
+        let why: Vec<String> = [full, aged, large].into_iter().flatten().collect();
         let why = (!why.is_empty()).then(|| why.join(" and "))?;
         Some(format!(
             "the spool let go of records that the controller never had: {why}; they are gaps in the log"

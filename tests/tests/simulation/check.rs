@@ -86,7 +86,8 @@ pub(crate) fn is_settled(simulation: &Simulation) -> bool {
             })
         })
         && database(simulation).is_some_and(|database| {
-            let open = "SELECT count(*) FROM outbox WHERE settled_us IS NULL";
+            let open = "SELECT (SELECT count(*) FROM outbox WHERE settled_us IS NULL)
+                        + (SELECT count(*) FROM approvals WHERE state = 'open')";
             database.query_row(open, [], |row| row.get::<_, i64>(0)).unwrap() == 0 && ran::is_over(&database)
         })
 }
@@ -98,7 +99,17 @@ pub(crate) fn unsettled(simulation: &Simulation) -> Broken {
         .map(|limb| format!("{}: {:?}", limb.host.name, limb.spool().map(|spool| spool.status())))
         .collect();
     let runs = ran::unsettled(simulation);
-    Broken { promise: "liveness", how: format!("not everything arrived: {}; {runs}", spools.join("; ")) }
+    let open = "SELECT (SELECT group_concat(hex(action_id) || ' ' || summary, ', ') FROM outbox WHERE settled_us IS NULL),
+                (SELECT group_concat(n || ' ' || summary, ', ') FROM approvals WHERE state = 'open')";
+    let open: Option<(Option<String>, Option<String>)> = database(simulation)
+        .map(|database| database.query_row(open, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap());
+    Broken {
+        promise: "liveness",
+        how: format!(
+            "not everything arrived: {}; {runs}; open actions and approvals: {open:?}",
+            spools.join("; ")
+        ),
+    }
 }
 
 /// A node whose clock is wrong is told by how much.

@@ -29,6 +29,7 @@ pub(crate) struct Head {
     life: u32,
     running: Option<Running>,
     node_life: SignedDuration,
+    policy: Option<PathBuf>,
     /// Since the host stopped speaking: what stood in the files then.
     silent: Option<Files>,
 }
@@ -50,9 +51,17 @@ impl Head {
     /// `node_life`: of the certificates that it gives to nodes.
     pub(crate) fn new(host: Host, rng: fastrand::Rng, node_life: SignedDuration) -> Self {
         let workflows = workflows::put_into(&host.folder);
-        let head = Self { host, rng, workflows, life: 1, running: None, node_life, silent: None };
+        let head =
+            Self { host, rng, workflows, life: 1, running: None, node_life, policy: None, silent: None };
         fs::create_dir(head.folder()).unwrap();
         head
+    }
+
+    /// From the next start on.
+    pub(crate) fn obeys(&mut self, policy: &str) {
+        let path = self.host.folder.join("policy.toml");
+        fs::write(&path, policy).unwrap();
+        self.policy = Some(path);
     }
 
     pub(crate) fn folder(&self) -> PathBuf {
@@ -77,6 +86,7 @@ impl Head {
             url: Some(format!("https://{NAME}:{PORT}")),
             workflows: self.workflows.clone(),
             node_life: self.node_life,
+            policy: self.policy.clone(),
             ..Config::local(self.folder())
         };
         let starting = async { Controller::start(config, Tasks::new(Shutdown::new())).await };

@@ -1,6 +1,7 @@
 //! The desk of an operator: a host in the network that calls the controller as `wa` does, and writes down when it had its
 //! answer.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -17,6 +18,14 @@ use super::host::{Host, here};
 pub(crate) const NAME: &str = "desk";
 /// For one call.
 const LIMIT: Duration = Duration::from_secs(8);
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Who {
+    Operator,
+    /// A colleague, where there is one.
+    Eve,
+}
 
 /// A time in which nothing may begin.
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +54,7 @@ fn lock(written: &Written) -> MutexGuard<'_, Vec<Quiet>> {
     written.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn now() -> Duration {
+pub(crate) fn now() -> Duration {
     here().map(|(_, at)| at).unwrap_or_default()
 }
 
@@ -79,6 +88,11 @@ impl Desk {
     fn context(head: &Head) -> Option<Context> {
         let _here = head.host.enter();
         Context::load(&head.folder().join("operator.context.toml")).ok()
+    }
+
+    /// Where Eve has what she calls the controller with.
+    pub(crate) fn of_eve(&self) -> PathBuf {
+        self.host.folder.join("eve.context.toml")
     }
 
     /// Pauses everything for so long.
@@ -135,8 +149,29 @@ impl Desk {
         T: Send + Sync + 'static,
         F: Future<Output = Result<T, tonic::Status>> + Send,
     {
+        self.ask_as(Who::Operator, head, call)
+    }
+
+    /// The same, by whom ever.
+    pub(crate) fn ask_as<T, F>(
+        &self,
+        who: Who,
+        head: &Head,
+        call: impl FnOnce(FleetClient<Channel>) -> F + Send + 'static,
+    ) -> Answered<T>
+    where
+        T: Send + Sync + 'static,
+        F: Future<Output = Result<T, tonic::Status>> + Send,
+    {
         let answered = Answered::default();
-        if let Some(context) = Self::context(head) {
+        let context = match who {
+            Who::Operator => Self::context(head),
+            Who::Eve => {
+                let _here = self.host.enter();
+                Context::load(&self.of_eve()).ok()
+            }
+        };
+        if let Some(context) = context {
             let answered = Arc::clone(&answered);
             self.spawn(async move {
                 let answer = async { call(dial(&context).await?).await.map_err(|status| status.to_string()) };

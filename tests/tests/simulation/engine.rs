@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wa_controller::identity::ca::Authority;
+use wa_controller::store::Swept;
 use wa_link::clock;
 use wa_link::context::Context;
 use wa_link::principal::{Principal, Role};
@@ -17,9 +18,13 @@ use wa_match::Engine;
 use wa_proto::action::KeyCode;
 use wa_proto::{Action, ActionId, Generation, Host as Name, Key, MuxName, PaneRef, Verb};
 
+use super::accounts;
+use super::answered;
 use super::check::{self, Broken};
 use super::controller::{self, Head};
 use super::desk::{self, Desk};
+use super::dialogs::{self, Talks};
+use super::forgotten::{self, Forgotten};
 use super::host::{Host, Machine, epoch};
 use super::identity::{self, Identities};
 use super::lateness::{self, Lateness, Waits};
@@ -47,10 +52,13 @@ pub(crate) struct Simulation {
     pub(crate) desk: Desk,
     pub(crate) network: Network,
     pub(crate) rng: fastrand::Rng,
+    pub(crate) about: About,
     plan: VecDeque<(Duration, Deed)>,
     pub(crate) asked: Vec<Asked>,
     pub(crate) sends: Sends,
     pub(crate) runs: Runs,
+    pub(crate) talks: Talks,
+    pub(crate) forgotten: Forgotten,
     pub(crate) identity: Identities,
     pub(crate) lateness: Lateness,
 }
@@ -64,6 +72,18 @@ pub(crate) enum About {
     Identity,
     /// How long events wait on narrow links.
     Lateness,
+    /// As everything but runs, and people answer dialogs and approvals.
+    Approvals,
+    /// As everything, and panes meet limits and change accounts.
+    Accounts,
+    /// As both, and what is over is removed.
+    Retention,
+}
+
+impl About {
+    pub(crate) fn has_approvals(self) -> bool {
+        matches!(self, Self::Approvals | Self::Retention)
+    }
 }
 
 /// An action that the controller took: one key of its own, so that it can be told from all others.
@@ -83,6 +103,9 @@ pub(crate) struct Report {
     pub(crate) actions: BTreeMap<String, usize>,
     pub(crate) sends: Tally,
     pub(crate) runs: ran::Tally,
+    pub(crate) talks: answered::Tally,
+    pub(crate) swept: Swept,
+    pub(crate) leases: usize,
     pub(crate) waits: Waits,
     /// Of simulated time.
     pub(crate) took: Duration,
@@ -95,10 +118,16 @@ impl Report {
         }
         Self {
             actions: self.actions,
+            leases: self.leases + other.leases,
             lines: self.lines + other.lines,
             events: self.events + other.events,
             sends: self.sends.and(other.sends),
             runs: self.runs.and(other.runs),
+            talks: self.talks.and(other.talks),
+            swept: {
+                self.swept.add(other.swept);
+                self.swept
+            },
             waits: self.waits.and(other.waits),
             took: self.took + other.took,
         }
@@ -139,7 +168,9 @@ impl Simulation {
         let desk = Desk::new(Host::new(desk::NAME, base, &network, rng.fork()));
         let mut lateness = Lateness::default();
         let plan = match about {
-            About::Everything | About::Identity => plan::draw(&mut rng, limbs.len()),
+            About::Everything | About::Identity | About::Approvals | About::Accounts | About::Retention => {
+                plan::draw(&mut rng, limbs.len())
+            }
             About::Sends => {
                 limbs.iter().for_each(|limb| limb.ledger.lock().quiet = true);
                 plan::draw_sends(&mut rng, limbs.len())
@@ -151,8 +182,15 @@ impl Simulation {
                 drawn.1
             }
         };
+        if about.has_approvals() {
+            // An outcome that was let go of is told with the node's next session, whenever that is.
+            limbs.iter_mut().for_each(Limb::is_roomy);
+        }
         limbs.last_mut().filter(|_| identity.guest.is_some()).into_iter().for_each(Limb::becomes_guest);
         let plan = plan::with(plan, runs::draw(seed, limbs.len(), about));
+        let plan = plan::with(plan.into(), dialogs::draw(seed, limbs.len(), about));
+        let plan = plan::with(plan.into(), accounts::draw(seed, limbs.len(), about));
+        let plan = plan::with(plan.into(), forgotten::draw(seed, about));
         let (asked, sends, runs) = (Vec::new(), Sends::default(), Runs::default());
         Self {
             now: Duration::ZERO,
@@ -166,6 +204,9 @@ impl Simulation {
             asked,
             sends,
             runs,
+            talks: Talks::default(),
+            forgotten: Forgotten::default(),
+            about,
             identity,
             lateness,
         }
@@ -202,6 +243,9 @@ impl Simulation {
                 break;
             }
             self.end_what_waits_too_long();
+            if self.about.has_approvals() {
+                self.answer_what_waits();
+            }
             if self.now > until {
                 return Err(check::unsettled(self));
             }
@@ -211,17 +255,29 @@ impl Simulation {
         identity::all_are_in(self)?;
         check::skew(self)?;
         let (lines, events) = check::log(self)?;
-        let actions = check::actions(self)?;
-        let sends = sends::judge(self)?;
-        let runs = ran::judge(self)?;
+        forgotten::judge(self)?;
+        let (mut actions, mut sends) = (BTreeMap::new(), Tally::default());
+        let (mut runs, mut talks) = (ran::Tally::default(), answered::Tally::default());
+        // Judged by the rows of what was done, which have gone there.
+        if self.about != About::Retention {
+            (actions, sends) = (check::actions(self)?, sends::judge(self)?);
+            (runs, talks) = (ran::judge(self)?, answered::judge(self)?);
+        }
+        let (swept, leases) = (self.forgotten.swept, accounts::judge(self)?);
         let waits = lateness::judge(self)?;
         identity::judge(self)?;
         check::revocation(self)?;
         identity::revoked(self)?;
-        Ok(Report { lines, events, actions, sends, runs, waits, took: self.now })
+        Ok(Report { lines, events, actions, sends, runs, talks, swept, leases, waits, took: self.now })
     }
 
     fn start(&mut self) {
+        if self.about.has_approvals() {
+            self.head.obeys(dialogs::POLICY);
+        }
+        if self.about == About::Accounts {
+            self.head.workflows.push(accounts::workflow());
+        }
         self.head.start(self.now);
         let here = self.head.host.enter();
         let authority = Authority::open(&self.head.folder().join("ca"), epoch()).unwrap();
@@ -235,6 +291,14 @@ impl Simulation {
             let controller = format!("https://{}:{}", controller::NAME, controller::PORT);
             Context { name, controller, role: Role::Node, identity }.save(&limb.identity()).unwrap();
         }
+        if self.about.has_approvals() {
+            let name = Name::new("eve").unwrap();
+            let who = Principal { role: Role::Operator, name: name.clone() };
+            let (identity, issued) = authority.make_identity(who, epoch()).unwrap();
+            given.push(issued);
+            let controller = format!("https://{}:{}", controller::NAME, controller::PORT);
+            Context { name, controller, role: Role::Operator, identity }.save(&self.desk.of_eve()).unwrap();
+        }
         drop(here);
         let store = self.head.store().unwrap();
         let note = store
@@ -244,6 +308,9 @@ impl Simulation {
             self.start_node(at);
         }
         self.desk.start(self.now);
+        if self.about == About::Accounts {
+            self.open_accounts();
+        }
     }
 
     /// Lets a little time pass.
@@ -323,6 +390,9 @@ impl Simulation {
             Deed::Act { node, within } => self.act(node, within),
             Deed::Send { node, pane, within, trap } => self.send(node, pane, within, trap),
             Deed::OfRuns(errand) => self.of_runs(errand),
+            Deed::Talk(talk) => self.talk(talk),
+            Deed::Switching(switching) => self.switching(switching),
+            Deed::Sweep => self.sweep(),
             Deed::Pause { long } => self.desk.pause(&self.head, long),
             Deed::Jump { node, by } => self.machine(node).jump(by),
             Deed::Right { node } => self.machine(node).right(),

@@ -16,11 +16,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
+mod accounts;
+mod answered;
 mod check;
 mod controller;
 mod desk;
+mod dialogs;
 mod disk;
 mod engine;
+mod forgotten;
 mod host;
 mod identity;
 mod joining;
@@ -53,6 +57,9 @@ use trace::Trace;
 /// What is run when nobody says otherwise.
 const SEEDS: u64 = 50;
 const IDENTITY_SEEDS: u64 = 16;
+const APPROVAL_SEEDS: u64 = 8;
+const ACCOUNT_SEEDS: u64 = 4;
+const RETENTION_SEEDS: u64 = 4;
 const LATENESS_SEEDS: u64 = 8;
 /// Some two hundred sends each.
 const SEND_SEEDS: u64 = 8;
@@ -111,6 +118,9 @@ impl About {
         match self {
             Self::Everything => "promises_hold_whatever_fails",
             Self::Lateness => "events_wait_for_no_more_than_a_block",
+            Self::Approvals => "answers_reach_what_they_were_meant_for",
+            Self::Accounts => "accounts_are_leased_as_they_may_be",
+            Self::Retention => "what_is_not_over_stays",
             Self::Identity => "identities_hold_whatever_fails",
             Self::Sends => "sends_end_as_they_should_whatever_happens",
         }
@@ -165,6 +175,34 @@ fn promises_hold_whatever_fails() {
 #[test]
 fn identities_hold_whatever_fails() {
     sweep(About::Identity, IDENTITY_SEEDS);
+}
+
+/// Promises A1 to A3 of answers: to dialogs, and to what the policy holds for a person.
+#[test]
+fn answers_reach_what_they_were_meant_for() {
+    if let Some(total) = sweep(About::Approvals, APPROVAL_SEEDS) {
+        println!("{}", total.talks);
+    }
+}
+
+/// No account is used by more panes than it may be, and none where its pool may not switch.
+#[test]
+fn accounts_are_leased_as_they_may_be() {
+    let Some(total) = sweep(About::Accounts, ACCOUNT_SEEDS) else { return };
+    println!("{} leases", total.leases);
+    assert!(total.leases > 0);
+}
+
+/// Nothing goes with what was over long ago, whatever the clocks say.
+#[test]
+fn what_is_not_over_stays() {
+    let Some(total) = sweep(About::Retention, RETENTION_SEEDS) else { return };
+    println!("removed: {:?}", total.swept);
+    assert!(
+        total.swept.actions > 0 && total.swept.runs > 0 && total.swept.approvals > 0,
+        "{:?}",
+        total.swept
+    );
 }
 
 /// Promise L4, on links that are narrow and beside nodes that are slow or dead.

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
@@ -16,17 +17,21 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use wa_link::net::Wire;
 use wa_match::ProcessInfo;
 use wa_mux::codec::{Codec, FrameReader, Pdu};
+use wa_node::journal::Journal;
 use wa_node::process::{ProcessTable, Snapshot};
+use wa_proto::{ActionId, PaneRef};
 
 use super::host::Machine;
 use super::panes::{Delivered, Message, Panes};
 use super::program::Kind;
-use super::strikes::{Got, Strike, Trap};
+use super::strikes::{Got, Pressed, Strike, Trap};
 
 struct Shared {
     panes: Mutex<Panes>,
     pipes: Mutex<Vec<Weak<Mutex<Pipe>>>>,
     machine: OnceLock<Weak<Machine>>,
+    /// Of the node that runs.
+    journal: Mutex<Option<Journal>>,
 }
 
 /// Clones are the same multiplexer.
@@ -40,12 +45,31 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Mux {
     pub(crate) fn new(rng: fastrand::Rng) -> Self {
         let panes = Mutex::new(Panes::new(rng));
-        Self(Arc::new(Shared { panes, pipes: Mutex::default(), machine: OnceLock::new() }))
+        Self(Arc::new(Shared {
+            panes,
+            pipes: Mutex::default(),
+            machine: OnceLock::new(),
+            journal: Mutex::default(),
+        }))
     }
 
     /// It runs on this host.
     pub(crate) fn runs_on(&self, machine: Weak<Machine>) {
         drop(self.0.machine.set(machine));
+    }
+
+    /// Whose keys come from now on.
+    pub(crate) fn is_used_by(&self, journal: Journal) {
+        *lock(&self.0.journal) = Some(journal);
+    }
+
+    /// The node's action that is under way on the pane: there is one at a time.
+    fn acting(&self, pane_id: u64) -> Option<ActionId> {
+        let journal = lock(&self.0.journal).clone()?;
+        let generation = self.generation();
+        let here = |pane: &PaneRef| pane.pane_id == pane_id && pane.generation.as_str() == generation;
+        let open = journal.open_actions().into_iter();
+        open.filter(|action| journal.begun(*action).is_some_and(|(pane, _)| here(&pane))).last()
     }
 
     fn machine(&self) -> Option<Arc<Machine>> {
@@ -74,8 +98,25 @@ impl Mux {
         lock(&self.0.panes).pick(n)
     }
 
+    /// Whether there is such a pane.
+    pub(crate) fn has(&self, pane: u64) -> bool {
+        lock(&self.0.panes).has(pane)
+    }
+
     pub(crate) fn arm(&self, pane: u64, trap: Trap) {
         lock(&self.0.panes).arm(pane, trap);
+    }
+
+    /// A dialog opens in the n-th pane with a program, and is closed after some milliseconds.
+    pub(crate) fn ask(&self, n: usize, stands: Range<u64>) {
+        let mut panes = lock(&self.0.panes);
+        if let Some((id, ..)) = panes.pick(n) {
+            panes.ask(id, stands);
+        }
+    }
+
+    pub(crate) fn pressed(&self) -> Vec<Pressed> {
+        lock(&self.0.panes).pressed.clone()
     }
 
     pub(crate) fn got(&self) -> Vec<Got> {
@@ -248,7 +289,14 @@ impl AsyncWrite for Connection {
         this.frames.extend(bytes);
         while let Some(frame) = this.frames.next_frame().unwrap() {
             let request = Pdu::decode(frame.ident, frame.payload, Codec::V44).unwrap();
+            let acting = match &request {
+                Pdu::SendPaste { pane_id, .. } | Pdu::SendKeyDown { pane_id, .. } => {
+                    this.mux.acting(*pane_id)
+                }
+                _ => None,
+            };
             let mut panes = lock(&this.mux.0.panes);
+            panes.acting = acting;
             let mut pipe = lock(&this.pipe);
             let answer = panes.answer(&pipe.known, frame.serial, request);
             pipe.put(&mut panes, now, answer);

@@ -15,7 +15,7 @@ use wa_node::act;
 use wa_node::board::Board;
 use wa_node::config::{agent_context_path, identity_path, policy_path};
 use wa_node::journal::Journal;
-use wa_node::observer::{self, Fallback, MuxSocket, Shared, Sockets};
+use wa_node::observer::{self, FIRST_LOOK, Fallback, MuxSocket, Muxes, Shared, Sockets};
 use wa_node::policy::{self, PolicyFile};
 use wa_node::rules::Rules;
 use wa_node::session::{self, ControllerClock, Parts, Paths, Screens};
@@ -24,6 +24,7 @@ use wa_node::spool::{Group, NewRecord, Options, Spool};
 use wa_proto::wire::v1;
 use wa_proto::{Action, EventId, Lane, MuxName, Outcome, PaneRef};
 
+use super::accounts;
 use super::host::Host;
 use super::joining::{Answer, come_in};
 use super::lateness;
@@ -82,11 +83,25 @@ pub(crate) struct Limb {
     trace: Trace,
 }
 
-struct NoScreens;
+/// As the node gives them, without what is blackened.
+struct ScreensOf(Muxes);
 
-impl Screens for NoScreens {
-    fn screen(&self, _: PaneRef) -> BoxFuture<'static, Result<v1::Screen, String>> {
-        Box::pin(async { Err("nobody asks".to_owned()) })
+impl Screens for ScreensOf {
+    fn screen(&self, pane: PaneRef) -> BoxFuture<'static, Result<v1::Screen, String>> {
+        let mux = self.0.get(&pane.mux);
+        Box::pin(async move {
+            let mux = mux.ok_or("there is no such mux server")?;
+            if !mux.looked(FIRST_LOOK).await {
+                return Err("not yet seen".to_owned());
+            }
+            let view = mux.look(pane.pane_id).await.map_err(|error| error.to_string())?;
+            if view.pane != pane {
+                return Err("the mux server was restarted since".to_owned());
+            }
+            let dialog = view.agent.as_ref().and_then(|agent| wa_match::menu::rows(&view.frame, agent));
+            let screen = v1::Screen::from_frame(pane, view.title.clone(), &view.frame);
+            Ok(screen.with_dialog(dialog.unwrap_or_default()))
+        })
     }
 
     fn explain(&self, _: PaneRef) -> BoxFuture<'static, Result<v1::Explanation, String>> {
@@ -142,6 +157,11 @@ impl Limb {
     /// It has so much bulk a second, and a spool that holds it.
     pub(crate) fn is_loaded(&mut self, bytes_per_s: u64) {
         (self.bulk, self.options) = (Some(bytes_per_s), lateness::spool());
+    }
+
+    /// Its spool never has to let go of anything for want of room.
+    pub(crate) fn is_roomy(&mut self) {
+        self.options.max_bytes = 64 << 20;
     }
 
     /// From now on it has to come in by itself.
@@ -267,6 +287,7 @@ fn assemble(
     mux: Mux,
 ) -> mpsc::Sender<Action> {
     let Opened { spool, journal, positions, left } = opened;
+    mux.is_used_by(journal.clone());
     let board = Arc::new(Board::default());
     let rules = Rules::fixed(engine, Arc::clone(&board));
     let shared = Shared {
@@ -288,14 +309,15 @@ fn assemble(
         spool: spool.clone(),
         policy: Arc::clone(&policy),
         permits,
-        muxes,
+        muxes: muxes.clone(),
         processes: Arc::new(Processes(mux)),
         clock: Arc::clone(&clock),
         marks: Marks::default(),
+        redactor: wa_match::Redactor::builtin().clone(),
     };
     tasks.spawn("actions", act::run(acting, left, intake, tasks.shutdown().clone()));
     let paths = Paths { identity: identity.to_owned(), agent_context: agent_context_path(folder) };
-    let screens = Arc::new(NoScreens);
+    let screens = Arc::new(ScreensOf(muxes));
     let parts = Parts {
         paths,
         spool,
@@ -305,7 +327,7 @@ fn assemble(
         rules,
         permits: desk,
         screens,
-        accounts: None,
+        accounts: Some(Arc::new(accounts::Homes)),
         actions,
         clock,
     };

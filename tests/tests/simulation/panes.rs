@@ -5,18 +5,19 @@
 //! key was sent is a fault; what it could not have seen any more, because it happened within the last round trip, is
 //! counted apart.
 
+mod shown;
+
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use wa_match::ProcessInfo;
-use wa_mux::codec::{
-    ClientId, ClientInfo, Codec, CursorPosition, CursorVisibility, Dimensions, KeyCode, PaneEntry, PaneNode,
-    Pdu, RenderChanges, Row, TerminalSize, put_frame,
-};
+use wa_mux::codec::{KeyCode, Pdu, RenderChanges, Row};
+use wa_proto::ActionId;
 
-use super::host::epoch;
-use super::program::{self, Entered, Facts, Kind, Program, Shown};
-use super::strikes::{Fit, Got, Key, Phase, Strike, Trap};
+use super::program::{Dialog, Entered, Facts, Kind, Program, Shown};
+use super::strikes::{Fit, Got, Key, Phase, Pressed, Strike, Trap};
+use shown::{no_pane, put};
 
 /// The pane that counts keys.
 pub(crate) const PANE: u64 = 7;
@@ -67,7 +68,7 @@ enum Due {
     Draw(u64),
     TurnEnds(u64),
     Strike(u64, Strike),
-    DialogEnds(u64),
+    DialogEnds(u64, u32),
     Returns(u64),
     /// Somebody tidies up what was left in the composer.
     Tidy(u64),
@@ -82,6 +83,8 @@ struct Pane {
     version: u64,
     drawing: bool,
     pasted: Option<String>,
+    /// Whose that was.
+    pasted_by: Option<ActionId>,
     traps: Vec<Trap>,
     /// A person's last key, with a client that has this pane in focus.
     person: Option<Duration>,
@@ -116,6 +119,11 @@ pub(crate) struct Panes {
     /// For the engine, with the text that was sent.
     pub(crate) orders: Vec<Strike>,
     pub(crate) got: Vec<Got>,
+    /// Keys of actions that had pasted nothing.
+    pub(crate) pressed: Vec<Pressed>,
+    /// The node's action that is under way where the next key goes.
+    pub(crate) acting: Option<ActionId>,
+    dialogs: u32,
 }
 
 fn counter() -> Vec<String> {
@@ -146,6 +154,9 @@ impl Panes {
             kill: false,
             orders: Vec::new(),
             got: Vec::new(),
+            pressed: Vec::new(),
+            acting: None,
+            dialogs: 0,
         };
         panes.open_all();
         panes
@@ -163,6 +174,10 @@ impl Panes {
     pub(crate) fn pick(&self, n: usize) -> Option<(u64, Kind, u32)> {
         let (id, pane) = self.panes.iter().nth(n % self.panes.len().max(1))?;
         Some((*id, pane.program.facts.kind, pane.program.facts.pid))
+    }
+
+    pub(crate) fn has(&self, id: u64) -> bool {
+        self.panes.contains_key(&id)
     }
 
     pub(crate) fn group(&self, tty_of: &str) -> Option<Vec<ProcessInfo>> {
@@ -209,6 +224,7 @@ impl Panes {
             version: self.seqno,
             drawing: false,
             pasted: None,
+            pasted_by: None,
             traps: Vec::new(),
             person: None,
         };
@@ -251,7 +267,9 @@ impl Panes {
             Due::Draw(id) => self.draw(id),
             Due::TurnEnds(id) => self.change(id, |program| program.working = false),
             Due::Strike(id, strike) => self.strike(id, strike),
-            Due::DialogEnds(id) => self.change(id, |program| program.facts.dialog = false),
+            Due::DialogEnds(id, number) => self.change(id, |program| {
+                program.facts.dialog.take_if(|dialog| dialog.number == number);
+            }),
             // Nobody begins a program over a half-typed line.
             Due::Returns(id)
                 if self.panes.get(&id).is_some_and(|pane| !pane.program.facts.draft.is_empty()) =>
@@ -321,7 +339,7 @@ impl Panes {
         match strike {
             Strike::Letter => {
                 self.change(id, |program| {
-                    if !program.facts.dialog {
+                    if program.facts.dialog.is_none() {
                         program.paste("x", false, Duration::ZERO);
                     }
                 });
@@ -333,8 +351,7 @@ impl Panes {
                 self.panes.get_mut(&id).into_iter().for_each(|pane| pane.person = Some(now));
             }
             Strike::Dialog => {
-                self.change(id, |program| program.facts.dialog = program.facts.kind != Kind::Shell);
-                self.after(2_000, 6_000, Due::DialogEnds(id));
+                self.ask(id, 2_000..6_000);
             }
             Strike::Leave | Strike::Replace => {
                 let pid = self.pid();
@@ -361,6 +378,16 @@ impl Panes {
         }
     }
 
+    /// A dialog opens where an agent runs, in the place of the one that stood there, and is closed after some milliseconds.
+    pub(crate) fn ask(&mut self, id: u64, stands: Range<u64>) {
+        self.dialogs += 1;
+        let number = self.dialogs;
+        self.change(id, |program| {
+            program.facts.dialog = (program.facts.kind != Kind::Shell).then(|| Dialog::new(number));
+        });
+        self.after(stands.start, stands.end, Due::DialogEnds(id, number));
+    }
+
     fn person_enter(&mut self, id: u64) {
         let Some(pane) = self.panes.get_mut(&id) else { return };
         let now = self.now;
@@ -379,6 +406,7 @@ impl Panes {
                 key,
                 fit: Fit::Right,
                 over_person: false,
+                action: None,
             });
             self.after(500, 3_000, Due::TurnEnds(id));
         }
@@ -418,7 +446,8 @@ impl Panes {
                 out = self.changes_of(pane_id).unwrap_or_default();
                 let is_alive = pane_id == PANE || self.panes.contains_key(&pane_id);
                 put(&mut out.bytes, serial, &Pdu::LivenessResponse { pane_id, is_alive });
-                if self.panes.get(&pane_id).is_some_and(|pane| pane.pasted.is_some()) {
+                let is_watched = |pane: &Pane| pane.pasted.is_some() || pane.program.facts.dialog.is_some();
+                if self.panes.get(&pane_id).is_some_and(is_watched) {
                     self.reached(pane_id, Phase::Looked);
                 }
             }
@@ -461,9 +490,19 @@ impl Panes {
         let fit = if facts.is_free() { Fit::Right } else { pane.fit(id, known) };
         let over_person = pane.is_over_person(self.now, known);
         let (text, key, pid) = (text.to_owned(), Key::Paste, facts.pid);
-        let at = self.now;
-        self.got.push(Got { at, generation, pane: id, pid, text: text.clone(), key, fit, over_person });
-        pane.pasted = Some(text.clone());
+        let (at, action) = (self.now, self.acting);
+        self.got.push(Got {
+            at,
+            generation,
+            pane: id,
+            pid,
+            text: text.clone(),
+            key,
+            fit,
+            over_person,
+            action,
+        });
+        (pane.pasted, pane.pasted_by) = (Some(text.clone()), self.acting);
         let now = self.now;
         self.change(id, |program| program.paste(&text, true, now));
         self.after(7_000, 12_000, Due::Tidy(id));
@@ -482,11 +521,14 @@ impl Panes {
             out.bytes.extend(self.changes_of(id).unwrap_or_default().bytes);
             return;
         }
-        let generation = self.generation();
-        let (now, enter) = (self.now, code == KeyCode::Enter);
-        let Some(pane) = self.panes.get_mut(&id).filter(|_| enter) else {
+        let known_keys = [KeyCode::Enter, KeyCode::Up, KeyCode::Down];
+        let (generation, now, acting) = (self.generation(), self.now, self.acting);
+        let Some(pane) = self.panes.get_mut(&id).filter(|_| known_keys.contains(&code)) else {
             return no_pane(&mut out.bytes, serial);
         };
+        if code != KeyCode::Enter || (acting.is_some() && acting != pane.pasted_by) {
+            return self.choosing(known, serial, id, code, out);
+        }
         let text = pane.pasted.clone().unwrap_or_default();
         let right = !text.is_empty() && pane.program.facts.pasted() == Some(&text);
         let fit = if right { Fit::Right } else { pane.fit(id, known) };
@@ -494,9 +536,9 @@ impl Panes {
         let pid = pane.program.facts.pid;
         let lost = pane.program.deaf > 0;
         let entered = pane.program.enter(now);
-        let works = matches!(entered, Entered::Submitted(_) | Entered::Answered);
-        let key = Key::Enter(entered);
-        self.got.push(Got { at: now, generation, pane: id, pid, text, key, fit, over_person });
+        let works = matches!(entered, Entered::Submitted(_) | Entered::Answered(_));
+        let (key, action) = (Key::Enter(entered), acting);
+        self.got.push(Got { at: now, generation, pane: id, pid, text, key, fit, over_person, action });
         if works {
             self.after(500, 3_000, Due::TurnEnds(id));
         }
@@ -508,111 +550,38 @@ impl Panes {
         put(&mut out.bytes, serial, &Pdu::UnitResponse);
     }
 
-    fn clients(&self) -> Vec<ClientInfo> {
-        let client = |(id, pane): (&u64, &Pane)| {
-            let last = pane.person?;
-            let seconds = epoch().as_second() + i64::try_from(last.as_secs()).unwrap_or(0) + self.ahead_s;
-            Some(ClientInfo {
-                client_id: ClientId {
-                    hostname: "desk".into(),
-                    username: "eve".into(),
-                    pid: 4000 + u32::try_from(*id).unwrap_or(0),
-                    ..ClientId::default()
-                },
-                connected_at: epoch().as_second(),
-                active_workspace: None,
-                last_input: seconds,
-                focused_pane_id: Some(*id),
-            })
+    /// A key that answers a dialog, or leads there.
+    fn choosing(&mut self, known: &Delivered, serial: u64, id: u64, code: KeyCode, out: &mut Message) {
+        let (generation, at, action) = (self.generation(), self.now, self.acting);
+        put(&mut out.bytes, serial, &Pdu::UnitResponse);
+        let Some(pane) = self.panes.get_mut(&id) else { return };
+        let (found, pid) = (pane.program.facts.dialog, pane.program.facts.pid);
+        let (last_trip, over_person) = (pane.fit(id, known) == Fit::LastTrip, pane.is_over_person(at, known));
+        let lost = pane.program.deaf > 0;
+        let enter = match code {
+            KeyCode::Enter => Some(pane.program.enter(at)),
+            _ => {
+                pane.program.arrow(code == KeyCode::Down);
+                None
+            }
         };
-        self.panes.iter().filter_map(client).collect()
-    }
-
-    fn rows(&self, id: u64) -> Vec<Row> {
-        if let Some(pane) = self.panes.get(&id) {
-            let rows = pane.shown.rows.iter().zip(0..);
-            return rows
-                .map(|(row, at)| Row::from_cells(at, pane.version, false, program::cells(row)))
-                .collect();
+        if enter.is_some() && !lost {
+            self.after(500, 3_000, Due::TurnEnds(id));
+            self.reached(id, Phase::Entered);
         }
-        let blank = std::iter::repeat(String::new());
-        let lines =
-            self.counter.lines.iter().cloned().chain(blank).take(usize::try_from(self.height()).unwrap());
-        lines.zip(0..).map(|(line, index)| Row::plain(index, &line)).collect()
-    }
-
-    fn height(&self) -> u64 {
-        (self.counter.lines.len() as u64).max(ROWS)
-    }
-
-    fn changes(&self, id: u64) -> Option<RenderChanges> {
-        if id == PANE {
-            return Some(self.counter_changes());
-        }
-        let pane = self.panes.get(&id)?;
-        let (cursor, visibility) = match pane.shown.cursor {
-            Some(at) => (at, CursorVisibility::Visible),
-            None => ((0, program::ROWS - 1), CursorVisibility::Hidden),
-        };
-        let height = program::ROWS.cast_signed();
-        Some(RenderChanges {
-            pane_id: id,
-            mouse_grabbed: false,
-            cursor: CursorPosition {
-                x: cursor.0,
-                y: cursor.1.cast_signed(),
-                visibility,
-                ..CursorPosition::default()
-            },
-            dims: Dimensions {
-                cols: pane.program.cols,
-                viewport_rows: program::ROWS,
-                scrollback_rows: program::ROWS,
-                ..Dimensions::default()
-            },
-            dirty: std::iter::once(0..height).collect(),
-            title: "simulated".into(),
-            working_dir: None,
-            rows: self.rows(id),
-            input_serial: None,
-            seqno: pane.version,
-        })
-    }
-
-    fn counter_changes(&self) -> RenderChanges {
-        let top = self.height() - ROWS;
-        let last = self.counter.lines.last().map_or(0, |line| line.len() as u64);
-        let y = i64::try_from(self.counter.lines.len()).unwrap() - 1;
-        RenderChanges {
-            pane_id: PANE,
-            mouse_grabbed: false,
-            cursor: CursorPosition { x: last, y, ..CursorPosition::default() },
-            dims: Dimensions {
-                cols: COLS,
-                viewport_rows: ROWS,
-                scrollback_rows: self.height(),
-                physical_top: top.cast_signed(),
-                scrollback_top: 0,
-                ..Dimensions::default()
-            },
-            dirty: std::iter::once(top.cast_signed()..self.height().cast_signed()).collect(),
-            title: "simulated".into(),
-            working_dir: None,
-            rows: self.rows(PANE).split_off(usize::try_from(top).unwrap()),
-            input_serial: None,
-            seqno: self.seqno,
-        }
-    }
-
-    fn list(&self) -> Pdu {
-        let programs =
-            self.panes.iter().map(|(id, pane)| entry(*id, program::ROWS, pane.program.cols, Some(tty(*id))));
-        let all = std::iter::once(entry(PANE, ROWS, COLS, None)).chain(programs);
-        let tabs: Vec<PaneNode> = all.map(|entry| PaneNode::Leaf(Box::new(entry))).collect();
-        Pdu::ListPanesResponse {
-            tab_titles: vec![String::new(); tabs.len()],
-            tabs,
-            window_titles: [(0, String::new())].into(),
+        self.pressed.push(Pressed {
+            at,
+            generation,
+            pane: id,
+            pid,
+            action,
+            enter,
+            found,
+            last_trip,
+            over_person,
+        });
+        if !lost {
+            self.change(id, |_| {});
         }
     }
 }
@@ -630,32 +599,4 @@ impl Pane {
         let rounded = Duration::from_secs(2);
         self.person.is_some_and(|at| now + rounded < at + PERSON && known.clients_before(now) > at)
     }
-}
-
-fn entry(id: u64, rows: u64, cols: u64, tty_name: Option<String>) -> PaneEntry {
-    PaneEntry {
-        window_id: 0,
-        tab_id: id,
-        pane_id: id,
-        title: "simulated".into(),
-        size: TerminalSize { rows, cols, ..TerminalSize::default() },
-        working_dir: None,
-        is_active: true,
-        is_zoomed: false,
-        workspace: "default".into(),
-        cursor: CursorPosition::default(),
-        physical_top: 0,
-        top_row: 0,
-        left_col: 0,
-        tty_name,
-    }
-}
-
-fn put(out: &mut Vec<u8>, serial: u64, pdu: &Pdu) {
-    let (ident, payload) = pdu.encode(Codec::V44);
-    put_frame(out, serial, ident, &payload);
-}
-
-fn no_pane(out: &mut Vec<u8>, serial: u64) {
-    put(out, serial, &Pdu::ErrorResponse { reason: "no such pane".into() });
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
+use super::accounts::Switching;
+use super::dialogs::Talk;
 use super::disk::Health;
 use super::runs::Errand;
 use super::strikes::{Phase, Strike, Trap};
@@ -63,6 +65,10 @@ pub(crate) enum Deed {
         trap: Option<Trap>,
     },
     OfRuns(Errand),
+    Talk(Talk),
+    Switching(Switching),
+    /// The controller removes what has long been over.
+    Sweep,
     /// An operator pauses everything, and takes it back after so long.
     Pause {
         long: Duration,

@@ -42,25 +42,70 @@ pub(crate) struct Piece {
     pub(crate) by_node: bool,
 }
 
+/// A dialog that waits for a choice. No two of a host have the same number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Dialog {
+    pub(crate) number: u32,
+    /// Which choice Enter takes, from 0.
+    pub(crate) selected: usize,
+}
+
+impl Dialog {
+    pub(crate) fn new(number: u32) -> Self {
+        Self { number, selected: 0 }
+    }
+
+    /// What it wants to run.
+    pub(crate) fn command(self) -> String {
+        format!("rm -rf build-{}", self.number)
+    }
+
+    /// The first approves this once, the last denies.
+    pub(crate) fn labels(self, kind: Kind) -> Vec<&'static str> {
+        let (first, more, last) = match kind {
+            Kind::Codex => (
+                "Yes, proceed (y)",
+                "Yes, and don't ask again for this command (a)",
+                "No, and tell Codex what to do differently (esc)",
+            ),
+            _ => ("Yes", "Yes, and don't ask again for rm commands", "No"),
+        };
+        // Not every command can be allowed for good.
+        if self.number.is_multiple_of(2) { vec![first, last] } else { vec![first, more, last] }
+    }
+}
+
+impl Dialog {
+    /// Its choices as they are drawn: behind a glyph the one that is selected, behind a blank the others.
+    fn choices(self, kind: Kind, glyph: &str, blank: &str) -> Vec<Vec<(String, Style)>> {
+        let labels = self.labels(kind).into_iter().enumerate();
+        let row = |(at, label)| {
+            let lead = if at == self.selected { glyph } else { blank };
+            plain(format!("{lead} {}. {label}", at + 1))
+        };
+        labels.map(row).collect()
+    }
+}
+
 /// All that a key's meaning depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Facts {
     pub(crate) kind: Kind,
     pub(crate) pid: u32,
-    pub(crate) dialog: bool,
+    pub(crate) dialog: Option<Dialog>,
     pub(crate) draft: Vec<Piece>,
 }
 
 impl Facts {
     /// Nothing stands where text goes, and nothing is in the way.
     pub(crate) fn is_free(&self) -> bool {
-        !self.dialog && self.draft.is_empty()
+        self.dialog.is_none() && self.draft.is_empty()
     }
 
     /// Exactly what one paste brought.
     pub(crate) fn pasted(&self) -> Option<&str> {
         match &self.draft[..] {
-            [piece] if piece.by_node && !self.dialog => Some(&piece.text),
+            [piece] if piece.by_node && self.dialog.is_none() => Some(&piece.text),
             _ => None,
         }
     }
@@ -74,7 +119,7 @@ pub(crate) enum Entered {
     /// There was nothing to submit.
     Empty,
     /// The marked choice of the dialog was taken.
-    Answered,
+    Answered(Dialog),
     Submitted(Vec<Piece>),
 }
 
@@ -130,7 +175,7 @@ fn reversed() -> (String, Style) {
 impl Program {
     pub(crate) fn new(kind: Kind, pid: u32) -> Self {
         Self {
-            facts: Facts { kind, pid, dialog: false, draft: Vec::new() },
+            facts: Facts { kind, pid, dialog: None, draft: Vec::new() },
             usual: kind,
             cols: 80,
             deaf: 0,
@@ -142,7 +187,7 @@ impl Program {
 
     /// Another process has its place; what was not submitted is lost.
     pub(crate) fn become_other(&mut self, kind: Kind, pid: u32) {
-        self.facts = Facts { kind, pid, dialog: false, draft: Vec::new() };
+        self.facts = Facts { kind, pid, dialog: None, draft: Vec::new() };
         (self.working, self.deaf, self.pasted_at) = (false, 0, None);
         self.transcript.clear();
     }
@@ -165,7 +210,7 @@ impl Program {
     }
 
     pub(crate) fn paste(&mut self, text: &str, by_node: bool, now: Duration) {
-        if !self.facts.dialog {
+        if self.facts.dialog.is_none() {
             self.facts.draft.push(Piece { text: text.to_owned(), by_node });
             self.pasted_at = Some(now);
         }
@@ -176,9 +221,9 @@ impl Program {
             self.deaf -= 1;
             return Entered::Nothing;
         }
-        if self.facts.dialog {
-            (self.facts.dialog, self.working) = (false, true);
-            return Entered::Answered;
+        if let Some(dialog) = self.facts.dialog.take() {
+            self.working = true;
+            return Entered::Answered(dialog);
         }
         if self.facts.draft.is_empty() {
             return Entered::Empty;
@@ -195,6 +240,16 @@ impl Program {
         }
         self.working = self.facts.kind != Kind::Shell;
         Entered::Submitted(draft)
+    }
+
+    /// An arrow key; without a dialog it does nothing.
+    pub(crate) fn arrow(&mut self, down: bool) {
+        let kind = self.facts.kind;
+        if let Some(dialog) = &mut self.facts.dialog {
+            let last = dialog.labels(kind).len() - 1;
+            dialog.selected =
+                if down { (dialog.selected + 1).min(last) } else { dialog.selected.saturating_sub(1) };
+        }
     }
 
     pub(crate) fn clear(&mut self) {
@@ -254,20 +309,12 @@ impl Program {
         let mut rows = Vec::new();
         let rule = "─".repeat(usize::try_from(self.cols).unwrap());
         self.prompts("❯", Style::default(), &mut rows);
-        if self.facts.dialog {
+        if let Some(dialog) = self.facts.dialog {
             rows.push(vec![(rule, dim())]);
-            let lines = [
-                " Bash command",
-                "",
-                "   rm -rf build",
-                "",
-                " Do you want to proceed?",
-                " ❯ 1. Yes",
-                "   2. No",
-                "",
-                " Esc to cancel",
-            ];
-            rows.extend(lines.map(plain));
+            let command = format!("   {}", dialog.command());
+            rows.extend([" Bash command", "", &command, "", " Do you want to proceed?"].map(plain));
+            rows.extend(dialog.choices(Kind::Claude, " ❯", "  "));
+            rows.extend(["", " Esc to cancel"].map(plain));
             return Shown { rows, cursor: None };
         }
         if self.working {
@@ -292,18 +339,11 @@ impl Program {
     fn draw_codex(&self) -> Shown {
         let mut rows = Vec::new();
         self.prompts("›", Style { bold: true, dim: true, ..Style::default() }, &mut rows);
-        if self.facts.dialog {
-            let lines = [
-                "  Would you like to run the following command?",
-                "",
-                "  $ rm -rf build",
-                "",
-                "› 1. Yes, proceed (y)",
-                "  2. No, and tell Codex what to do differently (esc)",
-                "",
-                "  Press enter to confirm or esc to cancel",
-            ];
-            rows.extend(lines.map(plain));
+        if let Some(dialog) = self.facts.dialog {
+            let command = format!("  $ {}", dialog.command());
+            rows.extend(["  Would you like to run the following command?", "", &command, ""].map(plain));
+            rows.extend(dialog.choices(Kind::Codex, "›", " "));
+            rows.extend(["", "  Press enter to confirm or esc to cancel"].map(plain));
             return Shown { rows, cursor: None };
         }
         if self.working {

@@ -70,7 +70,7 @@ pub(crate) struct Runs {
 pub(crate) fn draw(seed: u64, nodes: usize, about: About) -> Vec<(Duration, Deed)> {
     let mut rng = fastrand::Rng::with_seed(seed ^ 0x5275_6e73);
     // Those about sends and identities are that alone.
-    if about != About::Everything {
+    if !matches!(about, About::Everything | About::Retention) {
         return Vec::new();
     }
     let often = rng.u64(1_500..6_000);

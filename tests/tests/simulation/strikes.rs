@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::program::{Entered, Piece};
+use wa_proto::ActionId;
+
+use super::program::{Dialog, Entered, Piece};
 
 /// What somebody or something does in the middle of a send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,6 +83,25 @@ pub(crate) struct Got {
     pub(crate) text: String,
     pub(crate) key: Key,
     pub(crate) fit: Fit,
+    /// A person was known to be there.
+    pub(crate) over_person: bool,
+    pub(crate) action: Option<ActionId>,
+}
+
+/// One key of an action that pastes nothing.
+#[derive(Debug, Clone)]
+pub(crate) struct Pressed {
+    pub(crate) at: Duration,
+    pub(crate) generation: String,
+    pub(crate) pane: u64,
+    pub(crate) pid: u32,
+    pub(crate) action: Option<ActionId>,
+    /// What Enter did; without: an arrow key.
+    pub(crate) enter: Option<Entered>,
+    /// The dialog that stood there when it came, …
+    pub(crate) found: Option<Dialog>,
+    /// … or whatever did, and the node could not have seen it.
+    pub(crate) last_trip: bool,
     /// A person was known to be there.
     pub(crate) over_person: bool,
 }

@@ -54,9 +54,14 @@ fn nothing_is_lost_or_doubled_over_a_bad_link() {
 
     let dialled = proxy.dialled();
     assert!(dialled.len() > before, "the node tried again");
-    for pair in dialled[enrolled..].windows(2) {
-        let apart = pair[1] - pair[0];
-        assert!(apart >= Duration::from_millis(950), "{apart:?} between two attempts: {dialled:?}");
+    // At most one a second. A busy machine notices a dial late, and the next one in time: so much is allowed in all.
+    let late = Duration::from_millis(800);
+    let dialled = &dialled[enrolled..];
+    for (from, first) in dialled.iter().enumerate() {
+        for (seconds, last) in (0_u64..).zip(&dialled[from..]) {
+            let apart = *last - *first;
+            assert!(apart + late >= Duration::from_secs(seconds), "{seconds} more in {apart:?}: {dialled:?}");
+        }
     }
 }
 

@@ -150,7 +150,8 @@ impl Machine<'_> {
         if timer {
             self.await_code();
         } else if self.is_at_a_shell() {
-            self.wake_at(later(self.now, COMMAND_RUNS));
+            // However often it changes.
+            self.wake_at(later(self.now, COMMAND_RUNS).min(self.run.step_deadline));
         }
     }
 

@@ -1,8 +1,11 @@
-//! Waiting by the clock: for a limit that lifts, or for an account that is free before it does.
+//! Waiting by the clock: for a limit that lifts, or for an account that is free before it does; and what a timer leads to.
 
 use jiff::SignedDuration;
 
-use super::{Machine, later};
+use wa_proto::Timestamp;
+
+use super::{Machine, OUTCOME_GRACE, later};
+use crate::run::Status;
 use crate::step::{Reset, Work};
 
 /// For the reset of a limit to become known, when the event did not tell it.
@@ -51,6 +54,64 @@ impl Machine<'_> {
         match aside {
             Some(to) => self.enter(to),
             None => self.go_on(),
+        }
+    }
+
+    // ---- timers
+
+    pub(super) fn on_timer(&mut self) {
+        match self.run.status {
+            Status::Ended { .. } => {}
+            Status::Acting { .. } => {
+                let give_up = later(self.run.step_deadline, OUTCOME_GRACE);
+                if self.now >= give_up {
+                    self.doubt("the node did not say how the action ended".to_owned());
+                } else {
+                    self.wake_at(give_up);
+                }
+            }
+            Status::Preparing { .. } => {
+                let give_up = later(self.run.step_deadline, OUTCOME_GRACE);
+                if self.now >= give_up {
+                    self.fail("the controller was not done in time".to_owned());
+                } else {
+                    self.wake_at(give_up);
+                }
+            }
+            Status::Asking if self.now >= self.run.step_deadline => {
+                self.fail("nobody answered in time".to_owned())
+            }
+            Status::Asking => self.wake_at(self.run.step_deadline),
+            Status::Waiting { not_before, .. } => self.on_waiting_timer(not_before),
+        }
+    }
+
+    fn on_waiting_timer(&mut self, not_before: Timestamp) {
+        let Some(step) = self.present() else { return };
+        if matches!(step.work, Work::WaitReset { .. }) {
+            return self.wait_for_reset();
+        }
+        if step.work == Work::DeviceLogin {
+            return self.watch_for_code(true);
+        }
+        if self.now < self.run.step_deadline {
+            return match step.work.acts() && self.run.tries > 0 {
+                true if self.now >= not_before => self.act(),
+                true => self.wake_at(not_before),
+                false => self.wake_at(self.run.step_deadline),
+            };
+        }
+        match &step.work {
+            // No dialog came: there is nothing to be answered.
+            Work::Choose { .. } if self.run.tries == 0 => self.go_on(),
+            Work::WaitState { states } => {
+                let states: Vec<_> = states.iter().map(|state| state.as_str()).collect();
+                self.fail(format!("the pane was not {} in time", states.join(" or ")));
+            }
+            Work::Expect { .. } => {
+                self.fail(format!("{}: nothing of what it waits for came in time", step.id))
+            }
+            _ => self.fail(format!("no good moment to act came in time (tried {} times)", self.run.tries)),
         }
     }
 }

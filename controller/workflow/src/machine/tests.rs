@@ -1,3 +1,4 @@
+mod clock;
 mod switching;
 
 use std::collections::BTreeSet;
@@ -15,6 +16,9 @@ fn at(second: i64) -> Timestamp {
 fn named(name: &str) -> Definition {
     builtin().unwrap().into_iter().find(|definition| definition.name == name).unwrap()
 }
+
+const DOUBT: &str =
+    "claude-compaction-reread on a/3: why. Whether its last action arrived is not known: look at the pane";
 
 fn reread() -> Definition {
     named("claude-compaction-reread")
@@ -150,18 +154,39 @@ fn a_refusal_is_tried_again_and_an_unknown_is_not() {
     assert_ne!(stage.run.open_action(), Some(first), "a new try is a new action");
     stage.run = run;
     stage.outcome(2, OutcomeKind::Unknown);
-    assert_eq!((stage.ended().0, stage.effects.len()), ("unknown", 0));
+    assert_eq!((stage.ended().0, stage.notices(), stage.effects.len()), ("unknown", vec![DOUBT], 1));
 }
 
 #[test]
 fn another_process_a_shell_and_time_end_it() {
     let other =
         Input::Pane { state: PaneState::Idle, agent: Some(AgentKind::claude()), agent_pid: 78, until: None };
-    for (input, now) in [(other, 1), (pane(PaneState::Shell), 1), (Input::Timer, 600)] {
+    let gone = [(other, 1), (pane(PaneState::Shell), 1), (Input::PaneGone, 1)];
+    for ((input, now), end) in
+        gone.into_iter().map(|input| (input, "cancelled")).chain([((Input::Timer, 600), "failed")])
+    {
         let mut stage = Stage::begin(reread(), &[]);
         stage.take(now, input.clone());
-        assert_eq!((stage.ended().0, stage.verbs().len()), ("failed", 0), "{input:?}");
+        assert_eq!((stage.ended().0, stage.verbs().len()), (end, 0), "{input:?}");
+        // What nobody could help is no news.
+        assert_eq!(stage.notices().len(), usize::from(end == "failed"), "{input:?}");
     }
+}
+
+/// What a workflow types may be what ends an agent: that is no agent which went by itself.
+#[test]
+fn an_agent_that_goes_after_it_was_acted_on_is_a_failure() {
+    let mut stage = limited();
+    stage.take(20, Input::Timer);
+    let mut waits = Stage { run: stage.run.clone(), definition: stage.definition.clone(), effects: vec![] };
+    assert_eq!(waits.pane(30, PaneState::Exited).ended().0, "cancelled");
+    stage.take(4000, Input::Timer).outcome(4001, OutcomeKind::Submitted);
+    assert_eq!(stage.pane(4002, PaneState::Exited).ended().0, "failed");
+    assert!(
+        stage.notices()[0].starts_with("limit-wait on a/3: the agent is no longer there"),
+        "{:?}",
+        stage.notices()
+    );
 }
 
 #[test]
@@ -218,6 +243,8 @@ fn a_limit_is_waited_out_and_the_agent_told_once() {
     // The turn may begin before the node's word of it is here.
     stage.take(due + 1, heard(EventKind::TurnStarted));
     stage.outcome(due + 2, OutcomeKind::Submitted);
+    assert_eq!(stage.id(), "again", "it may meet the limit once more");
+    stage.take(due + 60, Input::Timer);
     assert_eq!(stage.ended(), ("succeeded", "the limit lifted, and the agent works again"));
 }
 
@@ -337,13 +364,20 @@ fn a_doubt_is_a_persons_and_nothing_is_typed_again() {
     assert!(stage.notices()[0].contains("not certain (why)"), "{:?}", stage.notices());
 }
 
+/// At once, or a moment after the turn began: what the run says of it is the same.
 #[test]
-fn a_limit_that_holds_still_is_told() {
-    let mut stage = limited();
-    stage.take(20, Input::Timer).take(4000, Input::Timer).outcome(4001, OutcomeKind::Submitted);
-    stage.take(4002, heard(EventKind::LimitReached));
-    assert_eq!(stage.ended(), ("failed", "told to proceed, but it does not work: limit.reached came"));
-    assert_eq!(stage.notices().len(), 1);
+fn a_limit_that_holds_still_is_told_and_is_no_lifted_one() {
+    for works_first in [false, true] {
+        let mut stage = limited();
+        stage.take(20, Input::Timer).take(4000, Input::Timer).outcome(4001, OutcomeKind::Submitted);
+        if works_first {
+            stage.take(4002, heard(EventKind::TurnStarted)).pane(4003, PaneState::Working);
+        }
+        stage.take(4010, heard(EventKind::LimitReached));
+        assert_eq!(stage.ended(), ("succeeded", "the limit had not lifted: the agent met it again"));
+        assert_eq!(stage.notices().len(), 1);
+        assert!(stage.notices()[0].contains("met its limit again"), "{:?}", stage.notices());
+    }
 }
 
 // ---- crashes

@@ -57,9 +57,12 @@ pub(super) struct Arguments {
     /// Tells that a usage limit is reached, this long after the start
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     limit_after: Option<Duration>,
-    /// When it says that the limit lifts
+    /// When it says that the limit lifts; what stands in a file then, if @FILE is named
     #[arg(long, value_name = "TEXT", default_value = "5pm (America/Chicago)")]
     limit_resets: String,
+    /// What happens so long after the start happens so long after this file appeared
+    #[arg(long, value_name = "FILE", env = "SCRIPTED_TIMERS_FROM")]
+    timers_from: Option<PathBuf>,
     /// Then asks what to do about it
     #[arg(long)]
     limit_menu: bool,
@@ -148,6 +151,8 @@ pub(super) struct Claude {
     composer: Composer,
     /// In order.
     timers: VecDeque<(Duration, Timer)>,
+    /// What timers count from, once that is known.
+    begun: Option<Duration>,
     turns: u32,
     /// When it goes on by itself.
     continues: Option<Duration>,
@@ -183,6 +188,7 @@ impl Claude {
             phase: Phase::Idle,
             composer: Composer::new(manners, arguments.draft.as_deref()),
             timers: timers.into(),
+            begun: arguments.timers_from.is_none().then_some(Duration::ZERO),
             turns: 0,
             continues: None,
             left: false,
@@ -216,6 +222,10 @@ impl Claude {
     }
 
     fn limit_reached(&mut self, now: Duration) {
+        if let Some(file) = self.arguments.limit_resets.strip_prefix('@') {
+            let resets = std::fs::read_to_string(file).unwrap_or_default();
+            resets.trim().clone_into(&mut self.arguments.limit_resets);
+        }
         self.screen.limit_reached(&self.arguments.limit_resets);
         self.continues = self.arguments.auto_continue.map(|wait| now + wait);
         if self.arguments.limit_menu {
@@ -269,7 +279,12 @@ impl Program for Claude {
             self.phase = Phase::Working { since: now, prompt: "continue".to_owned() };
             return;
         }
-        if let Some((_, timer)) = self.timers.pop_front_if(|(time, _)| *time <= now) {
+        if let (None, Some(file)) = (self.begun, &self.arguments.timers_from) {
+            self.begun = file.exists().then_some(now);
+        }
+        let since = self.begun.map(|begun| now.saturating_sub(begun));
+        let due = |(time, _): &mut (Duration, Timer)| since.is_some_and(|since| *time <= since);
+        if let Some((_, timer)) = self.timers.pop_front_if(due) {
             match timer {
                 Timer::Limit => self.limit_reached(now),
                 Timer::Dialog => self.phase = Phase::Dialog { asks: Asks::Permission, choice: 0 },
@@ -286,7 +301,7 @@ impl Program for Claude {
             Phase::Working { .. } | Phase::Compacting { .. } => now + SPIN,
             Phase::Idle | Phase::Dialog { .. } => now + LOOK_AT_SIZE,
         };
-        let timer = self.timers.front().map(|(time, _)| *time);
+        let timer = self.begun.zip(self.timers.front()).map(|(begun, (time, _))| begun + *time);
         [timer, self.continues, self.composer.armed_until()]
             .into_iter()
             .flatten()

@@ -8,8 +8,9 @@ async fn what_waits_for_credit_is_delivered_before_the_end() {
     let servers = Tasks::new(Shutdown::new());
     let (fake, url) = controller(&servers, 100, false).await;
     let stage = node(Tasks::new(Shutdown::new()), fake, url, (2000, 2200));
+    // Small, for the node's last words have a limit, and the machine may be busy.
     for _ in 0..6 {
-        stage.append(Lane::Bulk, &"0123456789".repeat(10_000)).await;
+        stage.append(Lane::Bulk, &"0123456789".repeat(1_000)).await;
     }
     let seqs = |memory: &mut Memory| Stage::seqs(memory, Lane::Bulk);
     stage.fake.until("the first block", |memory| (seqs(memory) == [1]).then_some(())).await;
@@ -39,7 +40,7 @@ async fn what_cannot_be_delivered_is_kept() {
     let spool = stage.spool.clone();
     let began = tokio::time::Instant::now();
     drop(stage.tasks.finish(LIMIT).await);
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(began.elapsed() < LIMIT / 2, "{:?}", began.elapsed());
     assert_eq!(spool.status().bulk, crate::spool::Range { first: 1, next: 4 });
     stage.stop().await;
     drop(servers.finish(LIMIT).await);

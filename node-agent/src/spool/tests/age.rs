@@ -57,7 +57,7 @@ fn old_bulk_goes_by_whole_files_and_events_stay() {
     assert_eq!(store.take_let_go(), LetGo { aged: last, ..LetGo::default() });
     assert!(lock(&store.index()).bytes() < whole);
     let holes = lock(&store.index()).lanes[1].lost.clone();
-    assert!(holes.iter().all(|hole| hole.cause == GapCause::SpoolFull), "{holes:?}");
+    assert!(holes.iter().all(|hole| hole.cause == GapCause::TooOld), "{holes:?}");
     let gaps = holes.iter().flat_map(|hole| &hole.gaps);
     assert_eq!(gaps.filter_map(|gap| gap.rows).sum::<u64>(), last);
     let (events, lost_events) = read_all(&store, Lane::Events, 1);

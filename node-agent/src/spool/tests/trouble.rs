@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use wa_proto::{GapCause, Lane};
 
 use super::super::index::{LANES, lane_at};
-use super::super::store::{Store, lock};
+use super::super::store::{LetGo, Store, lock};
 use super::super::{Group, Options, recover};
 use super::faults::{self, Plan};
 use super::{HOURS_72, Model, read_all, time};
@@ -294,7 +294,7 @@ impl World {
             May::Go => {}
         }
         let index = self.store.index();
-        for hole in lock(&index).lanes[1].lost.iter().filter(|hole| hole.cause == GapCause::SpoolFull) {
+        for hole in lock(&index).lanes[1].lost.iter().filter(|hole| hole.cause != GapCause::Damaged) {
             let rows: u64 = hole.gaps.iter().filter_map(|gap| gap.rows).sum();
             let seqs = hole.last + 1 - hole.first;
             // A spoiled entry takes its count with it, and that of a hole is of many rows.
@@ -356,7 +356,7 @@ fn a_file_written_anew_names_no_hole_of_a_later_file() {
     fs::write(&second, bytes).unwrap();
     let (mut store, _) = recover::open(dir.path(), BOUNDED).unwrap();
     assert_eq!(read_all(&store, Lane::Bulk, 1).1, vec![24]);
-    assert_eq!(store.thin(1, Lane::Bulk).unwrap(), 12);
+    assert_eq!(store.thin(1, Lane::Bulk, GapCause::SpoolFull).unwrap(), 12);
     drop(store);
     let (store, _) = recover::open(dir.path(), BOUNDED).unwrap();
     let (texts, lost) = read_all(&store, Lane::Bulk, 1);
@@ -383,7 +383,7 @@ fn a_hole_among_events_that_are_kept_hides_none_of_them() {
     let (mut store, _) = recover::open(dir.path(), BOUNDED).unwrap();
     let before = read_all(&store, Lane::Events, 1);
     assert_eq!(before.1.len(), 1);
-    store.thin(1, Lane::Bulk).unwrap();
+    store.thin(1, Lane::Bulk, GapCause::SpoolFull).unwrap();
     drop(store);
     let (store, _) = recover::open(dir.path(), BOUNDED).unwrap();
     assert_eq!(read_all(&store, Lane::Events, 1), before);
@@ -454,6 +454,7 @@ fn a_record_too_large_for_the_spool_is_named() {
     let records = vec![super::line("before", 1), super::line(&large, 2)];
     store.push(Group { records, positions: vec![super::position(3)] });
     store.flush().unwrap();
+    assert_eq!(store.take_let_go(), LetGo { large: 1, ..LetGo::default() });
     for _ in 0..2 {
         let (texts, lost) = read_all(&store, Lane::Bulk, 1);
         assert_eq!((texts, lost), ([(1, "before".to_owned())].into(), vec![2]));
@@ -464,4 +465,58 @@ fn a_record_too_large_for_the_spool_is_named() {
     }
     let lost = lock(&store.index()).lanes[1].lost.clone();
     assert_eq!(lost[0].gaps[0].rows, Some(1), "and how many rows it had");
+    assert_eq!((lost[0].cause, lost[0].gaps[0].cause.as_str()), (GapCause::TooLarge, "too_large"));
+}
+
+/// It goes on being named, with its rows, when the lines around it have to go as well.
+#[test]
+fn a_record_too_large_for_the_spool_stays_named_when_its_file_is_thinned() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { max_bytes: 1 << 30, file_bytes: 1 << 20, max_age: HOURS_72 };
+    let (mut store, _) = recover::open(dir.path(), options).unwrap();
+    let large = "x".repeat(5 << 20);
+    let records = vec![super::line("before", 1), super::line(&large, 2), super::line("after", 3)];
+    store.push(Group { records, positions: vec![super::position(4)] });
+    store.flush().unwrap();
+    store.rotate(&[]).unwrap();
+    assert_eq!(store.thin(1, Lane::Bulk, GapCause::SpoolFull).unwrap(), 2, "it is not let go twice");
+    for _ in 0..2 {
+        let lost = lock(&store.index()).lanes[1].lost.clone();
+        let named: Vec<_> = lost.iter().map(|lost| (lost.first, lost.cause, lost.gaps[0].rows)).collect();
+        let expected = [
+            (1, GapCause::SpoolFull, Some(1)),
+            (2, GapCause::TooLarge, Some(1)),
+            (3, GapCause::SpoolFull, Some(1)),
+        ];
+        assert_eq!(named, expected);
+        drop(store);
+        store = recover::open(dir.path(), options).unwrap().0;
+    }
+}
+
+/// Nothing may go out under a name that a crash would take back: it would be logged again under the next.
+#[test]
+fn a_new_life_that_the_disk_refuses_does_not_begin() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { max_bytes: 1 << 30, file_bytes: 1 << 20, max_age: HOURS_72 };
+    let (mut store, _) = recover::open(dir.path(), options).unwrap();
+    store.push(Group { records: vec![super::line("one", 1)], positions: vec![] });
+    store.flush().unwrap();
+    store.release(Lane::Bulk, 1);
+    let life = |store: &Store| {
+        let index = store.index();
+        let index = lock(&index);
+        (index.id, index.first(Lane::Bulk))
+    };
+    let before = life(&store);
+    faults::set(Plan::ReadOnly);
+    store.renew(wa_proto::SpoolId::generate()).unwrap_err();
+    faults::set(Plan::Well);
+    assert_eq!(life(&store), before);
+    let id = wa_proto::SpoolId::generate();
+    store.renew(id).unwrap();
+    assert_eq!(life(&store), (id, 1));
+    drop(store);
+    let (store, _) = recover::open(dir.path(), options).unwrap();
+    assert_eq!(lock(&store.index()).id, id);
 }

@@ -173,6 +173,17 @@ fn an_agent_that_works_again_by_the_time_the_account_is_there_is_not_interrupted
     }
 }
 
+/// The key that leaves would say no to it.
+#[test]
+fn an_agent_that_asks_something_by_the_time_the_account_is_there_is_not_left() {
+    let mut stage = limited(&[]);
+    let input = leased(&stage.run, true);
+    stage.take(60, input).pane(60, PaneState::Waiting);
+    assert_eq!((stage.id(), stage.verbs()), ("still", vec![]));
+    stage.take(180, Input::Timer);
+    assert_eq!((stage.id(), stage.ended().0, stage.verbs()), ("ask-leave", "asking", vec![]));
+}
+
 #[test]
 fn where_no_account_is_free_the_first_that_is_decides() {
     let mut other = limited(&[]);
@@ -270,6 +281,21 @@ fn a_sign_in_that_fails_is_a_persons_and_one_that_succeeds_all_the_same_is_none(
         stage.at_the_code();
         assert_eq!(stage.take(15, heard(kind)).id(), "ask-login");
     }
+}
+
+/// Each report put off the look at it, and with it the end of the step.
+#[test]
+fn a_shell_that_is_drawn_again_and_again_puts_off_no_end() {
+    let mut stage = limited(&[]);
+    stage.at_the_code();
+    let (mut now, deadline) = (15, stage.run.step_deadline);
+    let mut wake = stage.wakes().unwrap();
+    while at(now) <= deadline && stage.id() == "code" {
+        stage.pane(now, [PaneState::Exited, PaneState::Shell][usize::from(now % 2 == 0)]);
+        wake = stage.wakes().unwrap_or(wake);
+        now += 3;
+    }
+    assert!(wake <= deadline, "{wake} is beyond {deadline}");
 }
 
 #[test]

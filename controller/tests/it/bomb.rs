@@ -1,18 +1,13 @@
 //! A few hundred bytes that become millions of lines: refused at the door, and other nodes do not notice.
 
-#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
-
-#[path = "it/desk.rs"]
-#[expect(dead_code, reason = "the desk is made for many tests")]
-mod desk;
-
 use std::time::{Duration, Instant};
 
-use desk::{Desk, Node, event_record, pane_ref};
 use prost::Message as _;
 use wa_proto::wire::v1;
 use wa_proto::wire::v1::node_message::Kind as Up;
 use wa_proto::{AgentKind, EventKind, Lane, SpoolId};
+
+use crate::desk::{Desk, Node, event_record, pane_ref};
 
 /// Lines of the bomb: two bytes each before compression.
 const LINES: usize = 2_000_000;
@@ -64,12 +59,20 @@ async fn millions_of_empty_lines_do_not_hold_up_other_nodes() {
     for seq in 1..=4 {
         bad.send(Up::Block(bomb(seq))).await;
     }
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let began = Instant::now();
-    good.records(Lane::Events, vec![event_record(2, EventKind::Bell, AgentKind::codex())]).await;
-    good.acked(Lane::Events, 2).await;
-    let waited = began.elapsed();
+    let refused = tokio::spawn(bad.ended());
+    // Another node's events, one after the other, until the bombs have been dealt with.
+    let (mut seq, mut longest) = (1, Duration::ZERO);
+    while seq == 1 || !refused.is_finished() {
+        seq += 1;
+        let began = Instant::now();
+        good.records(Lane::Events, vec![event_record(seq, EventKind::Bell, AgentKind::codex())]).await;
+        good.acked(Lane::Events, seq).await;
+        longest = longest.max(began.elapsed());
+    }
+    let refused = refused.await.unwrap();
+    assert!(refused.message().contains("lines, gaps, fields and messages"), "{refused}");
     let grown = memory_mib() - before;
-    println!("4 blocks of {wire} bytes: another node's event waited {waited:?}, memory grew by {grown} MiB");
-    assert!(waited < Duration::from_secs(1) && grown < 64, "{wire} bytes: {waited:?}, {grown} MiB");
+    println!("4 blocks of {wire} bytes: another node's event waited {longest:?}, memory grew by {grown} MiB");
+    // Unpacked, one of them takes more than 128 MiB. Other tests of this program grow, too.
+    assert!(longest < Duration::from_secs(1) && grown < 96, "{wire} bytes: {longest:?}, {grown} MiB");
 }

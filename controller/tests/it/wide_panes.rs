@@ -1,14 +1,9 @@
 //! What a node says of its panes is held in memory and stored: no text of it is longer than anybody reads.
 
-#![expect(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
-
-#[path = "it/desk.rs"]
-#[expect(dead_code, reason = "the desk is made for many tests")]
-mod desk;
-
-use desk::{Desk, Node, pane, until};
 use wa_proto::wire::v1;
 use wa_proto::{AgentKind, PaneState, SpoolId, StateDetail};
+
+use crate::desk::{Desk, Node, pane, until};
 
 /// Bytes.
 const LONG: usize = 1 << 20;
