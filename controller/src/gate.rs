@@ -151,7 +151,7 @@ impl Open {
             return Some(reason.clone());
         }
         let deadline = self.queued.action.deadline;
-        (now >= deadline)
+        (now >= deadline || clock::monotonic() >= self.until)
             .then(|| format!("its deadline {deadline} has passed"))
     }
 }

@@ -274,7 +274,7 @@ fn open(
         let gate = Arc::new(Gate::from_kept(&kept.actions, &kept.pauses, automation.panes_per_minute));
         for run in &kept.runs {
             // Its node is away; the next report will tell.
-            registry.watch(&run.trigger.host, &run.trigger.pane, clock::now());
+            registry.watch(&run.trigger.host, &run.trigger.pane, clock::monotonic());
         }
         let Automation { workflows, overrides, .. } = automation;
         let orchestrator =
@@ -426,7 +426,7 @@ fn wants_renewal((from, to): (Timestamp, Timestamp), now: Timestamp) -> bool {
 /// Gives up panes that were not found again, and stores what changed of nodes and panes. What could not be stored is
 /// tried again.
 async fn keep(parts: &Parts) {
-    for (host, gone) in parts.registry.give_up_unseen(clock::now()) {
+    for (host, gone) in parts.registry.give_up_unseen(clock::monotonic()) {
         let (of, panes) = (host.clone(), gone.clone());
         let told = parts.store.write(move |tx| pane_inputs(tx, &of, &panes)).await;
         if let Err(error) = told {

@@ -93,8 +93,23 @@ impl Reckoning {
 impl Orchestrator {
     /// At the beginning of a commit.
     pub(super) fn look_at_the_clock(&self, tx: &Tx<'_>) -> Result<(), StoreError> {
-        match self.reckoning.look(Moment::at(tx.now)) {
-            Found::Nothing => return Ok(()),
+        let found = self.reckoning.look(Moment::at(tx.now));
+        if found == Found::Nothing {
+            return Ok(());
+        }
+        match tx.apart(|tx| self.follow_the_clock(tx, found)) {
+            Err(error) if !error.is_passing() => {
+                // It must not keep everything else from being written.
+                tracing::error!(%error, "what waits for a time was not reckoned anew");
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    fn follow_the_clock(&self, tx: &Tx<'_>, found: Found) -> Result<(), StoreError> {
+        match found {
+            Found::Nothing => {}
             Found::First => {
                 tx.shorten_other_waits()?;
                 for (run, reckoned) in tx.open_runs_reckoned()? {

@@ -180,7 +180,7 @@ async fn a_clock_that_is_set_forward_ends_no_wait() {
 #[tokio::test]
 async fn what_people_are_asked_stays_open_as_long_as_it_was_to() {
     let (place, (wall, _entered)) = (tempfile::tempdir().unwrap(), wall());
-    let asks = "name = 'wait'\nversion = 1\non = 'bell'\nmax_actions = 0\n\
+    let asks = "name = 'wait'\nversion = 1\non = 'bell'\nmax_actions = 1\n\
         [[step]]\ndo = 'ask'\ntext = 'well?'\ntimeout = '1h'\nchoices = [{ label = 'yes', to = 'end' }]\n\
         [[step]]\nid = 'end'\ndo = 'finish'\ntext = 'done'\n";
     wall.set(DAY);

@@ -276,7 +276,7 @@ impl Orchestrator {
         self.note(tx, &run, "began", &format!("by event {} {}", event.kind, event.id))?;
         let wake = self.carry_out(tx, &run, effects)?;
         tx.save_run(&run, wake)?;
-        let present = self.present(tx, &run);
+        let present = self.present(&run);
         // No report will tell of it any more.
         let gone = (run.trigger.pane_is_gone() && !run.is_over()).then_some(Input::PaneGone);
         match gone.or(present) {
@@ -333,7 +333,7 @@ impl Orchestrator {
             let moved = (stepped.step, &stepped.status) != (run.step, &run.status);
             run = stepped;
             if moved && !matches!(input, Input::PaneGone) {
-                next = self.present(tx, &run);
+                next = self.present(&run);
             }
         }
         self.after(tx, &run)
@@ -341,12 +341,12 @@ impl Orchestrator {
 
     /// The present state of the run's pane, if the run waits for it and the node is here; from now on the pane is
     /// watched.
-    fn present(&self, tx: &Tx<'_>, run: &Run) -> Option<Input> {
+    fn present(&self, run: &Run) -> Option<Input> {
         if run.is_over() {
             return None;
         }
         // A run that acts hears of it when the pane is gone.
-        let present = self.registry.watch(&run.trigger.host, &run.trigger.pane, tx.now);
+        let present = self.registry.watch(&run.trigger.host, &run.trigger.pane, wa_link::clock::monotonic());
         present.filter(|_| run.watches_pane())
     }
 

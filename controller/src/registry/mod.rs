@@ -68,15 +68,15 @@ struct Node {
     session: Option<Arc<SessionHandle>>,
     /// What the present session last said of its rules.
     rules: Option<Arc<v1::RulesReport>>,
-    /// When this session first told its panes whole.
-    reported: Option<Timestamp>,
+    /// When this session first told its panes whole. A wall clock may be set, hence not by that.
+    reported: Option<Instant>,
     /// It was told that this node is not here: it has just joined, or was lost.
     absent: bool,
 }
 
 /// That a run waits for a pane.
 struct Watch {
-    since: Timestamp,
+    since: Instant,
     /// It has heard that the pane is not there.
     told: bool,
 }
@@ -303,7 +303,7 @@ impl Registry {
         full: bool,
         panes: Vec<Pane>,
         gone: &[PaneRef],
-        now: Timestamp,
+        (now, steady): (Timestamp, Instant),
     ) -> Vec<(PaneRef, Input)> {
         let mut inner = self.lock();
         let Inner { nodes, watched, .. } = &mut *inner;
@@ -315,7 +315,7 @@ impl Registry {
         let gone: HashSet<&PaneRef> = gone.iter().collect();
         node.lose(|known| gone.contains(&known.pane.pane));
         if full {
-            node.reported.get_or_insert(now);
+            node.reported.get_or_insert(steady);
             let listed: HashSet<&PaneRef> = panes.iter().map(|pane| &pane.pane).collect();
             changes.extend(node.lose(|known| known.seen && !listed.contains(&known.pane.pane)));
         }
@@ -346,7 +346,7 @@ impl Registry {
 
     /// Gives up the panes that nodes have not found again in time; those that are watched, by host. With them, watched ones that
     /// their nodes do not show: once for each watch.
-    pub(crate) fn give_up_unseen(&self, now: Timestamp) -> BTreeMap<Host, Vec<(PaneRef, Input)>> {
+    pub(crate) fn give_up_unseen(&self, now: Instant) -> BTreeMap<Host, Vec<(PaneRef, Input)>> {
         let mut inner = self.lock();
         let Inner { nodes, watched, .. } = &mut *inner;
         let mut changes = BTreeMap::new();
@@ -399,7 +399,7 @@ impl Registry {
     }
 
     /// From now on, reports tell what happens to this pane. Its present state, if its node is here and sees it.
-    pub(crate) fn watch(&self, host: &Host, pane: &PaneRef, now: Timestamp) -> Option<Input> {
+    pub(crate) fn watch(&self, host: &Host, pane: &PaneRef, now: Instant) -> Option<Input> {
         let mut inner = self.lock();
         // A run that tries again and again watches anew each time: the pane is missing as long as it was.
         let watch = inner.watched.entry((host.clone(), pane.clone()));
@@ -511,8 +511,8 @@ fn hears(watched: &mut BTreeMap<(Host, PaneRef), Watch>, host: &Host, pane: &Pan
 }
 
 /// Whether a node has had its time since then.
-fn seen_by(since: Timestamp, now: Timestamp) -> bool {
-    Duration::try_from(now.duration_since(since)).is_ok_and(|late| late >= SEEN_BY)
+fn seen_by(since: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(since) >= SEEN_BY
 }
 
 /// How far the node's clock is ahead. The wire may claim any time.

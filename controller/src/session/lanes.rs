@@ -165,7 +165,8 @@ impl Session {
         }
         let gone: Vec<PaneRef> =
             report.gone.into_iter().map(TryInto::try_into).collect::<Result<_, _>>().map_err(refuse)?;
-        Ok(self.link.registry.report(&self.host, report.full, panes, &gone, clock::now()))
+        let now = (clock::now(), clock::monotonic());
+        Ok(self.link.registry.report(&self.host, report.full, panes, &gone, now))
     }
 }
 

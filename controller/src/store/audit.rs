@@ -126,7 +126,9 @@ impl Tx<'_> {
             )?
             .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
-        let (n, before) = last.map_or((1, Vec::new()), |(n, hash)| (n + 1, hash));
+        let (last, before) = last.unwrap_or_default();
+        let follows = || StoreError::Damaged(format!("audit: no number follows that of row {last}").into());
+        let n = last.checked_add(1).ok_or_else(follows)?;
         let time_us = to_us(self.now);
         let words = [entry.who, entry.what, entry.target, entry.decision, entry.detail];
         let hash = hash(&before, n, time_us, words);
@@ -333,8 +335,15 @@ fn page(
     let rows = statement.query(params![filter.who, filter.target, form, under, since, after, end, limit])?;
     // One that cannot be read is told as such: a row that is left out would look like a row that was never written.
     let rows = readable("audit", rows, |row| read(row).or_else(|error| unreadable(row, error)))?;
-    let next = rows.last().filter(|_| rows.len() == PAGE).map_or(end, |row| row.n);
-    Ok((rows, next))
+    if let Some(full) = rows.last().filter(|_| rows.len() == PAGE) {
+        let next = full.n;
+        return Ok((rows, next));
+    }
+    // What nobody numbered is passed over at once: a number may have been changed to one far beyond.
+    let further: Option<i64> = conn
+        .prepare_cached("SELECT min(n) FROM audit WHERE n > ?1 AND n <= ?2")?
+        .query_row([end, last], |row| row.get(0))?;
+    Ok((rows, further.map_or(last, |n| n - 1)))
 }
 
 /// Counts back from `last` until `count` rows were found that are wanted, or a slice is looked through: how many there are,
@@ -357,7 +366,13 @@ fn count_back(
         })?
         .collect::<Result<Vec<i64>, _>>()?;
     let full = found.len() == count as usize;
-    let first = found.last().filter(|_| full).map_or(start, |n| n - 1);
+    let first = match found.last().filter(|_| full) {
+        Some(n) => n - 1,
+        // As in `page`.
+        None => conn
+            .prepare_cached("SELECT coalesce(max(n), 0) FROM audit WHERE n <= ?1")?
+            .query_row([start], |row| row.get(0))?,
+    };
     Ok((u32::try_from(found.len()).unwrap_or(u32::MAX), first))
 }
 

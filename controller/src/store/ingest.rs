@@ -531,13 +531,10 @@ impl Tx<'_> {
             return Ok(());
         }
         self.tell(|told| told.events = true);
-        match self.note_account_event(host, event, time) {
+        if let Err(error) = self.note_account_event(host, event, time) {
             // An account's row that cannot be read must not keep events out of the log.
-            Err(error) => {
-                let what = of_row(error)?;
-                tracing::error!(%what, "what an event says of an account was not noted");
-            }
-            Ok(()) => {}
+            let what = of_row(error)?;
+            tracing::error!(%what, "what an event says of an account was not noted");
         }
         match pane {
             Some(pane) => self.inbox_event(host, pane, &body, time, trace_parent),

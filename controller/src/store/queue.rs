@@ -27,7 +27,7 @@ pub(super) enum Urgency {
 /// Requests that may wait in each lane; more wait at the door, and with them the streams that they came from.
 const SLOTS: usize = 512;
 /// Of bulk in one commit: what an urgent request may have to wait for.
-pub(super) const BULK_BUDGET: usize = 320 * 1024;
+pub(super) const BULK_BUDGET: usize = 384 * 1024;
 /// Of urgent requests in one commit.
 const URGENT_BUDGET: usize = 512 * 1024;
 /// Of one node's events in one commit.

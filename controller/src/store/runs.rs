@@ -28,7 +28,7 @@ fn damaged(problem: impl std::fmt::Display) -> StoreError {
     StoreError::Damaged(problem.to_string().into())
 }
 
-fn read_run(body: &str) -> Result<Run, StoreError> {
+pub(super) fn read_run(body: &str) -> Result<Run, StoreError> {
     serde_json::from_str(body).map_err(|e| damaged(format!("a run's row: {e}")))
 }
 

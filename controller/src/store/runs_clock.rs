@@ -11,6 +11,8 @@ use wa_proto::wire::{from_us, to_us};
 use wa_proto::{RunId, Timestamp};
 use wa_workflow::Run;
 
+use super::readable::readable;
+use super::runs::read_run;
 use super::{StoreError, Tx};
 
 impl Tx<'_> {
@@ -18,20 +20,13 @@ impl Tx<'_> {
     /// left out.
     pub fn open_runs_reckoned(&self) -> Result<Vec<(Run, Timestamp)>, StoreError> {
         let mut statement = self.conn.prepare_cached(
-            "SELECT body, coalesce((SELECT time_us FROM run_inputs i WHERE i.run_id = runs.run_id ORDER BY n DESC LIMIT 1),
-             started_us) FROM runs WHERE ended_us IS NULL ORDER BY run_id",
+            "SELECT CAST(run_id AS BLOB), body, coalesce((SELECT time_us FROM run_inputs i WHERE i.run_id = runs.run_id
+             ORDER BY n DESC LIMIT 1), started_us) FROM runs WHERE ended_us IS NULL ORDER BY run_id",
         )?;
-        let mut rows = statement.query([])?;
-        let mut out = Vec::new();
-        while let Some(row) = rows.next()? {
-            let (body, us): (String, i64) = (row.get(0)?, row.get(1)?);
-            match (serde_json::from_str(&body), from_us("run_inputs.time_us", us)) {
-                (Ok(run), Ok(reckoned)) => out.push((run, reckoned)),
-                (Err(error), _) => tracing::error!(%error, "the times of a run are not looked at"),
-                (_, Err(error)) => tracing::error!(%error, "the times of a run are not looked at"),
-            }
-        }
-        Ok(out)
+        readable("runs", statement.query([])?, |row| {
+            let reckoned = from_us("run_inputs.time_us", row.get(2)?)?;
+            Ok((read_run(&row.get::<_, String>(1)?)?, reckoned))
+        })
     }
 
     /// Shifts what stands beside a run: until when its question, and what is held of it, can be answered.

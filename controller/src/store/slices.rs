@@ -69,12 +69,8 @@ impl Rest {
             }
             cost += of_record(record);
             if let RecordBody::Hole(Hole { first_seq, last_seq, cause, .. }) = &record.body {
-                let hole = Hole {
-                    first_seq: *first_seq,
-                    last_seq: *last_seq,
-                    cause: cause.clone(),
-                    gaps: Vec::new(),
-                };
+                let hole =
+                    Hole { first_seq: *first_seq, last_seq: *last_seq, cause: *cause, gaps: Vec::new() };
                 holes.push((hole, record.time));
             }
         }

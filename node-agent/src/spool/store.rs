@@ -24,7 +24,7 @@ use super::age::Times;
 use super::disk;
 use super::holes::{gaps_of, hole_record, lost_of};
 use super::index::{Index, LANES, Lost, Segment, Slot, lane_at};
-use super::segment::{self, MAGIC};
+use super::segment::MAGIC;
 use super::{Group, Options};
 use crate::framing::{self, HEADER, MAX_ENTRY};
 
@@ -336,12 +336,8 @@ impl Store {
             let number = index.segments.back().map_or(0, |segment| segment.number) + 1;
             (number, [index.lanes[0].next, index.lanes[1].next])
         };
-        let mut bytes = head(id, base, holes);
         let positions: Vec<_> = self.positions.values().cloned().collect();
-        for chunk in positions.chunks(64) {
-            let entry = v1::SpoolEntry { record: None, positions: chunk.to_vec(), checkpoint: None };
-            segment::encode(&entry, &mut bytes);
-        }
+        let bytes = head(id, base, holes, &positions);
         let path = segment_path(&self.dir, number);
         let file = disk::create(&path)?;
         let room = bytes.len() as u64 + self.spare();
@@ -424,7 +420,7 @@ impl Store {
         let lost = lost_of(&file, &slots[at], acked[at], cause);
         holes.extend(lost.iter().map(|lost| (lane, lost.clone())));
         let count = slots[at].iter().filter(|slot| slot.seq > acked[at]).count() as u64;
-        let mut bytes = head(id, base, &holes);
+        let mut bytes = head(id, base, &holes, &[]);
         let other = 1 - at;
         let mut kept = Vec::new();
         for slot in slots[other].iter().filter(|slot| slot.seq > acked[other]) {
@@ -536,16 +532,27 @@ pub(super) fn apply_positions(
     }
 }
 
-/// Magic, checkpoint and holes: how every file begins.
-fn head(id: SpoolId, base: [u64; 2], holes: &[(Lane, Lost)]) -> Vec<u8> {
-    let mut bytes = MAGIC.to_vec();
+/// Magic, checkpoint, holes and positions: how every file begins. All of it is one group: a file whose beginning is cut off
+/// would, with a checkpoint alone, have forgotten the positions of panes that say nothing.
+fn head(
+    id: SpoolId,
+    base: [u64; 2],
+    holes: &[(Lane, Lost)],
+    positions: &[v1::PanePosition],
+) -> Vec<u8> {
     let checkpoint =
         v1::SpoolCheckpoint { spool_id: id.as_bytes().to_vec(), next_events: base[0], next_bulk: base[1] };
     let entry = v1::SpoolEntry { record: None, positions: Vec::new(), checkpoint: Some(checkpoint) };
-    segment::encode(&entry, &mut bytes);
+    let mut entries = vec![entry];
     for (lane, lost) in holes {
-        let entry = v1::SpoolEntry { record: Some(hole_record(*lane, lost)), ..Default::default() };
-        segment::encode(&entry, &mut bytes);
+        entries.push(v1::SpoolEntry { record: Some(hole_record(*lane, lost)), ..Default::default() });
+    }
+    for chunk in positions.chunks(64) {
+        entries.push(v1::SpoolEntry { record: None, positions: chunk.to_vec(), checkpoint: None });
+    }
+    let mut bytes = MAGIC.to_vec();
+    for (left, entry) in (0..entries.len()).rev().zip(&entries) {
+        framing::encode(&entry.encode_to_vec(), left > 0, &mut bytes);
     }
     bytes
 }

@@ -276,7 +276,7 @@ impl Simulation {
             self.head.obeys(dialogs::POLICY);
         }
         if self.about == About::Accounts {
-            self.head.workflows.push(accounts::workflow());
+            self.head.workflows.extend(accounts::workflows());
         }
         self.head.start(self.now);
         let here = self.head.host.enter();

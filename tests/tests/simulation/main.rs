@@ -11,6 +11,8 @@
 //! network (`network.rs`); `controller.rs` and `node.rs` are what runs on them, `desk.rs` is an operator's. `sends.rs` is
 //! about texts that are sent while something happens, `identity.rs` and `joining.rs` about certificates and tokens,
 //! `lateness.rs` about how long events wait; `runs.rs` and `ran.rs` about runs of the workflows in `workflows.rs`.
+//! `dialogs.rs` and `answered.rs` are about what agents ask and what waits for a person, `accounts.rs` about limits and leases,
+//! `forgotten.rs` about what is removed when it is over.
 //!
 //! `WA_SIM_SEED=17` runs one seed and prints what happened, line by line; `WA_SIM_SEEDS=1000` runs so many.
 
@@ -58,7 +60,7 @@ use trace::Trace;
 const SEEDS: u64 = 50;
 const IDENTITY_SEEDS: u64 = 16;
 const APPROVAL_SEEDS: u64 = 8;
-const ACCOUNT_SEEDS: u64 = 4;
+const ACCOUNT_SEEDS: u64 = 6;
 const RETENTION_SEEDS: u64 = 4;
 const LATENESS_SEEDS: u64 = 8;
 /// Some two hundred sends each.
@@ -235,6 +237,9 @@ fn a_seed_is_one_run() {
         (4, About::Identity),
         (5, About::Identity),
         (2, About::Lateness),
+        (5, About::Approvals),
+        (3, About::Accounts),
+        (2, About::Retention),
     ] {
         let once = || run(seed, &engine, Trace::default(), about).1;
         let (first, second) = (once(), once());

@@ -68,8 +68,8 @@ impl Mux {
         let journal = lock(&self.0.journal).clone()?;
         let generation = self.generation();
         let here = |pane: &PaneRef| pane.pane_id == pane_id && pane.generation.as_str() == generation;
-        let open = journal.open_actions().into_iter();
-        open.filter(|action| journal.begun(*action).is_some_and(|(pane, _)| here(&pane))).last()
+        let mut open = journal.open_actions().into_iter();
+        open.rfind(|action| journal.begun(*action).is_some_and(|(pane, _)| here(&pane)))
     }
 
     fn machine(&self) -> Option<Arc<Machine>> {

@@ -138,7 +138,8 @@ fn secret(text: &str, name: Range<usize>, value: Value, class: Class) -> Option<
     let after = text[value.range.end..].chars().next();
     let lower = text[name.clone()].to_ascii_lowercase();
     let aws = ["aws_secret", "secretaccesskey", "secret_access"].iter().any(|part| lower.contains(part));
-    if !(aws && aws_key(content)) && !believed(class, &value, &text[name.clone()], content, after) {
+    let exact = aws && aws_key(content);
+    if !exact && !believed(class, &value, &text[name.clone()], content, after) {
         return None;
     }
     let kind = if aws {

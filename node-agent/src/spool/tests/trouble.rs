@@ -520,3 +520,33 @@ fn a_new_life_that_the_disk_refuses_does_not_begin() {
     let (store, _) = recover::open(dir.path(), options).unwrap();
     assert_eq!(lock(&store.index()).id, id);
 }
+
+/// A pane that says nothing any more stands in the beginnings of files alone: a beginning that a power cut left in part must
+/// not count as a whole one, or the pane's lines are logged again once the files before it are gone.
+#[test]
+fn a_file_that_was_cut_in_its_beginning_forgets_no_position() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, _) = recover::open(dir.path(), BOUNDED).unwrap();
+    let mut model = Model::default();
+    store.push(model.group(3, 1, 20));
+    store.flush().unwrap();
+    let all = model.pending.len();
+    model.commit(all);
+    store.rotate(&[]).unwrap();
+    drop(store);
+    let first = fs::read(dir.path().join("000000000001.log")).unwrap();
+    let second = fs::read(dir.path().join("000000000002.log")).unwrap();
+    for length in 0..=second.len() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("000000000001.log"), &first).unwrap();
+        fs::write(dir.path().join("000000000002.log"), &second[..length]).unwrap();
+        let (mut store, recovered) = recover::open(dir.path(), BOUNDED).unwrap();
+        assert_eq!(recovered.notes, Vec::<String>::new(), "cut to {length} bytes");
+        store.release(Lane::Events, 1);
+        store.release(Lane::Bulk, 3);
+        drop(store);
+        let (store, _) = recover::open(dir.path(), BOUNDED).unwrap();
+        let row = store.positions().values().next().map(|position| position.next_row);
+        assert_eq!(row, Some(model.next_row), "cut to {length} of {} bytes", second.len());
+    }
+}
