@@ -7,7 +7,7 @@
 //! it, and only a person takes that back. People are told of both, with the panes.
 
 use jiff::SignedDuration;
-use wa_proto::{Host, PaneRef};
+use wa_proto::{Host, PaneRef, Timestamp};
 use wa_workflow::{Definition, End, Level, Run, Status};
 
 use crate::gate::{Scope, address};
@@ -24,24 +24,54 @@ const PANES: usize = 5;
 /// Who pauses a workflow that ends badly too often.
 const WHO: &str = "controller";
 
-/// Why a run may not begin now, if so.
+/// Why a run may not begin now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Held {
+    /// People have been told, or said so themselves.
+    Known(String),
+    /// As many as may have begun there.
+    TooOften { why: String, since: Timestamp },
+}
+
+impl Held {
+    pub(super) fn why(&self) -> &str {
+        match self {
+            Self::Known(why) | Self::TooOften { why, .. } => why,
+        }
+    }
+
+    /// Tells people what they do not know, once for each time that it counts over: else what gave up looks like what works.
+    pub(super) fn tell(
+        &self,
+        tx: &Tx<'_>,
+        workflow: &str,
+        host: &Host,
+        pane: &PaneRef,
+    ) -> Result<(), StoreError> {
+        let Self::TooOften { why, since } = self else { return Ok(()) };
+        let place = address(host, pane);
+        let text = format!("workflow {workflow} does not begin on {place}: {why}. See `wa run list {place}`");
+        tx.notify_of_pane(workflow, host, pane, *since, &text)
+    }
+}
+
 pub(super) fn holds_back(
     tx: &Tx<'_>,
     definition: &Definition,
     host: &Host,
     pane: &PaneRef,
-) -> Result<Option<String>, StoreError> {
+) -> Result<Option<Held>, StoreError> {
     if tx.is_paused(&Scope::Workflow(definition.name.clone()).to_string())? {
-        return Ok(Some("the workflow is paused".to_owned()));
+        return Ok(Some(Held::Known("the workflow is paused".to_owned())));
     }
     if let Some(why) = rests(tx, &definition.name, host, pane)? {
-        return Ok(Some(why));
+        return Ok(Some(Held::Known(why)));
     }
     let Some(rate) = definition.max_runs else { return Ok(None) };
     let since = tx.now.saturating_sub(rate.per).unwrap_or(tx.now);
     let begun = tx.runs_begun(&definition.name, host, pane, since)?;
-    Ok((begun >= u64::from(rate.count))
-        .then(|| format!("{begun} runs began on this pane within {:#}, and {} may", rate.per, rate.count)))
+    let why = || format!("{begun} runs began on this pane within {:#}, and {} may", rate.per, rate.count);
+    Ok((begun >= u64::from(rate.count)).then(|| Held::TooOften { why: why(), since }))
 }
 
 /// Why a workflow rests on a pane, if it does.

@@ -241,11 +241,15 @@ impl Orchestrator {
     ) -> Result<Vec<&'d Definition>, StoreError> {
         let mut able = Vec::with_capacity(fitting.len());
         for definition in fitting {
-            let held = match brakes::holds_back(tx, definition, &row.host, &row.pane)? {
+            let held = brakes::holds_back(tx, definition, &row.host, &row.pane)?;
+            if let Some(held) = held.as_ref().filter(|_| !asked) {
+                held.tell(tx, &definition.name, &row.host, &row.pane)?;
+            }
+            let why = match held {
                 None if !asked => self.may_not_switch(tx, definition, row)?,
-                held => held,
+                held => held.map(|held| held.why().to_owned()),
             };
-            match held {
+            match why {
                 Some(why) => {
                     declined(tx, definition, row, "declined", &format!("event {}: {why}", event.id))?
                 }

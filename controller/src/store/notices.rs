@@ -111,6 +111,42 @@ impl Tx<'_> {
         self.notice(&NewNotice::of(run, level, text))
     }
 
+    /// Tells people something of a workflow on a pane that is of no run, unless it was told since then.
+    pub fn notify_of_pane(
+        &self,
+        workflow: &str,
+        host: &Host,
+        pane: &PaneRef,
+        since: Timestamp,
+        text: &str,
+    ) -> Result<(), StoreError> {
+        // Notices are many only where much goes wrong, and then what was told is not far back.
+        let told: bool = self
+            .conn
+            .prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM notices WHERE n > (SELECT max(n) FROM notices) - 10000 AND workflow = ?1
+                 AND host = ?2 AND mux = ?3 AND pane_id = ?4 AND generation = ?5 AND run_id = x''
+                 AND time_us BETWEEN ?6 AND ?7)",
+            )?
+            .query_row(
+                params![
+                    workflow,
+                    host.as_str(),
+                    pane.mux.as_str(),
+                    int(pane.pane_id)?,
+                    pane.generation.as_str(),
+                    to_us(since),
+                    to_us(self.now),
+                ],
+                |row| row.get(0),
+            )?;
+        if told {
+            return Ok(());
+        }
+        let level = Level::Warning;
+        self.notice(&NewNotice { host, pane, run: None, workflow, level, text, choices: "", until: None })
+    }
+
     /// Asks people; [`Self::answer`] answers.
     pub fn ask(
         &self,

@@ -16,8 +16,15 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
-        let greet = "name = 'greet'\nversion = 1\non = 'bell'\nmax_actions = 1\n\
-            [[step]]\ndo = 'type'\ntext = 'hello'\ntimeout = '60s'\n";
+        Self::with("").await
+    }
+
+    /// With more in the head of its workflow.
+    async fn with(more: &str) -> Self {
+        let greet = &format!(
+            "name = 'greet'\nversion = 1\non = 'bell'\nmax_actions = 1\n{more}\
+            [[step]]\ndo = 'type'\ntext = 'hello'\ntimeout = '60s'\n"
+        );
         let place = tempfile::tempdir().unwrap();
         let mut config = wa_controller::Config::local(place.path().join("data"));
         config.workflows.push(wa_workflow::Definition::parse(greet).unwrap());
@@ -133,4 +140,22 @@ async fn panes_that_go_while_runs_wait_on_them_are_no_bad_ends() {
     let listed = scene.desk.admin().await.list_workflows(v1::ListWorkflowsRequest {}).await.unwrap();
     let paused = listed.into_inner().workflows.into_iter().find(|one| one.name == LIMITED).unwrap().paused;
     assert_eq!((paused.as_str(), scene.notices().await), ("", vec![]));
+}
+
+/// Else what has given up looks like what works.
+#[tokio::test]
+async fn a_workflow_that_began_too_often_on_a_pane_says_so_once() {
+    let mut scene = Scene::with("max_runs = { count = 2, per = '1h' }\n").await;
+    for _ in 0..2 {
+        scene.bad_end(1).await;
+    }
+    assert_eq!(scene.notices().await, Vec::<String>::new());
+    for _ in 0..3 {
+        scene.bell(1).await;
+    }
+    // Over the wire in order: what comes of a later pane comes after what came of the first.
+    scene.bad_end(2).await;
+    let told = scene.notices().await;
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("workflow greet does not begin on web-1/1: 2 runs began"), "{told:?}");
 }

@@ -40,6 +40,8 @@ use super::trace::Trace;
 /// A step while something is on its way, and while nothing is.
 const STEP: Duration = Duration::from_millis(10);
 const QUIET_STEP: Duration = Duration::from_millis(50);
+/// A controller whose clock has been put right notices it with its next commit.
+const NOTICES: Duration = Duration::from_secs(20);
 /// After the last fault everything must have settled within this time.
 const SETTLES: Duration = Duration::from_secs(240);
 const CHECK_EVERY: Duration = Duration::from_secs(5);
@@ -182,10 +184,6 @@ impl Simulation {
                 drawn.1
             }
         };
-        if about.has_approvals() {
-            // An outcome that was let go of is told with the node's next session, whenever that is.
-            limbs.iter_mut().for_each(Limb::is_roomy);
-        }
         limbs.last_mut().filter(|_| identity.guest.is_some()).into_iter().for_each(Limb::becomes_guest);
         let plan = plan::with(plan, runs::draw(seed, limbs.len(), about));
         let plan = plan::with(plan.into(), dialogs::draw(seed, limbs.len(), about));
@@ -242,7 +240,9 @@ impl Simulation {
             if check::is_settled(self) {
                 break;
             }
-            self.end_what_waits_too_long();
+            if self.now > TROUBLE + NOTICES {
+                self.nothing_waits_too_long()?;
+            }
             if self.about.has_approvals() {
                 self.answer_what_waits();
             }

@@ -159,11 +159,6 @@ impl Limb {
         (self.bulk, self.options) = (Some(bytes_per_s), lateness::spool());
     }
 
-    /// Its spool never has to let go of anything for want of room.
-    pub(crate) fn is_roomy(&mut self) {
-        self.options.max_bytes = 64 << 20;
-    }
-
     /// From now on it has to come in by itself.
     pub(crate) fn becomes_guest(&mut self) {
         self.guest = true;

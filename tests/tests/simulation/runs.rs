@@ -14,7 +14,7 @@ use wa_proto::wire::to_us;
 use wa_proto::wire::v1;
 use wa_proto::{EventId, EventKind};
 
-use super::check::database;
+use super::check::{Broken, broken, database};
 use super::desk::Answered;
 use super::engine::{About, Simulation};
 use super::panes::PANE;
@@ -62,8 +62,6 @@ pub(crate) struct Runs {
     pub(crate) retried: Vec<OfRun>,
     /// Node, pane and workflow of what an operator has begun.
     used: BTreeSet<(usize, u64, usize)>,
-    /// When the runs whose timers were set by a wrong clock were ended last.
-    ended: Duration,
 }
 
 /// In order of time. A part of the seed of its own, so that what else it draws stays as it is.
@@ -212,20 +210,18 @@ impl Simulation {
         drop(self.desk.ask(&self.head, async move |mut fleet| fleet.answer_notice(request).await.map(drop)));
     }
 
-    /// Ends, as a person would, the runs that wait for longer than any workflow here asks for: their times were set while the
-    /// controller's clock was wrong.
-    pub(crate) fn end_what_waits_too_long(&mut self) {
-        if self.now < self.runs.ended + Duration::from_secs(10) {
-            return;
-        }
-        self.runs.ended = self.now;
-        let Some(now) = self.head.host.within(async { clock::now() }) else { return };
+    /// No run waits for longer than any workflow here asks for, however wrong the clock was when it began to.
+    pub(crate) fn nothing_waits_too_long(&self) -> Result<(), Broken> {
+        let Some(now) = self.head.host.within(async { clock::now() }) else { return Ok(()) };
         let late = now + SignedDuration::from_secs(90);
         // One that is refused each time tries again until its step's time is over.
         let tries = format!("json_extract(body, '$.step_deadline') > '{late:.0}'");
-        let waits = format!("ended_us IS NULL AND (wake_us > {} OR {tries})", to_us(late));
-        for run in runs_where(self, &waits) {
-            self.cancel(run);
+        let waiting =
+            runs_where(self, &format!("ended_us IS NULL AND (wake_us > {} OR {tries})", to_us(late)));
+        if waiting.is_empty() {
+            Ok(())
+        } else {
+            broken("W1", format!("runs that wait too long: {}", waiting.join(", ")))
         }
     }
 }
