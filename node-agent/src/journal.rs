@@ -217,15 +217,13 @@ impl Journal {
     }
 
     /// The action has ended. One that never began is put on record too, so that it never will.
+    ///
+    /// # Errors
+    /// The disk refuses; it is known all the same until this program ends.
     pub async fn settle(&self, outcome: Outcome, now: Timestamp) -> Result<(), JournalError> {
         let mut step = bare(outcome.action, Kind::Settled, now);
         step.outcome = Some(outcome.clone().into());
-        self.blocking(move |inner| {
-            inner.append(&step)?;
-            apply(&mut inner.known, &step);
-            Ok(())
-        })
-        .await
+        self.blocking(move |inner| inner.settle(&step)).await
     }
 
     /// The action is not to begin. One that did already, here or long ago, is left alone: what became of it.
@@ -236,9 +234,7 @@ impl Journal {
             if let Some(known) = inner.find(outcome.action).filter(|known| *known != Begin::Doubtful) {
                 return Ok(Some(known));
             }
-            inner.append(&step)?;
-            apply(&mut inner.known, &step);
-            Ok(None)
+            inner.settle(&step).map(|()| None)
         })
         .await
     }
@@ -361,6 +357,15 @@ impl Inner {
             Known { at: now, hash: step.hash, fence: step.fence, pane, trace_parent, state: State::Open };
         self.known.insert(action, known);
         Ok(Begin::New)
+    }
+
+    /// What has ended has ended, also where the disk does not take it: it is told again when it is asked for, and is on record
+    /// once the file has been written anew.
+    fn settle(&mut self, step: &Step) -> io::Result<()> {
+        let written = self.append(step);
+        apply(&mut self.known, step);
+        self.stale |= written.is_err();
+        written
     }
 
     fn refused(&self, error: &io::Error) {
@@ -519,6 +524,10 @@ fn read(bytes: &[u8]) -> Read {
 fn apply(known: &mut BTreeMap<ActionId, Known>, step: &Step) {
     let Some(action) = ActionId::from_slice(&step.action_id) else { return };
     let at = from_us("at", step.at_us).unwrap_or_default();
+    // It says nothing of what was begun.
+    if step.kind == i32::from(Kind::Delivered) && !known.contains_key(&action) {
+        return;
+    }
     let entry = known.entry(action).or_insert_with(|| Known {
         at,
         hash: step.hash,

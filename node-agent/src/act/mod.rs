@@ -263,7 +263,7 @@ impl Actor {
                 Ok(Some(Begin::Open | Begin::Doubtful | Begin::New)) => {}
                 Err(error) => {
                     unrecorded(&error, action);
-                    if parts.journal.find(action).is_none() {
+                    if parts.journal.find(action) != Some(Begin::Open) {
                         deliver(&parts, outcome).await;
                     }
                 }

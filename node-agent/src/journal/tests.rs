@@ -112,6 +112,41 @@ async fn a_journal_that_cannot_be_written_anew_opens_and_begins_nothing() {
     assert_eq!(std::fs::read(place.join("journal.log")).unwrap(), bytes, "nothing was spoiled");
 }
 
+/// Its outcome went to the spool, which may lose it: whoever asks again is told again, and it is not taken for one that is under
+/// way for ever.
+#[tokio::test]
+async fn an_outcome_that_the_disk_refuses_is_told_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(dir.path()).unwrap();
+    let (begun, expired, refused) = (action(), action(), action());
+    journal.begin(&begun, now()).await.unwrap();
+    // Nothing can be written to a file that is open for reading, nor beside one in no directory.
+    let path = dir.path().join("journal.log");
+    journal.lock().file = File::open(&path).unwrap();
+    journal.lock().path = dir.path().join("gone/journal.log");
+    let of = |action: &Action| Some(Begin::Ended(outcome(action, OutcomeKind::Expired)));
+    for ended in [&begun, &expired] {
+        journal.settle(outcome(ended, OutcomeKind::Expired), now()).await.unwrap_err();
+        assert_eq!(journal.find(ended.id), of(ended));
+    }
+    journal.refuse(outcome(&refused, OutcomeKind::Expired), now()).await.unwrap_err();
+    journal.lock().path = path;
+    journal.retry().await.unwrap();
+    for ended in [&begun, &expired, &refused] {
+        journal.delivered(ended.id, now()).await.unwrap();
+        assert_eq!(journal.find(ended.id), of(ended));
+    }
+    let (journal, recovered) = Journal::open(dir.path()).unwrap();
+    assert_eq!(recovered.outcomes, vec![]);
+    for ended in [&begun, &expired, &refused] {
+        assert_eq!(journal.find(ended.id), of(ended), "over a restart");
+    }
+    // Of what is on record nowhere nothing is under way.
+    let unknown = action();
+    journal.delivered(unknown.id, now()).await.unwrap();
+    assert_ne!(journal.find(unknown.id), Some(Begin::Open));
+}
+
 #[tokio::test]
 async fn what_was_delivered_is_forgotten_after_a_day() {
     let dir = tempfile::tempdir().unwrap();

@@ -40,8 +40,8 @@ use super::trace::Trace;
 /// A step while something is on its way, and while nothing is.
 const STEP: Duration = Duration::from_millis(10);
 const QUIET_STEP: Duration = Duration::from_millis(50);
-/// A controller whose clock has been put right notices it with its next commit.
-const NOTICES: Duration = Duration::from_secs(20);
+/// A controller whose clock has been put right notices it with its next commit, or within 30 seconds if there is none.
+const NOTICES: Duration = Duration::from_secs(40);
 /// After the last fault everything must have settled within this time.
 const SETTLES: Duration = Duration::from_secs(240);
 const CHECK_EVERY: Duration = Duration::from_secs(5);
