@@ -534,12 +534,7 @@ pub(super) fn apply_positions(
 
 /// Magic, checkpoint, holes and positions: how every file begins. All of it is one group: a file whose beginning is cut off
 /// would, with a checkpoint alone, have forgotten the positions of panes that say nothing.
-fn head(
-    id: SpoolId,
-    base: [u64; 2],
-    holes: &[(Lane, Lost)],
-    positions: &[v1::PanePosition],
-) -> Vec<u8> {
+fn head(id: SpoolId, base: [u64; 2], holes: &[(Lane, Lost)], positions: &[v1::PanePosition]) -> Vec<u8> {
     let checkpoint =
         v1::SpoolCheckpoint { spool_id: id.as_bytes().to_vec(), next_events: base[0], next_bulk: base[1] };
     let entry = v1::SpoolEntry { record: None, positions: Vec::new(), checkpoint: Some(checkpoint) };
