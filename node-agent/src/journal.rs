@@ -1,17 +1,17 @@
 //! The journal: which actions were begun here, how far they came, how they ended.
 //!
-//! Constraints: an action is begun at most once, over any crash and re-send (A1), hence a step is durable here before it
-//! is sent to the pane: `Begun` before the paste (or the first key), `Entered` before Enter. An outcome is durable here
-//! before it goes to the spool, and `Delivered` once it is durable there; so it is handed over at least once.
+//! Constraints: an action is begun at most once, over any crash and re-send (A1), hence a step is durable here before
+//! it is sent to the pane: `Begun` before the paste (or the first key), `Entered` before Enter. An outcome is durable
+//! here before it goes to the spool, and `Delivered` once it is durable there; so it is handed over at least once.
 //! Format: `DIR/journal/journal.log`: magic and checked entries, fsynced one by one; it is written anew without what is
 //! no longer needed when it is opened and when it grows.
-//! Operation: on start, what was begun and not settled gets the outcome `unknown`: nobody can tell whether the last step
-//! arrived, and nobody types again blindly. If the file was damaged, an action that may have stood in the lost part is not
-//! begun: its id carries the time it was made, by the controller's clock, and it must be later than what the next session
-//! says that the time is. That, too, is on record. The same holds on the first session of a spool of which the controller
-//! has nothing, and of a journal that is new: they may have been lost, or the whole state directory put back from a backup. By the same clock it is forgotten what was delivered. While the disk
-//! refuses, nothing is begun at all: the file is tried
-//! again with every action, and from time to time without one.
+//! Operation: on start, what was begun and not settled gets the outcome `unknown`: nobody can tell whether the last
+//! step arrived, and nobody types again blindly. If the file was damaged, an action that may have stood in the lost
+//! part is not begun: its id carries the time it was made, by the controller's clock, and it must be later than what
+//! the next session says that the time is. That, too, is on record. The same holds on the first session of a spool of
+//! which the controller has nothing, and of a journal that is new: they may have been lost, or the whole state
+//! directory put back from a backup. By the same clock it is forgotten what was delivered. While the disk refuses,
+//! nothing is begun at all: the file is tried again with every action, and from time to time without one.
 
 #[cfg(test)]
 mod tests;

@@ -10,8 +10,9 @@
 //! inbox, and wake-ups that came due meanwhile, are worked off at its start by the task that wakes runs.
 //!
 //! A run that waits for its pane is fed the pane's present state after each of its steps, once, and then whatever
-//! reports change: what tells a run nothing new is no input. Nothing is fed from nodes that are away. Accounts are leased in the commit (`accounts.rs`); their homes and
-//! sign-ins are errands outside of it (`errands.rs`), whose results come back as inputs.
+//! reports change: what tells a run nothing new is no input. Nothing is fed from nodes that are away. Accounts are
+//! leased in the commit (`accounts.rs`); their homes and sign-ins are errands outside of it (`errands.rs`), whose
+//! results come back as inputs.
 //!
 //! An event that is told late, or before the one that belongs to it, is looked at with its pane (`late.rs`).
 //!

@@ -4,8 +4,9 @@
 //! nothing of its neighbours; an event becomes an action in the commit that stores it, without a timer on the way.
 //!
 //! Operation: take a group from the queue, begin, run each request in a savepoint, let the orchestrator work off the
-//! inbox, commit, tell the observers, answer. A request that panics fails alone. When the commit itself fails (full disk, read-only, damaged), everybody in
-//! it gets the error and nobody an acknowledgement. A large block enters slice by slice, a commit each: its rest goes back to the queue.
+//! inbox, commit, tell the observers, answer. A request that panics fails alone. When the commit itself fails (full
+//! disk, read-only, damaged), everybody in it gets the error and nobody an acknowledgement. A large block enters slice
+//! by slice, a commit each: its rest goes back to the queue.
 //!
 //! Checkpoints would add their fsyncs to some unlucky commit; a thread of their own does them on a connection of their
 //! own, passively, so that they never hold up the writer. Only a log that grew far beyond that is cut by the writer.

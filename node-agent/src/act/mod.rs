@@ -4,9 +4,10 @@
 //! permit not older than a second, and a guard that holds on a fresh look; whatever cannot be shown to have arrived ends
 //! `unknown`, and nobody types again blindly. One action at a time on a pane; the others wait, bounded.
 //! Operation: this module takes actions in, lets them wait for their pane, and hands outcomes over (journal first, then
-//! spool). `perform.rs` is one action from the permit to the outcome, `guard.rs` says whether to type, `text.rs` pastes and
-//! submits (`line.rs` reads a shell's line, `prompts.rs` an agent's transcript), `menu.rs` answers dialogs, `other.rs` presses keys, spawns and kills. Every step waits for frames; the only clock is the one before
-//! Enter, which agents need.
+//! spool). `perform.rs` is one action from the permit to the outcome, `guard.rs` says whether to type, `text.rs` pastes
+//! and submits (`line.rs` reads a shell's line, `prompts.rs` an agent's transcript), `menu.rs` answers dialogs,
+//! `other.rs` presses keys, spawns and kills. Every step waits for frames; the only clock is the one before Enter,
+//! which agents need.
 
 mod guard;
 mod line;

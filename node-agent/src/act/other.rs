@@ -80,9 +80,10 @@ pub(super) async fn keys(action: &Action, leave: &Leave, sight: &Sight, keys: &[
 }
 
 /// Operators press what they like. Whoever else does presses nothing over a half-written draft, which the first Ctrl+C
-/// would clear, nothing into a dialog, which takes every key for an answer (and Ctrl+C for a no), and into a sign-in that waits nothing but the Ctrl+C that ends it. An agent that shows neither composer nor
-/// dialog gets no Ctrl+C: after the one that it leaves by, Codex (0.89.0, 0.144.0 and 0.169.0) holds the terminal for five
-/// more seconds, and another one then takes its last words, with the id to resume by, or reaches the shell.
+/// would clear, nothing into a dialog, which takes every key for an answer (and Ctrl+C for a no), and into a sign-in
+/// that waits nothing but the Ctrl+C that ends it. An agent that shows neither composer nor dialog gets no Ctrl+C:
+/// after the one that it leaves by, Codex (0.89.0, 0.144.0 and 0.169.0) holds the terminal for five more seconds, and
+/// another one then takes its last words, with the id to resume by, or reaches the shell.
 fn not_into_anothers_work(action: &Action, sight: &Sight, keys: &[Key]) -> Result<(), End> {
     let Some(kind) = sight.foreground.agent().filter(|_| !action.who.starts_with("operator:")) else {
         return Ok(());

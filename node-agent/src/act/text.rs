@@ -6,10 +6,11 @@
 //! `submitted` is what was seen: the composer emptied and the turn began or the prompt stands in the transcript; a
 //! shell's cursor moved on.
 //!
-//! What happens within the last round trip cannot be kept away from, but it must not be claimed as a success either: once
-//! something else was seen to stand there after Enter, nothing is pressed again, and only the prompt itself, exactly, counts
-//! as a proof. An Enter that the server answered late, or after which anything but a newline in the composer was drawn, may
-//! have gone into a dialog that nobody saw, although the text still stands there: it is not pressed again either. Another process than the one that was typed to has proved nothing.
+//! What happens within the last round trip cannot be kept away from, but it must not be claimed as a success either:
+//! once something else was seen to stand there after Enter, nothing is pressed again, and only the prompt itself,
+//! exactly, counts as a proof. An Enter that the server answered late, or after which anything but a newline in the
+//! composer was drawn, may have gone into a dialog that nobody saw, although the text still stands there: it is not
+//! pressed again either. Another process than the one that was typed to has proved nothing.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,9 +2,10 @@
 //!
 //! Constraints: the node works without it (everything is spooled); at most one attempt per second, with full jitter;
 //! whatever the controller says, nothing is let go that it did not acknowledge and nothing is sent twice on one stream;
-//! an event waits for at most one bulk block. Operation: `run` dials and redials; `link.rs` is one stream; `pace.rs` says how much bulk; `permit.rs`
-//! asks before typing; `block.rs` packs records; `link/answer.rs` answers questions. A spool that the controller knows to be older than it says (restored
-//! from a backup, or lost) begins a new life under a new id.
+//! an event waits for at most one bulk block. Operation: `run` dials and redials; `link.rs` is one stream; `pace.rs`
+//! says how much bulk; `permit.rs` asks before typing; `block.rs` packs records; `link/answer.rs` answers questions. A
+//! spool that the controller knows to be older than it says (restored from a backup, or lost) begins a new life under a
+//! new id.
 
 mod block;
 mod identity;

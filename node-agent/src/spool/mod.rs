@@ -1,11 +1,11 @@
 //! The spool: what the node saw, durable until the controller has it.
 //!
 //! Constraints: a record that was handed over and flushed survives a crash of this program and of the machine; a reader
-//! sees only durable records; an event waits for one fsync and no more; memory is bounded (the queue in bytes, the tail of
-//! recent records in bytes); a disk that refuses costs bulk before events, never the program, and is said in words.
+//! sees only durable records; an event waits for one fsync and no more; memory is bounded (the queue in bytes, the tail
+//! of recent records in bytes); a disk that refuses costs bulk before events, never the program, and is said in words.
 //! Format: see `segment.rs`. Operation: one thread owns the files. It takes groups from a queue, syncs at once when one
-//! holds an event and else after 100 ms or 256 KiB, and tells readers how far each lane is durable. What waits too long goes: see `age.rs`. A group is atomic:
-//! after a crash all of its records and positions are there, or none.
+//! holds an event and else after 100 ms or 256 KiB, and tells readers how far each lane is durable. What waits too long
+//! goes: see `age.rs`. A group is atomic: after a crash all of its records and positions are there, or none.
 
 mod age;
 mod disk;

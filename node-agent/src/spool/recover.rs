@@ -1,10 +1,11 @@
 //! Opening a spool directory: what a crash or a bad disk left is put in order before anything is written.
 //!
-//! Rules: the torn tail of the newest file is cut off, to the last whole group; a newest file without a whole
-//! beginning never came to be and is removed; what a file holds beyond the beginning of the next one never counted (its
-//! sync failed, and the same records were to be written again), even if the disk has it all the same; damage before the end is kept as a hole with its seqs, because later
-//! records show that they existed, and with the panes of which lines are missing, as their later records and positions show; a file that is no spool file is set aside under another name, never deleted. An empty
-//! directory, or one in which nothing could be read, is a new spool with a new id.
+//! Rules: the torn tail of the newest file is cut off, to the last whole group; a newest file without a whole beginning
+//! never came to be and is removed; what a file holds beyond the beginning of the next one never counted (its sync
+//! failed, and the same records were to be written again), even if the disk has it all the same; damage before the end
+//! is kept as a hole with its seqs, because later records show that they existed, and with the panes of which lines are
+//! missing, as their later records and positions show; a file that is no spool file is set aside under another name,
+//! never deleted. An empty directory, or one in which nothing could be read, is a new spool with a new id.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
