@@ -359,7 +359,7 @@ fn one_login_a_profile_and_nothing_outlives_its_login() {
 }
 
 /// What is asked of a chromedriver by whoever starts a browser with it.
-fn start_browser(socket: &Path, profile: &Path) {
+fn start_browser(mut stream: UnixStream, profile: &Path) {
     let root = rustix::process::geteuid().is_root();
     let mut args = vec![
         "--headless=new".to_owned(),
@@ -370,7 +370,6 @@ fn start_browser(socket: &Path, profile: &Path) {
     let options = serde_json::json!({"binary": "/usr/bin/chromium", "args": args});
     let body =
         serde_json::json!({"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}}).to_string();
-    let mut stream = UnixStream::connect(socket).unwrap();
     let length = body.len();
     write!(stream, "POST /session HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{body}")
         .unwrap();
@@ -405,10 +404,11 @@ fn the_helper_takes_everything_with_it() {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        wait_for("the helper's socket", Duration::from_secs(30), || {
-            dir.join("driver").exists().then_some(())
+        // Its name is there a moment before it listens.
+        let stream = wait_for("the helper to listen", Duration::from_secs(30), || {
+            UnixStream::connect(dir.join("driver")).ok()
         });
-        start_browser(&dir.join("driver"), &dir.join("profile"));
+        start_browser(stream, &dir.join("profile"));
         assert!(working_in(&dir) > 4, "helper, driver, browser and its helpers");
         if killed {
             helper.kill().unwrap();
