@@ -224,7 +224,9 @@ pub(crate) fn judge(simulation: &Simulation) -> Result<Tally, Broken> {
         }
         *tally.outcomes.entry(send.strike).or_default().entry(outcome).or_default() += 1;
     }
-    let strays = got.iter().flatten().filter(|got| got.text.is_empty()).count();
+    // A person may submit what they typed themselves.
+    let strays = got.iter().flatten().filter(|got| matches!(got.key, Key::Enter(_)) && got.text.is_empty());
+    let strays = strays.count();
     if strays > 0 {
         return Err(Broken {
             promise: "A1",
