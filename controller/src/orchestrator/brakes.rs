@@ -4,7 +4,7 @@
 //! it, not on the others. So what ended badly is counted by pane. Where it was too often within a short time on one, the workflow
 //! rests on that pane, and begins there again by itself: what is wrong with a pane passes. When it ended badly on too many panes, it
 //! is the workflow that is wrong, or what all panes have in common: it is paused fleet-wide, in the commit that sees
-//! it, and only a person takes that back. People are told of both, with the panes.
+//! it, and only a person takes that back. People are told of both, with the panes, and where it began as often as it may.
 
 use jiff::SignedDuration;
 use wa_proto::{Host, PaneRef, Timestamp};
@@ -55,6 +55,7 @@ impl Held {
     }
 }
 
+/// What keeps a workflow from beginning on a pane now, if anything does.
 pub(super) fn holds_back(
     tx: &Tx<'_>,
     definition: &Definition,

@@ -109,23 +109,8 @@ impl Tx<'_> {
         pane: &PaneAddress,
         since: Timestamp,
     ) -> Result<u64, StoreError> {
-        let count: i64 = self
-            .conn
-            .prepare_cached(&format!(
-                "SELECT count(*) {BAD_ENDS} AND host = ?4 AND mux = ?5 AND pane_id = ?6"
-            ))?
-            .query_row(
-                params![
-                    workflow,
-                    to_us(since),
-                    to_us(self.now),
-                    pane.host.as_str(),
-                    pane.mux.as_str(),
-                    int(pane.pane_id)?
-                ],
-                |row| row.get(0),
-            )?;
-        Ok(count.cast_unsigned())
+        let count = self.of_bad_ends("count(*)", workflow, pane, since)?;
+        Ok(count.unwrap_or_default().cast_unsigned())
     }
 
     /// When a run of a workflow last ended badly on a pane, if that was within `since`.
@@ -135,23 +120,22 @@ impl Tx<'_> {
         pane: &PaneAddress,
         since: Timestamp,
     ) -> Result<Option<Timestamp>, StoreError> {
-        let last: Option<i64> = self
-            .conn
-            .prepare_cached(&format!(
-                "SELECT max(ended_us) {BAD_ENDS} AND host = ?4 AND mux = ?5 AND pane_id = ?6"
-            ))?
-            .query_row(
-                params![
-                    workflow,
-                    to_us(since),
-                    to_us(self.now),
-                    pane.host.as_str(),
-                    pane.mux.as_str(),
-                    int(pane.pane_id)?
-                ],
-                |row| row.get(0),
-            )?;
+        let last = self.of_bad_ends("max(ended_us)", workflow, pane, since)?;
         last.map(|us| from_us("runs.ended_us", us).map_err(damaged)).transpose()
+    }
+
+    /// A figure over the bad ends of a workflow on a pane since then.
+    fn of_bad_ends(
+        &self,
+        figure: &str,
+        workflow: &str,
+        pane: &PaneAddress,
+        since: Timestamp,
+    ) -> Result<Option<i64>, StoreError> {
+        let sql = format!("SELECT {figure} {BAD_ENDS} AND host = ?4 AND mux = ?5 AND pane_id = ?6");
+        let place = (pane.host.as_str(), pane.mux.as_str(), int(pane.pane_id)?);
+        let of = params![workflow, to_us(since), to_us(self.now), place.0, place.1, place.2];
+        Ok(self.conn.prepare_cached(&sql)?.query_row(of, |row| row.get(0))?)
     }
 
     /// Panes on which runs of a workflow ended badly since then.
