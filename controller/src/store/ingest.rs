@@ -77,7 +77,8 @@ const INSERT_LINE: &str = "INSERT INTO log (id, stream, layout, row, ord, sub, r
      VALUES (?1, ?2, ?3, ?4, 1, 0, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (stream, layout, row, ord, sub) DO NOTHING";
 pub(super) const INDEX_WORDS: &str = "INSERT INTO log_words (rowid, words) VALUES (?1, ?2)";
 
-/// Gaps of one place and moment, to the microsecond, beyond the first. Whoever tells of more says nothing new by it.
+/// Gaps of one place and moment, to the microsecond, beyond the first. Whoever tells of more has
+/// their number told as unknown.
 const MOST_BESIDE: i64 = 15;
 
 /// How far the log has come in a lane of a spool.
@@ -451,8 +452,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Where a gap of this place and moment goes; `None`: it stands there already. The same gap again changes nothing; another
-    /// one stands beside it.
+    /// Where a gap of this place and moment goes; `None`: it stands there already, or there are too many. The same gap again
+    /// changes nothing; another one stands beside it.
     fn place_of_gap(
         &self,
         (stream, layout, row, ord): (i64, i64, i64, i64),
@@ -476,7 +477,16 @@ impl Tx<'_> {
             }
             free += 1;
         }
-        Ok((free <= last).then_some(free))
+        if free <= last {
+            return Ok(Some(free));
+        }
+        // There is more of it than is kept apart: how much, the last one no longer says.
+        self.conn
+            .prepare_cached(
+                "UPDATE log SET rows = NULL WHERE stream = ?1 AND layout = ?2 AND row = ?3 AND ord = ?4 AND sub = ?5",
+            )?
+            .execute([stream, layout, row, ord, last])?;
+        Ok(None)
     }
 
     fn last_row(&self, stream: i64, layout: i64) -> Result<i64, StoreError> {
